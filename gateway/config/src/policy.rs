@@ -1,0 +1,143 @@
+//! The OAuth client policy in force for a server.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Which OAuth clients may come, and on what terms.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// Dynamic client registration (RFC 7591).
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub registration: RegistrationConfig,
+    /// Where codes may be sent.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub redirect_uris: RedirectUrisConfig,
+    /// How long things live.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub lifetimes: LifetimesConfig,
+}
+
+/// Whether something is allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistrationMode {
+    /// It is.
+    #[default]
+    Allowed,
+    /// It is not.
+    Refused,
+}
+
+/// Dynamic client registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RegistrationConfig {
+    /// Whether clients may register themselves.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub mode: RegistrationMode,
+    /// How long a registration is good for.
+    #[serde(with = "crate::duration::serde")]
+    pub lifetime: Duration,
+    /// Registrations issued before this instant (seconds since 1970) are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
+}
+
+impl Default for RegistrationConfig {
+    fn default() -> Self {
+        Self { mode: RegistrationMode::Allowed, lifetime: Duration::from_secs(8760 * 3600), not_before: None }
+    }
+}
+
+/// Where codes may be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RedirectUrisConfig {
+    /// Any port on 127.0.0.1, `[::1]` and localhost (RFC 8252 section 7.3).
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub loopback: RegistrationMode,
+    /// The callbacks of well-known clients, see [`KNOWN_CLIENTS`].
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub known_clients: RegistrationMode,
+    /// More redirect URIs: exact, or with `*` as the whole last segment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+}
+
+/// How long things live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LifetimesConfig {
+    /// An authorization code.
+    #[serde(with = "crate::duration::serde")]
+    pub authorization_code: Duration,
+    /// An access token.
+    #[serde(with = "crate::duration::serde")]
+    pub access_token: Duration,
+    /// A refresh token.
+    #[serde(with = "crate::duration::serde")]
+    pub refresh_token: Duration,
+    /// How long a replaced refresh token still answers with its successor; zero: not at all.
+    #[serde(with = "crate::duration::serde")]
+    pub refresh_grace: Duration,
+    /// The absolute end of a sign-in.
+    #[serde(with = "crate::duration::serde")]
+    pub sign_in: Duration,
+}
+
+impl Default for LifetimesConfig {
+    fn default() -> Self {
+        Self {
+            authorization_code: Duration::from_secs(600),
+            access_token: Duration::from_secs(3600),
+            refresh_token: Duration::from_secs(720 * 3600),
+            refresh_grace: Duration::from_secs(120),
+            sign_in: Duration::from_secs(8760 * 3600),
+        }
+    }
+}
+
+/// A well-known client and where it receives codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownClient {
+    /// Its name.
+    pub name: &'static str,
+    /// Its redirect URIs: exact, or with `*` as the whole last segment.
+    pub redirect_uris: &'static [&'static str],
+    /// Where that is known from.
+    pub source: &'static str,
+}
+
+/// The clients whose callbacks `knownClients: Allowed` admits, besides loopback.
+pub const KNOWN_CLIENTS: &[KnownClient] = &[
+    KnownClient {
+        name: "Claude",
+        redirect_uris: &[
+            "https://claude.ai/api/mcp/auth_callback",
+            "https://claude.com/api/mcp/auth_callback",
+        ],
+        source: "Anthropic, \"Building custom connectors via remote MCP servers\"",
+    },
+    KnownClient {
+        name: "ChatGPT",
+        redirect_uris: &[
+            "https://chatgpt.com/connector/oauth/*",
+            "https://chatgpt.com/connector_platform_oauth_redirect",
+        ],
+        source: "OpenAI, Apps SDK, \"Authentication\"",
+    },
+    KnownClient {
+        name: "Cursor",
+        redirect_uris: &[
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://www.cursor.com/agents/mcp/oauth/callback",
+        ],
+        source: "Cursor documentation, \"Model Context Protocol\"",
+    },
+    KnownClient {
+        name: "Visual Studio Code",
+        redirect_uris: &["https://vscode.dev/redirect", "https://insiders.vscode.dev/redirect"],
+        source: "microsoft/vscode, src/vs/base/common/oauth.ts",
+    },
+];
