@@ -1,0 +1,210 @@
+//! Every route on one page, and the layers around them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use ipnet::IpNet;
+
+use crate::{
+    mcp::{self, Mcp},
+    oauth::{self, Failure, OAuthError, limits::Limiter, source},
+    server::Server,
+};
+
+/// How long an endpoint of ours may take, reading the request included. The MCP path has its own limits.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every handler of one server shares.
+#[derive(Debug)]
+pub struct App {
+    /// The server.
+    pub server: Arc<Server>,
+    /// Networks of the proxies in front, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Counts requests per source, in this process.
+    pub limiter: Limiter,
+}
+
+impl App {
+    /// Shares `server` between handlers.
+    pub fn new(server: Arc<Server>, trusted_proxies: Vec<IpNet>) -> Self {
+        Self { server, trusted_proxies, limiter: Limiter::default() }
+    }
+}
+
+/// The router of one server.
+///
+/// Requests should carry `ConnectInfo<SocketAddr>` in their extensions: limits are per client address.
+pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
+    let urls = &app.server.urls;
+    let below = |path: &str| format!("{}{path}", urls.issuer_path);
+    let well_known = |name: &str, path: &str| format!("/.well-known/{name}{path}");
+
+    // Read by programs, in browsers too: CORS, and errors are JSON.
+    let mut documents = Router::new()
+        .route(&well_known("oauth-authorization-server", &urls.issuer_path), get(oauth::metadata::get))
+        .route(&well_known("oauth-protected-resource", &urls.mcp_path), get(oauth::metadata::get_resource))
+        .route(
+            &well_known("oauth-protected-resource", &format!("{}/", urls.mcp_path)),
+            get(oauth::metadata::get_resource),
+        );
+    if urls.issuer_path.is_empty() {
+        documents =
+            documents.route(&well_known("oauth-protected-resource", ""), get(oauth::metadata::get_resource));
+    }
+    // No OpenID Connect is served: `openid-configuration`, inserted or appended, is the fallback's 404 as JSON.
+    let programs = documents
+        .route(&below("/oauth/register"), post(oauth::register::post))
+        .route(&below("/oauth/token"), post(oauth::token::post))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(no_longer_than_the_timeout));
+
+    // Opened by people: no CORS, errors are pages, and a HEAD has no effect because there is none.
+    let page = |handler: MethodRouter<Arc<App>>| handler.head(method_not_allowed);
+    let pages = Router::new()
+        .route(&below("/oauth/authorize"), page(get(oauth::authorize::get)))
+        .route(&below("/oauth/authorize/approve"), page(get(oauth::approve::get)))
+        .route(&below("/oauth/signin"), page(get(oauth::signin::get).post(oauth::signin::post)))
+        .route(&below("/oauth/callback"), page(get(oauth::callback::get)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), page_within_the_timeout));
+
+    let with_cors = programs
+        .route(&urls.mcp_path, mcp::service(mcp))
+        .merge(mcp::old_transport(mcp).with_state(()))
+        .layer(from_fn(cors));
+
+    Router::new()
+        .merge(with_cors)
+        .merge(pages)
+        .fallback(not_found)
+        .layer(from_fn_with_state(app.clone(), source::name_client))
+        .layer(from_fn_with_state(app.clone(), refuse_foreign_host))
+        .layer(from_fn(nosniff))
+        .with_state(app.clone())
+}
+
+async fn not_found() -> Response {
+    OAuthError::NotFound.into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    OAuthError::MethodNotAllowed.into_response()
+}
+
+async fn no_longer_than_the_timeout(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => OAuthError::TimedOut.into_response(),
+    }
+}
+
+async fn page_within_the_timeout(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::Unavailable(Duration::from_secs(5)).page(&app.server),
+    }
+}
+
+/// A server on loopback answers to loopback names only: a web page whose own name was rebound to 127.0.0.1 carries
+/// that name in `Host`.
+async fn refuse_foreign_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.server.urls.insecure_loopback || host(&request).is_some_and(is_loopback_host) {
+        return next.run(request).await;
+    }
+    OAuthError::ForeignHost.into_response()
+}
+
+/// Whether a request is a call by a program, for which the layers of [`router`] have nothing to do: no CORS without an
+/// `Origin`, no foreign host. Nearly all requests are such, and may go to the MCP path directly.
+pub fn is_plain_call<B>(server: &Server, request: &http::Request<B>) -> bool {
+    let urls = &server.urls;
+    request.uri().path() == urls.mcp_path
+        && !request.headers().contains_key(header::ORIGIN)
+        && (!urls.insecure_loopback || host(request).is_some_and(is_loopback_host))
+}
+
+fn host<B>(request: &http::Request<B>) -> Option<&str> {
+    let header = || request.headers().get(header::HOST)?.to_str().ok();
+    request.uri().authority().map(http::uri::Authority::as_str).or_else(header)
+}
+
+/// Whether `host[:port]` is loopback; any port, so that port-forwards work.
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]")
+}
+
+async fn nosniff(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Lets programs in browsers read the documents, register, redeem and call. Never with credentials: cookies count
+/// only on the pages, which have no CORS at all.
+async fn cors(request: Request, next: Next) -> Response {
+    const ALLOW_HEADERS: &str = "Authorization, Content-Type, Accept, Last-Event-ID, MCP-Protocol-Version, \
+                                 Mcp-Session-Id, Mcp-Method, Mcp-Name";
+    let from_browser = request.headers().contains_key(header::ORIGIN);
+    let preflight = request.method() == Method::OPTIONS
+        && from_browser
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if preflight {
+        let asked = asked_headers(request.headers(), ALLOW_HEADERS);
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
+        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        return response;
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, Retry-After"),
+    );
+    response
+}
+
+/// The headers that a preflight is granted: ours, and any `Mcp-Param-*` that it asks for, whose names tools choose.
+fn asked_headers(request: &HeaderMap, ours: &str) -> HeaderValue {
+    let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok());
+    let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let params = asked.unwrap_or_default().split(',').map(str::trim).take(64).filter(|name| {
+        name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("mcp-param-")) && name.bytes().all(token)
+    });
+    let all = std::iter::once(ours).chain(params).collect::<Vec<_>>().join(", ");
+    HeaderValue::from_str(&all).unwrap_or_else(|_| HeaderValue::from_static("Authorization"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_hosts() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]", "[::1]:80"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["", "evil.test", "localhost.evil.test", "127.0.0.1.evil.test:80", "0.0.0.0", "::1"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The one place where a configuration becomes a gateway.
+
+use std::sync::Arc;
+
+use axum::Router;
+use gatehouse_gateway_config::{GatewayConfig, ServerConfig, keys::Keyring};
+use ipnet::IpNet;
+
+use crate::{
+    app::{self, App},
+    clock::{Clock, Entropy},
+    credentials::{Custody, CustodyParts},
+    egress::{Egress, EgressError},
+    identity::{self, IdentityError, Setup},
+    keys::Keys,
+    mcp::{BackendError, Mcp, dns::Dns},
+    metrics::Metrics,
+    refs::Refs,
+    server::{Server, Urls, UrlsError},
+    store::{
+        Store,
+        memory::MemoryStore,
+        redis::{RedisConfigError, RedisStore},
+    },
+};
+
+/// A gateway, ready to be served.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its server.
+    pub server: Arc<Server>,
+    /// The custody of its users' credentials.
+    pub custody: Arc<Custody>,
+    /// The server's MCP path.
+    pub mcp: Arc<Mcp>,
+    /// What Prometheus sees.
+    pub metrics: Arc<Metrics>,
+    /// Every route.
+    pub router: Router,
+}
+
+/// Why a configuration cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// The file holds more than one server.
+    #[error("servers: this version serves one, {0} were found")]
+    Servers(usize),
+    /// A server has more or less than one backend.
+    #[error("server \"{server}\": backends: exactly one is served by this version, {found} were found")]
+    Backends {
+        /// The server.
+        server: String,
+        /// How many.
+        found: usize,
+    },
+    /// `url` or `issuer`.
+    #[error(transparent)]
+    Urls(#[from] UrlsError),
+    /// `egress`.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// `trustedProxies`.
+    #[error("trustedProxies: \"{0}\" is not a network such as 10.0.0.0/8")]
+    TrustedProxy(String),
+    /// `redis`.
+    #[error(transparent)]
+    Redis(#[from] RedisConfigError),
+    /// `identity`.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A backend.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// Makes a gateway. Nothing is connected to yet: what is away must not keep a gateway from starting.
+///
+/// # Errors
+/// When a part of the configuration has no meaning.
+pub fn assemble(
+    config: &GatewayConfig,
+    keyring: Keyring,
+    refs: Arc<dyn Refs>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Gateway, AssembleError> {
+    let server = single(config)?;
+    let egress = Egress::new(&config.egress)?;
+    let trusted = trusted_proxies(config)?;
+    let keys = Keys::new(keyring, clock.clone());
+    let store: Arc<dyn Store> = match &config.redis {
+        None => Arc::new(MemoryStore::new(clock.clone())),
+        Some(redis) => {
+            let (namespace, name) = (&server.namespace, &server.name);
+            Arc::new(RedisStore::new(redis, namespace, name, keys.clone(), refs.clone())?)
+        }
+    };
+    let urls = Urls::new(&server.url, &server.issuer)?;
+    let setup = Setup {
+        egress: egress.clone(),
+        refs: refs.clone(),
+        clock: clock.clone(),
+        redirect_uri: urls.endpoint("/oauth/callback"),
+    };
+    let identity = identity::connect(&server.identity, setup)?;
+    let custody = Arc::new(Custody::new(CustodyParts {
+        config: server.clone(),
+        keys: keys.clone(),
+        refs: refs.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        identity: identity.clone(),
+    }));
+    let credentials = custody.clone();
+    let config = server.clone();
+    let server = Arc::new(Server { config, urls, keys, refs, store, clock, entropy, identity, credentials });
+    connect(server, custody, &egress, trusted)
+}
+
+/// Puts the routes around a server.
+fn connect(
+    server: Arc<Server>,
+    custody: Arc<Custody>,
+    egress: &Egress,
+    trusted: Vec<IpNet>,
+) -> Result<Gateway, AssembleError> {
+    let metrics = Arc::new(Metrics::new(&server.config.namespace, &server.config.name));
+    let mcp = Mcp::new(server.clone(), egress, Arc::new(Dns::system()), metrics.clone())?;
+    let mcp = Arc::new(mcp);
+    let app = Arc::new(App::new(server.clone(), trusted));
+    let router = app::router(&app, &mcp);
+    Ok(Gateway { server, custody, mcp, metrics, router })
+}
+
+fn single(config: &GatewayConfig) -> Result<&ServerConfig, AssembleError> {
+    let [server] = config.servers.as_slice() else {
+        return Err(AssembleError::Servers(config.servers.len()));
+    };
+    if server.backends.len() != 1 {
+        let found = server.backends.len();
+        return Err(AssembleError::Backends { server: server.name.clone(), found });
+    }
+    Ok(server)
+}
+
+fn trusted_proxies(config: &GatewayConfig) -> Result<Vec<IpNet>, AssembleError> {
+    let parse = |text: &String| text.parse().map_err(|_| AssembleError::TrustedProxy(text.clone()));
+    config.trusted_proxies.iter().map(parse).collect()
+}

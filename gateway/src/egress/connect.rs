@@ -1,0 +1,212 @@
+//! The connector: resolve, check each address, connect to a checked one, then TLS.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tower::Service;
+
+use super::{
+    allow::{AllowList, Refusal},
+    resolve::Resolve,
+};
+
+/// A proxy's answer to CONNECT is a status line and a few headers.
+const PROXY_ANSWER_LIMIT: usize = 8 * 1024;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The destination is not allowed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The URL names no host.
+    #[error("the URL names no host")]
+    NoHost,
+    /// The name does not resolve.
+    #[error("{host} does not resolve: {reason}")]
+    Unresolved {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// No address accepted the connection.
+    #[error("{host} does not accept connections: {source}")]
+    Unreachable {
+        /// The host.
+        host: String,
+        /// Of the last address that was tried.
+        source: io::Error,
+    },
+    /// The proxy did not open a tunnel.
+    #[error("the proxy {proxy} {reason}")]
+    Proxy {
+        /// Its address.
+        proxy: String,
+        /// What it did.
+        reason: String,
+    },
+    /// Connecting, TLS included, took too long.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+}
+
+/// Makes the connections of one client. See [`super::Egress`].
+#[derive(Debug, Clone)]
+pub struct Connector {
+    pub(super) https: HttpsConnector<Tcp>,
+    pub(super) timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pending<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.https.call(uri);
+        let limit = self.timeout;
+        Box::pin(async move {
+            timeout(limit, connecting).await.map_err(|_| BoxError::from(ConnectError::Timeout(limit)))?
+        })
+    }
+}
+
+/// The TCP half of [`Connector`].
+#[derive(Debug, Clone)]
+pub(super) struct Tcp(pub(super) Arc<Rules>);
+
+/// What the TCP half goes by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) resolver: Arc<dyn Resolve>,
+    /// `None`: the destination is exempt, and reached without the proxy.
+    pub(super) allow: Option<Arc<AllowList>>,
+    /// `host:port`.
+    pub(super) proxy: Option<(String, u16)>,
+    pub(super) timeout: Duration,
+}
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = ConnectError;
+    type Future = Pending<Self::Response, ConnectError>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let rules = Arc::clone(&self.0);
+        Box::pin(async move { rules.connect(&uri).await.map(TokioIo::new) })
+    }
+}
+
+impl Rules {
+    async fn connect(&self, uri: &Uri) -> Result<TcpStream, ConnectError> {
+        let host = uri.host().ok_or(ConnectError::NoHost)?;
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let addresses = self.permitted(host).await?;
+        let stream = match (&self.allow, &self.proxy) {
+            (Some(_), Some(proxy)) => self.tunnel(proxy, SocketAddr::new(addresses[0], port)).await?,
+            _ => self.dial(host, &addresses, port).await?,
+        };
+        // Small JSON messages must not wait for Nagle's algorithm; failing to say so costs only time.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// The addresses that may be connected to: these very ones are, whatever the name says a moment later.
+    async fn permitted(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let found = self.resolve(host).await?;
+        let Some(allow) = &self.allow else { return Ok(found) };
+        let mut refusal = None;
+        let mut permitted = Vec::new();
+        for address in found {
+            match allow.check(host, address) {
+                Ok(()) => permitted.push(address),
+                Err(refused) => refusal = Some(refused),
+            }
+        }
+        match refusal {
+            Some(refused) if permitted.is_empty() => Err(refused.into()),
+            _ => Ok(permitted),
+        }
+    }
+
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let bare = host.trim_matches(['[', ']']);
+        if let Ok(address) = bare.parse() {
+            return Ok(vec![address]);
+        }
+        let unresolved =
+            |reason: String| ConnectError::Unresolved { host: bare.chars().take(253).collect(), reason };
+        let found = self.resolver.resolve(bare).await.map_err(|e| unresolved(e.to_string()))?;
+        if found.is_empty() { Err(unresolved("no address".to_owned())) } else { Ok(found) }
+    }
+
+    /// Tries the addresses in turn; each has its share of the time, so that a dead one leaves some for the next.
+    async fn dial(&self, host: &str, addresses: &[IpAddr], port: u16) -> Result<TcpStream, ConnectError> {
+        let end = Instant::now() + self.timeout;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            match timeout_at(Instant::now() + share, TcpStream::connect((*address, port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(ConnectError::Unreachable { host: host.to_owned(), source: last })
+    }
+
+    /// Asks the proxy for a tunnel to the checked address: the name is never resolved again.
+    async fn tunnel(
+        &self,
+        (proxy, proxy_port): &(String, u16),
+        target: SocketAddr,
+    ) -> Result<TcpStream, ConnectError> {
+        let fail = |reason: String| ConnectError::Proxy { proxy: format!("{proxy}:{proxy_port}"), reason };
+        let addresses = self.resolve(proxy).await?;
+        let mut stream = self.dial(proxy, &addresses, *proxy_port).await?;
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.map_err(|e| fail(format!("hung up: {e}")))?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            if answer.len() >= PROXY_ANSWER_LIMIT {
+                return Err(fail("answered CONNECT with something else than HTTP".to_owned()));
+            }
+            // Byte by byte: what follows the empty line belongs to the tunnel.
+            answer.push(stream.read_u8().await.map_err(|e| fail(format!("hung up: {e}")))?);
+        }
+        let status = answer.strip_prefix(b"HTTP/1.1 ").or_else(|| answer.strip_prefix(b"HTTP/1.0 "));
+        match status.and_then(|rest| rest.get(..3)) {
+            Some([b'2', _, _]) => Ok(stream),
+            Some(code) => Err(fail(format!("answered CONNECT {target} with {}", code.escape_ascii()))),
+            None => Err(fail("answered CONNECT with something else than HTTP".to_owned())),
+        }
+    }
+}

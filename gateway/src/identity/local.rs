@@ -1,0 +1,156 @@
+//! `identity.local`: users in a Secret, for a demo or one team.
+//!
+//! The file decides on every call: a user who is gone from it is dead at once. A file that is wrong is said in the
+//! log, and the last good one goes on.
+
+pub mod sweep;
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use argon2::{Argon2, PasswordVerifier, password_hash::PasswordHash};
+use gatehouse_gateway_config::{LocalConfig, identity::LocalUser, users};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+pub use gatehouse_gateway_config::users::{FileError, Users};
+
+use crate::{
+    identity::SignedIn,
+    model::Profile,
+    refs::{Refs, Value},
+};
+
+/// How long a sign-in waits for those before it: one at a time is worked on, each takes some 20 ms and 19 MiB.
+const QUEUE: Duration = Duration::from_secs(10);
+/// Longer passwords are wrong without being looked at.
+const PASSWORD_LIMIT: usize = 1024;
+
+/// The users of one server.
+pub struct LocalUsers {
+    config: LocalConfig,
+    refs: Arc<dyn Refs>,
+    seen: RwLock<Seen>,
+    one_at_a_time: Semaphore,
+}
+
+#[derive(Default)]
+struct Seen {
+    value: Option<Value>,
+    good: Option<Arc<Users>>,
+}
+
+/// Why a local sign-in fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocalError {
+    /// Name or password is wrong; which of them is not told.
+    #[error("name or password is wrong")]
+    Wrong,
+    /// Too many sign-ins at once.
+    #[error("too many sign-ins at once")]
+    Busy,
+    /// There is no good file of users.
+    #[error("the file of users ({0}) does not exist or is not valid")]
+    NoFile(String),
+}
+
+/// Whether a subject is in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It is: what the file says of the user now.
+    Here(Box<LocalUser>),
+    /// It is not, and the file is good.
+    Gone,
+    /// There is no good file.
+    NoFile,
+}
+
+impl std::fmt::Debug for LocalUsers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalUsers").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl LocalUsers {
+    /// The users that `config` names.
+    pub fn new(config: LocalConfig, refs: Arc<dyn Refs>) -> Self {
+        let one_at_a_time = Semaphore::new(1);
+        Self { config, refs, seen: RwLock::default(), one_at_a_time }
+    }
+
+    /// The users as the file says now; the last good ones while it is wrong. `None`: there never were any.
+    pub fn current(&self) -> Option<Arc<Users>> {
+        let value = self.refs.get(&self.config.users);
+        {
+            let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+            if same(seen.value.as_ref(), value.as_ref()) {
+                return seen.good.clone();
+            }
+        }
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        match value.as_ref().map(|bytes| Users::parse(bytes)) {
+            Some(Ok(users)) => seen.good = Some(Arc::new(users)),
+            Some(Err(error)) => {
+                tracing::error!(file = %self.config.users, %error, "the file of users is refused; the last good one stays");
+            }
+            None => {}
+        }
+        seen.value = value;
+        seen.good.clone()
+    }
+
+    /// Signs a user in. One verification at a time, off the threads that serve; an unknown name costs the same.
+    ///
+    /// # Errors
+    /// [`LocalError::Wrong`], or that it cannot be done now.
+    pub async fn authenticate(
+        &self,
+        name: &str,
+        password: Zeroizing<String>,
+    ) -> Result<SignedIn, LocalError> {
+        let users = self.current().ok_or_else(|| LocalError::NoFile(self.config.users.to_string()))?;
+        let user = users.by_name(name).filter(|_| password.len() <= PASSWORD_LIMIT).cloned();
+        let phc = user.as_ref().map_or(users::DECOY, |user| &user.password_hash).to_owned();
+        let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(LocalError::Busy) };
+        let verified = tokio::task::spawn_blocking(move || verify(&phc, &password)).await;
+        let user = user.filter(|_| verified.unwrap_or(false)).ok_or(LocalError::Wrong)?;
+        Ok(SignedIn { profile: profile(&user), tokens: None })
+    }
+
+    /// Whether this subject (`uid`) is in the file now.
+    pub fn presence(&self, subject: &str) -> Presence {
+        let Some(users) = self.current() else { return Presence::NoFile };
+        users.by_uid(subject).cloned().map_or(Presence::Gone, |user| Presence::Here(Box::new(user)))
+    }
+}
+
+/// The profile of a user as the file tells it.
+pub fn profile(user: &LocalUser) -> Profile {
+    Profile {
+        subject: user.uid.clone(),
+        name: Some(user.name.clone()),
+        verified_email: user.email.clone(),
+        groups: user.groups.clone(),
+    }
+}
+
+fn verify(phc: &str, password: &str) -> bool {
+    PasswordHash::new(phc)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

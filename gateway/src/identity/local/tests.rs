@@ -1,0 +1,56 @@
+//! Signing in against a file that changes.
+
+use gatehouse_gateway_config::KeyRef;
+
+use super::{
+    testing::{Editable, hash},
+    *,
+};
+
+fn users() -> (LocalUsers, Arc<Editable>) {
+    let file = Arc::new(Editable::default());
+    let config = LocalConfig { users: KeyRef::secret("users", "users.yaml") };
+    (LocalUsers::new(config, file.clone()), file)
+}
+
+fn entry(name: &str, uid: &str) -> String {
+    format!("- {{name: {name}, uid: {uid}, passwordHash: \"{}\", token: token-of-{name}}}\n", hash(name))
+}
+
+async fn sign_in(users: &LocalUsers, name: &str, password: &str) -> Result<String, LocalError> {
+    let signed_in = users.authenticate(name, Zeroizing::new(password.to_owned())).await?;
+    Ok(signed_in.profile.subject)
+}
+
+#[tokio::test]
+async fn only_the_right_password_signs_in() {
+    let (users, file) = users();
+    assert_eq!(
+        sign_in(&users, "alice", "alice").await,
+        Err(LocalError::NoFile("Secret \"users\", key \"users.yaml\"".to_owned()))
+    );
+    file.write(&(entry("alice", "u1") + &entry("bob", "u2")));
+    assert_eq!(sign_in(&users, "alice", "alice").await.as_deref(), Ok("u1"));
+    assert_eq!(sign_in(&users, "bob", "bob").await.as_deref(), Ok("u2"));
+    for (name, password) in [("alice", "bob"), ("alice", ""), ("carol", "carol"), ("", ""), ("u1", "alice")] {
+        assert_eq!(sign_in(&users, name, password).await, Err(LocalError::Wrong), "{name} {password}");
+    }
+    assert_eq!(sign_in(&users, "alice", &"x".repeat(PASSWORD_LIMIT + 1)).await, Err(LocalError::Wrong));
+}
+
+#[tokio::test]
+async fn the_file_decides_at_once_and_a_bad_one_changes_nothing() {
+    let (users, file) = users();
+    file.write(&(entry("alice", "u1") + &entry("bob", "u2")));
+    assert!(
+        matches!(users.presence("u2"), Presence::Here(bob) if bob.token.as_deref() == Some("token-of-bob"))
+    );
+    file.write("- {name: alice");
+    assert!(matches!(users.presence("u2"), Presence::Here(_)));
+    file.write(&entry("alice", "u1"));
+    assert_eq!(users.presence("u2"), Presence::Gone);
+    // A new bob is not the old one.
+    file.write(&(entry("alice", "u1") + &entry("bob", "u3")));
+    assert_eq!(users.presence("u2"), Presence::Gone);
+    assert_eq!(sign_in(&users, "bob", "bob").await.as_deref(), Ok("u3"));
+}

@@ -1,0 +1,201 @@
+//! `identity.oauth2`: an OAuth 2.0 provider without OpenID Connect. What a preset such as GitHub needs is data in the
+//! configuration: endpoints, JSON pointers, and two lists that GitHub keeps apart from the profile.
+
+use async_trait::async_trait;
+use gatehouse_gateway_config::OAuth2Config;
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    IdentityError, Provider, RenewError, Renewed, Setup, SignedIn, UpstreamAnswer, UpstreamRequest,
+    connect::url,
+    token::{ClientAuth, TokenEndpoint},
+    userinfo::{get, list, text, texts},
+};
+use crate::{
+    egress::HttpClient,
+    model::{Profile, UpstreamTokens},
+};
+
+/// An OAuth 2.0 provider.
+#[derive(Debug)]
+pub struct OAuth2 {
+    config: OAuth2Config,
+    setup: Setup,
+    http: HttpClient,
+    authorization_url: Url,
+    token_url: Url,
+    user_info: Url,
+    emails: Option<Url>,
+    teams: Option<Url>,
+}
+
+impl OAuth2 {
+    /// The provider that `config` describes.
+    ///
+    /// # Errors
+    /// When one of its URLs is none.
+    pub fn new(config: OAuth2Config, setup: Setup) -> Result<Self, IdentityError> {
+        let optional = |field, text: &Option<String>| text.as_deref().map(|t| url(field, t)).transpose();
+        Ok(Self {
+            http: setup.http(config.ca.as_ref()),
+            authorization_url: url("authorizationUrl", &config.authorization_url)?,
+            token_url: url("tokenUrl", &config.token_url)?,
+            user_info: url("userInfo.url", &config.user_info.url)?,
+            emails: optional("userInfo.emailsUrl", &config.user_info.emails_url)?,
+            teams: optional("userInfo.teamsUrl", &config.user_info.teams_url)?,
+            config,
+            setup,
+        })
+    }
+
+    /// With another time limit, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_timeout(mut self, total: std::time::Duration) -> Self {
+        self.http = self.http.with_timeout(total);
+        self
+    }
+
+    fn endpoint(&self) -> Result<TokenEndpoint<'_>, IdentityError> {
+        Ok(TokenEndpoint {
+            http: &self.http,
+            clock: self.setup.clock.as_ref(),
+            url: &self.token_url,
+            client_id: &self.config.client_id,
+            secret: Some(self.setup.secret(&self.config.client_secret)?),
+            // GitHub documents the body, and providers without OpenID Connect rarely know anything else.
+            auth: ClientAuth::Post,
+        })
+    }
+
+    async fn learn(&self, tokens: &UpstreamTokens) -> Result<Profile, IdentityError> {
+        let info = &self.config.user_info;
+        let document = get(&self.http, &self.user_info, tokens).await?;
+        let at = |pointer: &Option<String>| pointer.as_deref().and_then(|p| document.pointer(p));
+        let subject = document.pointer(&info.subject).and_then(text).ok_or_else(|| {
+            IdentityError::Invalid(format!("the profile has no text or whole number at {}", info.subject))
+        })?;
+        let verified = at(&info.email_verified) == Some(&Value::Bool(true));
+        let mut profile = Profile {
+            subject,
+            name: at(&info.name).and_then(text),
+            verified_email: at(&info.email).and_then(text).filter(|_| verified),
+            groups: at(&info.groups).map(texts).unwrap_or_default(),
+        };
+        if let Some(emails) = &self.emails {
+            profile.verified_email =
+                self.list(emails, tokens, "user:email").await?.iter().find_map(verified_primary);
+        }
+        if let Some(teams) = &self.teams {
+            profile.groups.extend(self.list(teams, tokens, "read:org").await?.iter().flat_map(team_groups));
+            profile.groups.sort_unstable();
+            profile.groups.dedup();
+        }
+        Ok(profile)
+    }
+
+    /// A list that a scope opens. Without the scope the user has no verified e-mail or no groups, and `access`
+    /// decides; the token itself lives, for it has just read the profile.
+    async fn list(
+        &self,
+        url: &Url,
+        tokens: &UpstreamTokens,
+        scope: &str,
+    ) -> Result<Vec<Value>, IdentityError> {
+        match list(&self.http, url, tokens).await {
+            Err(IdentityError::Refused(_)) => {
+                tracing::warn!(%url, scope, "the provider refuses this list; is the scope missing in spec.identity.oauth2.scopes?");
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for OAuth2 {
+    async fn authorization_url(&self, request: UpstreamRequest<'_>) -> Result<Url, IdentityError> {
+        let mut url = self.authorization_url.clone();
+        let mut query = url.query_pairs_mut();
+        query
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.config.client_id)
+            .append_pair("redirect_uri", &self.setup.redirect_uri)
+            .append_pair("state", request.state)
+            .append_pair("code_challenge", request.challenge)
+            .append_pair("code_challenge_method", "S256");
+        if !self.config.scopes.is_empty() {
+            query.append_pair("scope", &self.config.scopes.join(" "));
+        }
+        if request.prompt {
+            // GitHub's documented value; others ignore it or know it from OpenID Connect.
+            query.append_pair("prompt", "select_account");
+        }
+        query.extend_pairs(&self.config.extra_parameters);
+        drop(query);
+        Ok(url)
+    }
+
+    async fn exchange(&self, answer: UpstreamAnswer<'_>) -> Result<SignedIn, IdentityError> {
+        let grant = [
+            ("grant_type", "authorization_code"),
+            ("code", answer.code),
+            ("redirect_uri", self.setup.redirect_uri.as_str()),
+            ("code_verifier", answer.verifier),
+        ];
+        let tokens = self.endpoint()?.request(&grant).await?.tokens;
+        let profile = self.learn(&tokens).await?;
+        Ok(SignedIn { profile, tokens: Some(tokens) })
+    }
+
+    async fn profile(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Profile, IdentityError> {
+        let profile = self.learn(tokens).await?;
+        if profile.subject == known.subject {
+            Ok(profile)
+        } else {
+            Err(IdentityError::Refused("the token belongs to another user now".to_owned()))
+        }
+    }
+
+    async fn refresh(&self, tokens: &UpstreamTokens, _: &Profile) -> Result<Renewed, RenewError> {
+        renew(self.endpoint(), tokens).await.map(|granted| Renewed { tokens: granted.tokens, profile: None })
+    }
+}
+
+/// Renews tokens of this client; a refresh token that is not given again stays (RFC 6749 section 6).
+pub(super) async fn renew(
+    endpoint: Result<TokenEndpoint<'_>, IdentityError>,
+    tokens: &UpstreamTokens,
+) -> Result<super::token::Granted, RenewError> {
+    let endpoint = endpoint.map_err(|e| RenewError::Misconfigured(e.to_string()))?;
+    if endpoint.client_id != tokens.client_id {
+        return Err(RenewError::Refused("the tokens belong to another client id".to_owned()));
+    }
+    let refresh =
+        tokens.refresh.as_deref().ok_or_else(|| RenewError::Refused("no refresh token".to_owned()))?;
+    let mut granted =
+        endpoint.request(&[("grant_type", "refresh_token"), ("refresh_token", refresh)]).await?;
+    if granted.tokens.refresh.is_none() {
+        granted.tokens.refresh.clone_from(&tokens.refresh);
+    }
+    Ok(granted)
+}
+
+/// GitHub's `/user/emails`: the primary address, when it is verified.
+fn verified_primary(entry: &Value) -> Option<String> {
+    let is = |field: &str| entry.get(field) == Some(&Value::Bool(true));
+    (is("primary") && is("verified")).then(|| entry.get("email").and_then(text)).flatten()
+}
+
+/// GitHub's `/user/teams`: `org/team` and `org`.
+fn team_groups(entry: &Value) -> Vec<String> {
+    let org = entry.pointer("/organization/login").and_then(text);
+    let team = entry.get("slug").and_then(text);
+    match (org, team) {
+        (Some(org), Some(team)) => vec![format!("{org}/{team}"), org],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Against a strict provider of GitHub's shape.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    identity::fake::{CLIENT_ID, Fake, Fault, IMPATIENT, REDIRECT_URI, setup},
+};
+
+const NOW: i64 = 1_700_000_000;
+
+async fn provider() -> (OAuth2, Arc<Fake>) {
+    let fake = Fake::start().await;
+    let provider = OAuth2::new(fake.github(), setup(Arc::new(ManualClock::at(NOW)))).unwrap();
+    (provider, fake)
+}
+
+fn answer<'a>(code: &'a str, verifier: &'a str) -> UpstreamAnswer<'a> {
+    UpstreamAnswer { code, iss: None, verifier, nonce: "n" }
+}
+
+async fn sign_in(provider: &OAuth2, fake: &Fake) -> Result<SignedIn, IdentityError> {
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest("verifier"));
+    fake.inner().codes.insert("code-1".into(), challenge);
+    provider.exchange(answer("code-1", "verifier")).await
+}
+
+fn tokens(refresh: Option<&str>) -> UpstreamTokens {
+    UpstreamTokens {
+        access: "access-0".into(),
+        refresh: refresh.map(str::to_owned),
+        expires_at: Some(0),
+        issued_at: None,
+        client_id: CLIENT_ID.into(),
+    }
+}
+
+fn known(subject: &str) -> Profile {
+    Profile { subject: subject.into(), ..Profile::default() }
+}
+
+#[tokio::test]
+async fn the_browser_is_sent_with_state_and_challenge() {
+    let (provider, _) = provider().await;
+    let request = UpstreamRequest { state: "s&1", challenge: "c", nonce: "n", prompt: false };
+    let url = provider.authorization_url(request).await.unwrap();
+    let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+    assert_eq!(
+        query,
+        [
+            pair("response_type", "code"),
+            pair("client_id", CLIENT_ID),
+            pair("redirect_uri", REDIRECT_URI),
+            pair("state", "s&1"),
+            pair("code_challenge", "c"),
+            pair("code_challenge_method", "S256"),
+            pair("scope", "repo read:org"),
+            pair("allow_signup", "false"),
+        ]
+    );
+    let again = provider.authorization_url(UpstreamRequest { prompt: true, ..request }).await.unwrap();
+    assert!(again.query().unwrap().contains("prompt=select_account"));
+}
+
+#[tokio::test]
+async fn a_sign_in_gives_profile_and_tokens() {
+    let (provider, fake) = provider().await;
+    let signed_in = sign_in(&provider, &fake).await.unwrap();
+    assert_eq!(
+        signed_in.profile,
+        Profile {
+            subject: "4242".into(),
+            name: Some("octocat".into()),
+            verified_email: Some("octo@example.com".into()),
+            groups: vec!["acme".into(), "acme/team-0".into(), "acme/team-1".into()],
+        }
+    );
+    let tokens = signed_in.tokens.unwrap();
+    assert_eq!((tokens.access.as_str(), tokens.refresh.as_deref()), ("access-1", Some("refresh-1")));
+    assert_eq!(tokens.expires_at, Some((NOW + 28_800) * 1000));
+    assert_eq!(tokens.client_id, CLIENT_ID);
+}
+
+#[tokio::test]
+async fn teams_are_read_over_their_pages_up_to_a_bound() {
+    let (provider, fake) = provider().await;
+    fake.inner().teams = 250;
+    let profile = sign_in(&provider, &fake).await.unwrap().profile;
+    assert_eq!(profile.groups.len(), 251);
+    fake.inner().teams = 5000;
+    let profile = sign_in(&provider, &fake).await.unwrap().profile;
+    assert_eq!(profile.groups.len(), 1001);
+}
+
+#[tokio::test]
+async fn a_missing_scope_leaves_groups_out() {
+    let (provider, fake) = provider().await;
+    fake.inner().team_scope = false;
+    let profile = sign_in(&provider, &fake).await.unwrap().profile;
+    assert!(profile.groups.is_empty() && profile.verified_email.is_some());
+}
+
+#[tokio::test]
+async fn a_code_that_is_wrong_or_used_is_refused() {
+    let (provider, fake) = provider().await;
+    sign_in(&provider, &fake).await.unwrap();
+    for (code, verifier) in [("code-1", "verifier"), ("code-2", "verifier"), ("", "")] {
+        let error = provider.exchange(answer(code, verifier)).await.unwrap_err();
+        assert!(matches!(&error, IdentityError::Refused(why) if why == "bad_verification_code"), "{error:?}");
+    }
+}
+
+/// Attack 67: bounded, no redirect followed, nothing echoed.
+#[tokio::test]
+async fn a_provider_that_misbehaves_is_unavailable() {
+    let (mut provider, fake) = provider().await;
+    provider.http = provider.http.with_timeout(IMPATIENT);
+    let sink = Fault::Redirect(format!("http://{}/sink", fake.address));
+    let faults = [Fault::Status(500), Fault::Html, Fault::Long, sink, Fault::Hang, Fault::RateLimit(5)];
+    for fault in &faults {
+        fake.fail_token(std::slice::from_ref(fault));
+        let error = sign_in(&provider, &fake).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Unavailable(_)), "{fault:?}: {error:?}");
+        assert!(!error.to_string().contains("secret-page"), "{error}");
+
+        fake.fail_read(std::slice::from_ref(fault));
+        let error = sign_in(&provider, &fake).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Unavailable(_)), "{fault:?}: {error:?}");
+    }
+    assert_eq!(fake.inner().seen.sink, 0);
+    fake.fail_token(&[Fault::Error(400, "<script>")]);
+    let error = sign_in(&provider, &fake).await.unwrap_err().to_string();
+    assert!(!error.contains("script") && !error.contains("phish"), "{error}");
+    fake.fail_token(&[Fault::Error(401, "invalid_client")]);
+    assert!(matches!(sign_in(&provider, &fake).await.unwrap_err(), IdentityError::Misconfigured(_)));
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_a_refresh_token_that_is_not_given_again() {
+    let (provider, fake) = provider().await;
+    let renewed = provider.refresh(&tokens(Some("refresh-0")), &known("4242")).await.unwrap().tokens;
+    assert_eq!((renewed.access.as_str(), renewed.refresh.as_deref()), ("access-1", Some("refresh-1")));
+    fake.inner().withhold_refresh = true;
+    let renewed = provider.refresh(&renewed, &known("4242")).await.unwrap().tokens;
+    assert_eq!((renewed.access.as_str(), renewed.refresh.as_deref()), ("access-2", Some("refresh-1")));
+}
+
+#[tokio::test]
+async fn a_renewal_tells_what_may_be_tried_again() {
+    let (mut provider, fake) = provider().await;
+    provider.http = provider.http.with_timeout(IMPATIENT);
+    let refresh = async |fault: Option<Fault>, tokens: UpstreamTokens| {
+        fake.inner().token_faults.extend(fault);
+        provider.refresh(&tokens, &known("4242")).await.map(|_| ()).unwrap_err()
+    };
+    let good = || tokens(Some("refresh-0"));
+    let error = refresh(None, tokens(Some("stale"))).await;
+    assert_eq!(error, RenewError::Refused("bad_refresh_token".into()));
+    let error = refresh(Some(Fault::Error(400, "invalid_grant")), good()).await;
+    assert_eq!(error, RenewError::Refused("invalid_grant".into()));
+    assert!(matches!(refresh(None, tokens(None)).await, RenewError::Refused(_)));
+    let mut foreign = good();
+    foreign.client_id = "other".into();
+    assert!(matches!(refresh(None, foreign).await, RenewError::Refused(_)));
+    assert_eq!(
+        refresh(Some(Fault::RateLimit(7)), good()).await,
+        RenewError::RateLimited(Duration::from_secs(7))
+    );
+    for fault in [Fault::Status(500), Fault::Status(302), Fault::Error(400, "server_error")] {
+        let error = refresh(Some(fault), good()).await;
+        assert!(matches!(error, RenewError::Transient(_)), "{error:?}");
+    }
+    for fault in [Fault::Html, Fault::Long, Fault::Hang, Fault::CommitAndBreak] {
+        let error = refresh(Some(fault), good()).await;
+        assert!(matches!(error, RenewError::Unknown(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_token_and_a_rate_limit_are_told_apart() {
+    let (provider, fake) = provider().await;
+    assert_eq!(provider.profile(&tokens(None), &known("4242")).await.unwrap().subject, "4242");
+    let mut dead = tokens(None);
+    dead.access = "gone".into();
+    assert!(matches!(provider.profile(&dead, &known("4242")).await, Err(IdentityError::Refused(_))));
+    assert!(matches!(provider.profile(&tokens(None), &known("1")).await, Err(IdentityError::Refused(_))));
+    fake.fail_read(&[Fault::RateLimit(1)]);
+    assert!(matches!(
+        provider.profile(&tokens(None), &known("4242")).await,
+        Err(IdentityError::Unavailable(_))
+    ));
+}

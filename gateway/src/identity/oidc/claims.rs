@@ -1,0 +1,96 @@
+//! From claims to a profile.
+
+use gatehouse_gateway_config::OidcConfig;
+use serde_json::{Map, Value};
+
+use crate::{
+    identity::{
+        IdentityError,
+        userinfo::{text, texts},
+    },
+    model::Profile,
+};
+
+/// Verified claims of an ID token, or of user-info.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claims(pub(super) Map<String, Value>);
+
+impl Claims {
+    pub(super) fn from_user_info(value: Value) -> Result<Self, IdentityError> {
+        match value {
+            Value::Object(map) => Ok(Self(map)),
+            _ => Err(IdentityError::Unavailable("user-info is not a JSON object".to_owned())),
+        }
+    }
+
+    /// Whether nothing that a profile is made of is missing.
+    pub(super) fn has_all(&self, config: &OidcConfig) -> bool {
+        [&config.subject_claim, &config.name_claim, &config.email_claim, &config.groups_claim]
+            .iter()
+            .all(|claim| self.0.contains_key(*claim))
+    }
+
+    /// Adds what is missing from user-info, which must speak of the same subject (OIDC Core section 5.3.2).
+    pub(super) fn complete_with(mut self, more: Value) -> Result<Self, IdentityError> {
+        let more = Self::from_user_info(more)?;
+        if more.0.get("sub") != self.0.get("sub") {
+            return Err(IdentityError::Invalid("user-info speaks of another subject".to_owned()));
+        }
+        // An address and whether it is verified belong together: what user-info says of another address is not said
+        // of the ID token's.
+        let own = self.0.get("email").cloned();
+        if own.is_none() {
+            self.0.remove("email_verified");
+        }
+        let same = own.is_none() || own.as_ref() == more.0.get("email");
+        for (claim, value) in more.0 {
+            if claim != "email_verified" || same {
+                self.0.entry(claim).or_insert(value);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The profile at sign-in.
+    pub(super) fn profile(&self, config: &OidcConfig) -> Result<Profile, IdentityError> {
+        let subject = self.0.get(&config.subject_claim).and_then(text).ok_or_else(|| {
+            IdentityError::Invalid(format!("the claim {:?} is missing or no text", config.subject_claim))
+        })?;
+        Ok(Profile {
+            subject,
+            name: self.0.get(&config.name_claim).and_then(text),
+            verified_email: self.verified_email(config),
+            groups: self.0.get(&config.groups_claim).map(texts).unwrap_or_default(),
+        })
+    }
+
+    /// The profile later: what this answer does not speak of stays as it is known.
+    pub(super) fn update(&self, known: &Profile, config: &OidcConfig) -> Result<Profile, IdentityError> {
+        let subject = self.0.get(&config.subject_claim).and_then(text);
+        if subject.is_some_and(|subject| subject != known.subject) {
+            return Err(IdentityError::Refused("the token belongs to another user now".to_owned()));
+        }
+        let has = |claim: &String| self.0.contains_key(claim);
+        let mut profile = known.clone();
+        if has(&config.name_claim) {
+            profile.name = self.0.get(&config.name_claim).and_then(text);
+        }
+        if has(&config.email_claim) {
+            profile.verified_email = self.verified_email(config);
+        }
+        if let Some(groups) = self.0.get(&config.groups_claim) {
+            profile.groups = texts(groups);
+        }
+        Ok(profile)
+    }
+
+    fn verified_email(&self, config: &OidcConfig) -> Option<String> {
+        // Some providers (Amazon Cognito, Apple) write the truth value as text.
+        let verified = match self.0.get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            Some(Value::String(verified)) => verified == "true",
+            _ => false,
+        };
+        self.0.get(&config.email_claim).and_then(text).filter(|_| verified)
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading JSON with a user's token: user-info endpoints and GitHub's lists.
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use serde_json::Value;
+use url::Url;
+
+use super::{IdentityError, connect::USER_AGENT, token::retry_after};
+use crate::{egress::HttpClient, model::UpstreamTokens};
+
+/// Ten pages of a hundred: more teams than this fit no token of any other system either.
+const PAGES: usize = 10;
+
+/// Reads one document.
+///
+/// # Errors
+/// `Refused` when the token is dead, `Unavailable` when asking again may help.
+pub(super) async fn get(
+    http: &HttpClient,
+    url: &Url,
+    tokens: &UpstreamTokens,
+) -> Result<Value, IdentityError> {
+    Ok(page(http, url, tokens).await?.0)
+}
+
+/// Reads a list over its pages (RFC 8288 `rel="next"`, on the same origin only).
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn list(
+    http: &HttpClient,
+    url: &Url,
+    tokens: &UpstreamTokens,
+) -> Result<Vec<Value>, IdentityError> {
+    let mut all = Vec::new();
+    let mut next = Some(url.clone());
+    if let Some(first) = next.as_mut().filter(|u| u.query().is_none()) {
+        first.set_query(Some("per_page=100"));
+    }
+    for _ in 0..PAGES {
+        let Some(this) = next else { return Ok(all) };
+        let (value, headers) = page(http, &this, tokens).await?;
+        let Value::Array(items) = value else { return Err(unreadable(url)) };
+        all.extend(items);
+        next = next_page(&headers, &this);
+    }
+    if next.is_some() {
+        tracing::warn!(url = %url, read = all.len(), "the list is longer than is read; the rest is left out");
+    }
+    Ok(all)
+}
+
+async fn page(
+    http: &HttpClient,
+    url: &Url,
+    tokens: &UpstreamTokens,
+) -> Result<(Value, HeaderMap), IdentityError> {
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", tokens.access))
+        .map_err(|_| IdentityError::Invalid("the access token cannot stand in a header".to_owned()))?;
+    bearer.set_sensitive(true);
+    let request = Request::get(url.as_str())
+        .header(header::AUTHORIZATION, bearer)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Vec::new())
+        .map_err(|_| IdentityError::Misconfigured(format!("{url} cannot be requested")))?;
+    let (head, body) = http.send(request).await?.into_parts();
+    match head.status {
+        status if status.is_success() => {
+            let value = serde_json::from_slice(&body).map_err(|_| unreadable(url))?;
+            Ok((value, head.headers))
+        }
+        StatusCode::UNAUTHORIZED => Err(IdentityError::Refused("the access token is dead".to_owned())),
+        StatusCode::FORBIDDEN if !is_rate_limit(&head.headers, &body) => {
+            Err(IdentityError::Refused(format!("{} answered 403", endpoint(url))))
+        }
+        status => {
+            let wait = retry_after(&head.headers);
+            tracing::debug!(url = %endpoint(url), %status, ?wait, "the provider does not tell");
+            Err(IdentityError::Unavailable(format!("{} answered {}", endpoint(url), status.as_u16())))
+        }
+    }
+}
+
+/// GitHub limits rates with 403 too, and then says so in one of three ways.
+fn is_rate_limit(headers: &HeaderMap, body: &[u8]) -> bool {
+    headers.contains_key(header::RETRY_AFTER)
+        || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0")
+        || String::from_utf8_lossy(body).to_ascii_lowercase().contains("rate limit")
+}
+
+fn next_page(headers: &HeaderMap, base: &Url) -> Option<Url> {
+    let links = headers.get_all(header::LINK).iter().filter_map(|v| v.to_str().ok());
+    let target = links.flat_map(|line| line.split(',')).find_map(|link| {
+        let (target, parameters) = link.trim().split_once('>')?;
+        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        is_next.then(|| target.trim_start_matches('<'))
+    })?;
+    // The token goes to nobody else.
+    base.join(target).ok().filter(|next| next.origin() == base.origin())
+}
+
+fn unreadable(url: &Url) -> IdentityError {
+    IdentityError::Unavailable(format!("{} answered without readable JSON", endpoint(url)))
+}
+
+/// Without a query, which may hold what is not for logs.
+fn endpoint(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// A text, or a whole number as text: what a subject may be.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() && text.len() <= 255 => Some(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A list of texts; one text is a list of one. Empty and overlong ones are left out.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().take(2000).filter_map(text).collect(),
+        other => text(other).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_on_the_same_origin() {
+        let base = Url::parse("https://api.github.com/user/teams").unwrap();
+        let next = |link: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LINK, link.parse().unwrap());
+            next_page(&headers, &base).map(String::from)
+        };
+        let good = "<https://api.github.com/user/teams?page=1>; rel=\"prev\", <https://api.github.com/user/teams?page=3>; rel=\"next\"";
+        assert_eq!(next(good).as_deref(), Some("https://api.github.com/user/teams?page=3"));
+        assert_eq!(next("<https://evil.test/?page=3>; rel=\"next\""), None);
+        assert_eq!(next("<http://api.github.com/?page=3>; rel=\"next\""), None);
+        assert_eq!(next("<?page=2>; rel=\"last\""), None);
+        assert_eq!(next("rel=\"next\""), None);
+    }
+
+    #[test]
+    fn a_subject_is_text_or_a_whole_number() {
+        let json: Value =
+            serde_json::from_str(r#"[1, 12345678901, "x", "", 1.5, null, true, {}, []]"#).unwrap();
+        let found: Vec<_> = json.as_array().unwrap().iter().map(text).collect();
+        assert_eq!(found[..3], [Some("1".into()), Some("12345678901".into()), Some("x".into())]);
+        assert!(found[3..].iter().all(Option::is_none));
+    }
+}

@@ -1,0 +1,98 @@
+//! The server's keys at work: sealing, authenticating, naming users.
+//!
+//! A key opens as soon as it is listed, and the newest whose `sealFrom` has passed seals, so a reload never meets a
+//! value that it cannot open. An unknown key id is told apart from a value that is forged: the first means "read the
+//! file again", the second means "no".
+
+mod mac;
+mod seal;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use gatehouse_gateway_config::keys::{Keyring, RingKey};
+
+pub use mac::{Mac16, Mac32};
+pub use seal::{OpenError, Sealed, open_for, seal_for};
+
+use crate::{
+    clock::Clock,
+    model::{Profile, UserId},
+};
+
+/// The purposes that have a ring of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// Upstream credentials and profiles.
+    Credential,
+    /// Client ids and client secrets.
+    Client,
+    /// Records and refresh tokens.
+    Record,
+    /// Upstream state, sessions, MCP session ids.
+    Session,
+}
+
+/// The current key ring; a reload swaps it as a whole.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    ring: Arc<RwLock<Arc<Keyring>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Keys {
+    /// Keys that start with `ring`.
+    pub fn new(ring: Keyring, clock: Arc<dyn Clock>) -> Self {
+        Self { ring: Arc::new(RwLock::new(Arc::new(ring))), clock }
+    }
+
+    /// The instance id, part of every store key. It never changes while the process lives.
+    pub fn instance(&self) -> String {
+        self.current().instance.clone()
+    }
+
+    /// Takes a new ring. One of another instance is refused: its records are another server's.
+    pub fn replace(&self, ring: Keyring) -> bool {
+        let mut current = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        if current.instance != ring.instance || current.user != ring.user {
+            return false;
+        }
+        *current = Arc::new(ring);
+        true
+    }
+
+    /// The name of a user: `HMAC(K_user, identity id ‖ 0 ‖ immutable subject)`.
+    pub fn user_id(&self, identity: &str, profile: &Profile) -> UserId {
+        let ring = self.current();
+        let mac = mac::hmac(ring.user.expose(), "user", &[identity.as_bytes(), profile.subject.as_bytes()]);
+        UserId::from_bytes(mac)
+    }
+
+    fn current(&self) -> Arc<Keyring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The key that seals now, or the first one when none has come into force.
+    fn sealing(&self, ring: Ring) -> RingKey {
+        let now = self.clock.unix();
+        let current = self.current();
+        let keys = ring.of(&current);
+        let newest = keys.iter().filter(|k| k.seal_from <= now).max_by_key(|k| k.seal_from);
+        // A parsed ring holds at least one key in each ring.
+        newest.unwrap_or(&keys[0]).clone()
+    }
+
+    fn by_id(&self, ring: Ring, id: u8) -> Option<RingKey> {
+        ring.of(&self.current()).iter().find(|k| k.id == id).cloned()
+    }
+}
+
+impl Ring {
+    fn of(self, ring: &Keyring) -> &[RingKey] {
+        match self {
+            Self::Credential => &ring.credential,
+            Self::Client => &ring.client,
+            Self::Record => &ring.record,
+            Self::Session => &ring.session,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Who calls: the bearer token, and what the store says it stands for. Sessions never authenticate.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+
+use super::{Mcp, caller::Caller, refusal::Refusal, watch};
+use crate::{
+    credentials,
+    identity::local::Presence,
+    keys::OpenError,
+    metrics::CacheLabels,
+    model::{AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN},
+    server::{Identity, Server},
+    store::CallRecord,
+};
+
+/// The caller of these headers: from memory where that may be believed, else by one question to the store.
+pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+    let access = AccessToken::hash_presented(bearer(headers)?);
+    let now = mcp.now();
+    if let Some(caller) = mcp.cache.get(&access, now) {
+        mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "hit" }).inc();
+        return Ok(caller);
+    }
+    mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "miss" }).inc();
+    let (mark, reader) = mcp.cache.begin(now);
+    watch::start(mcp, reader);
+    let record = mcp.server.store.call(&access).await.map_err(|error| {
+        tracing::warn!(%error, "a call could not be checked");
+        Refusal::Store
+    })?;
+    let caller = Arc::new(admit(&mcp.server, access, record.ok_or(Refusal::BadToken)?)?);
+    if caller.record.user.state == IdentityState::Live {
+        mcp.cache.insert(mark, &caller, mcp.now());
+    }
+    Ok(caller)
+}
+
+/// The token of the one `Authorization` header (RFC 6750 section 2.1); tokens elsewhere are not looked at.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::NoToken)?;
+    if values.next().is_some() {
+        return Err(Refusal::BadToken);
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(Refusal::NoToken)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::NoToken);
+    }
+    let token = token.trim();
+    if token.is_empty() || token.len() > MAX_TOKEN_LEN { Err(Refusal::BadToken) } else { Ok(token) }
+}
+
+/// Whether what the store knows is good here: for this identity and this resource.
+pub(super) fn admit(server: &Server, access: Hash32, record: CallRecord) -> Result<Caller, Refusal> {
+    let identity = server.config.identity.id();
+    let here = record.grant.resource == server.urls.resource && record.grant.identity == identity;
+    if !here || record.user.identity != identity || record.grant.user != record.user.id {
+        return Err(Refusal::BadToken);
+    }
+    let profile = profile(server, &record.user)?;
+    Ok(Caller::new(access, record, profile))
+}
+
+/// Opens a user's profile.
+pub(super) fn profile(server: &Server, user: &UserRecord) -> Result<Profile, Refusal> {
+    credentials::open_profile(&server.keys, &user.id, &user.profile).map_err(|error| match error {
+        // The key file is newer on another replica: it is read again within seconds.
+        OpenError::UnknownKey => Refusal::Store,
+        OpenError::Invalid => Refusal::BadToken,
+    })
+}
+
+/// `access`, decided anew on each call.
+pub(super) fn may_use(server: &Server, profile: &Profile) -> bool {
+    access::decide(&server.config.access, profile).is_allowed()
+}
+
+/// Whether a user who listens may go on: alive, allowed, and with `identity.local` still in the file. (Calls learn the
+/// latter from their credentials.)
+pub(super) fn may_listen(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
+    let present = match &server.identity {
+        Identity::Provider(_) => true,
+        Identity::Local(users) => matches!(users.presence(&profile.subject), Presence::Here(_)),
+    };
+    present && user.state == IdentityState::Live && may_use(server, profile)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of(values: &[&str]) -> Result<String, Refusal> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_nothing_else() {
+        assert_eq!(of(&["Bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(of(&["bearer abc"]), Ok("abc".to_owned()));
+        for none in [&[][..], &["Basic abc"], &["Bearer"], &["abc"]] {
+            assert_eq!(of(none), Err(Refusal::NoToken), "{none:?}");
+        }
+        let long = format!("Bearer {}", "x".repeat(MAX_TOKEN_LEN + 1));
+        for bad in [&["Bearer a", "Bearer b"][..], &["Bearer  "], &[&long]] {
+            assert_eq!(of(bad), Err(Refusal::BadToken), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One request on the MCP path, from its headers to the answer's.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::{
+    Mcp, answer,
+    authenticate::{authenticate, may_use},
+    caller::Caller,
+    envelope::Envelope,
+    era::{self, Era},
+    headers,
+    proxy::Answered,
+    refusal::Refusal,
+};
+use crate::{audit, model::IdentityState};
+
+/// The largest request, in bytes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// A message that was read and whose headers agree with it.
+pub(super) struct Message<'a> {
+    pub envelope: Envelope<'a>,
+    pub era: Era,
+}
+
+impl Message<'_> {
+    pub(super) fn is_modern(&self) -> bool {
+        self.era == Era::Modern
+    }
+}
+
+/// Serves one request. Without a good token nothing else of it is looked at (MCP, and every probing client).
+pub(super) async fn serve(mcp: &Arc<Mcp>, request: Request) -> Response {
+    let started = mcp.now();
+    let (parts, body) = request.into_parts();
+    let caller = match authenticate(mcp, &parts.headers).await {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            mcp.metrics.unauthenticated.inc();
+            return refusal.into_response(mcp, None);
+        }
+    };
+    let mut call = audit::Call::new(
+        mcp.metrics.clone(),
+        mcp.server.clock.clone(),
+        started,
+        caller.record.user.id,
+        caller.client.clone(),
+    );
+    call.subject(parts.method.as_str(), None);
+    let exchange = Exchange { mcp, caller: &caller, method: &parts.method, headers: &parts.headers };
+    exchange.serve(body, call).await
+}
+
+/// An authenticated request.
+pub(super) struct Exchange<'a> {
+    pub mcp: &'a Arc<Mcp>,
+    pub caller: &'a Arc<Caller>,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+}
+
+impl Exchange<'_> {
+    async fn serve(&self, body: Body, mut call: audit::Call) -> Response {
+        let bytes = match self.body(body).await {
+            Ok(bytes) => bytes,
+            Err(refusal) => return self.refuse(refusal, None, call),
+        };
+        let message = match self.read(&bytes, &mut call) {
+            Ok(message) => message,
+            Err(refusal) => return self.refuse(refusal, None, call),
+        };
+        let message = message.as_ref();
+        if let Some(refusal) = self.forbidden() {
+            return self.refuse(refusal, message, call);
+        }
+        match self.proxy(message, bytes.clone()).await {
+            Ok(Answered::Backend(asked, response)) => match answer::check(&asked, &response) {
+                Ok(()) => answer::pass(self.mcp, self.caller, *asked, response, call),
+                Err(refusal) => self.refuse(refusal, message, call),
+            },
+            Ok(Answered::Here(response, outcome)) => {
+                call.status(response.status());
+                call.outcome(outcome);
+                response
+            }
+            Err(refusal) => self.refuse(refusal, message, call),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, message: Option<&Message<'_>>, mut call: audit::Call) -> Response {
+        let refusal = match (refusal, message) {
+            // To clients of both eras a failing probe must look like a server that does not know it.
+            (
+                Refusal::Slow(_)
+                | Refusal::Unreachable(_)
+                | Refusal::BadAnswer(_)
+                | Refusal::BackendUnauthorized,
+                Some(Message { envelope, .. }),
+            ) if envelope.method == "server/discover" => Refusal::NotModern,
+            (refusal, _) => refusal,
+        };
+        call.outcome(refusal.outcome());
+        let response = refusal.into_response(self.mcp, message.and_then(|m| m.envelope.id));
+        call.status(response.status());
+        response
+    }
+
+    /// The body of a POST; nothing for the other methods.
+    async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
+        self.check_origin()?;
+        if *self.method == Method::GET || *self.method == Method::DELETE {
+            return Ok(Bytes::new());
+        }
+        if *self.method != Method::POST {
+            return Err(Refusal::Method);
+        }
+        if !headers::is_type(self.headers, "application/json")
+            || self.headers.contains_key(header::CONTENT_ENCODING)
+        {
+            return Err(Refusal::ContentType);
+        }
+        match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Incomplete),
+        }
+    }
+
+    /// A browser's page of another origin is refused (MCP, transports: DNS rebinding).
+    fn check_origin(&self) -> Result<(), Refusal> {
+        let own = self.mcp.server.urls.origin.as_bytes();
+        let foreign = self.headers.get_all(header::ORIGIN).iter().any(|origin| origin.as_bytes() != own);
+        if foreign { Err(Refusal::ForeignOrigin) } else { Ok(()) }
+    }
+
+    fn read<'b>(&self, bytes: &'b Bytes, call: &mut audit::Call) -> Result<Option<Message<'b>>, Refusal> {
+        if *self.method != Method::POST {
+            return Ok(None);
+        }
+        let envelope = Envelope::parse(bytes).map_err(|reason| {
+            // A header that names one method cannot agree with what is no single message.
+            if self.headers.contains_key("mcp-method") {
+                Refusal::HeaderMismatch(reason)
+            } else if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() {
+                Refusal::Parse(reason)
+            } else {
+                Refusal::Invalid(reason)
+            }
+        })?;
+        let tool = if envelope.is_tool_call() { envelope.name() } else { None };
+        call.subject(&envelope.method, tool.as_deref());
+        let era = era::check(self.headers, &envelope).map_err(Refusal::HeaderMismatch)?;
+        Ok(Some(Message { envelope, era }))
+    }
+
+    /// `access` is asked on every call. A dead user's profile may be old: they hear first that they must sign in.
+    fn forbidden(&self) -> Option<Refusal> {
+        let record = &self.caller.record;
+        if record.user.state != IdentityState::Live || may_use(&self.mcp.server, &self.caller.profile) {
+            return None;
+        }
+        let profile = &self.caller.profile;
+        let user = profile.verified_email.as_ref().or(profile.name.as_ref());
+        Some(Refusal::Denied { user: user.unwrap_or(&profile.subject).clone() })
+    }
+}

@@ -1,0 +1,89 @@
+//! What counts as one message, and what is refused because two parsers could disagree on it.
+
+use super::*;
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+fn parse(text: &str) -> Result<Envelope<'_>, String> {
+    Envelope::parse(text.as_bytes())
+}
+
+#[test]
+fn a_tool_call_is_read_without_copying() {
+    let text = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"whoami","arguments":{"name":"x"}}}"#;
+    let envelope = parse(text).unwrap();
+    assert!(envelope.is_tool_call());
+    assert!(matches!(envelope.method, Cow::Borrowed("tools/call")));
+    assert_eq!(envelope.name().as_deref(), Some("whoami"));
+    assert_eq!(envelope.id.map(RawValue::get), Some("7"));
+    assert_eq!(envelope.params.version, None);
+}
+
+#[test]
+fn the_modern_version_is_found_in_meta() {
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":"a","method":"server/discover","params":{{"_meta":{{"{META_VERSION}":"2026-07-28","x":1}}}}}}"#
+    );
+    assert_eq!(parse(&text).unwrap().params.version.as_deref(), Some("2026-07-28"));
+}
+
+#[test]
+fn kinds_are_told_apart() {
+    for (text, kind) in [
+        (r#"{"id":1,"method":"ping"}"#, Kind::Request),
+        (r#"{"id":1,"method":"ping","params":null}"#, Kind::Request),
+        (r#"{"method":"notifications/initialized"}"#, Kind::Notification),
+        (r#"{"id":1,"result":{}}"#, Kind::Response),
+        (r#"{"id":null,"error":{}}"#, Kind::Response),
+    ] {
+        assert_eq!(parse(text).unwrap().kind, kind, "{text}");
+    }
+}
+
+#[test]
+fn what_two_parsers_could_read_differently_is_refused() {
+    for text in [
+        r#"{"id":1,"method":"tools/list","method":"tools/call"}"#,
+        r#"{"id":1,"method":"tools/list","meth\u006fd":"tools/call"}"#,
+        r#"{"id":1,"method":"tools/list","Method":"tools/call"}"#,
+        r#"{"id":1,"method":"tools/call","params":{"name":"a"},"param\u017f":{"name":"b"}}"#,
+        r#"{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
+        r#"{"id":1,"method":"tools/call","params":{"name":"a","NAME":"b"}}"#,
+        r#"{"id":1,"method":"tools/call","params":{"name":"a","tas\u212aId":"b"}}"#,
+        r#"{"id":1,"id":2,"method":"ping"}"#,
+        r#"{"id":1,"method":"ping","params":{},"params":{}}"#,
+        r#"{"id":1,"method":"ping","result":{}}"#,
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_a_message_is_refused() {
+    let deep = format!(r#"{{"id":1,"method":"ping","params":{}{}}}"#, "[".repeat(9_000), "]".repeat(9_000));
+    let long = format!(r#"{{"id":"{}","method":"ping"}}"#, "x".repeat(2_000));
+    for text in [
+        "",
+        "null",
+        "[]",
+        r#" [{"id":1,"method":"ping"}]"#,
+        "{}",
+        r#"{"id":1}"#,
+        r#"{"id":null,"method":"ping"}"#,
+        r#"{"id":{},"method":"ping"}"#,
+        r#"{"id":1,"method":5}"#,
+        r#"{"id":1,"method":"ping","params":[]}"#,
+        r#"{"id":1,"method":"ping","params":"x"}"#,
+        r#"{"id":1,"method":"ping"} {"id":2,"method":"ping"}"#,
+        &deep,
+        &long,
+    ] {
+        assert!(parse(text).is_err(), "{}", &text[..text.len().min(80)]);
+    }
+}
+
+#[test]
+fn a_name_that_is_not_text_is_no_name() {
+    let text = r#"{"id":1,"method":"tools/call","params":{"name":{"a":1}}}"#;
+    assert_eq!(parse(text).unwrap().name(), None);
+}

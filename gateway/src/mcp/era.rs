@@ -1,0 +1,125 @@
+//! Both eras of MCP on one URL, told apart per request, and the headers that must agree with the body.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderMap;
+
+use super::envelope::{Envelope, Kind};
+
+/// The first revision without sessions.
+const FIRST_MODERN: &str = "2026-07-28";
+
+/// Which generation of MCP a request speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// 2025-03-26 to 2025-11-25: `initialize`, sessions, GET and DELETE.
+    Legacy,
+    /// 2026-07-28 and later: each POST stands alone.
+    Modern,
+}
+
+/// Decides the era and refuses headers that say other than the body (SEP-2243). The error is for the client.
+pub(super) fn check(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Era, String> {
+    let version = single(headers, "mcp-protocol-version")?;
+    let era = if envelope.method == "initialize" {
+        Era::Legacy
+    } else if envelope.params.version.is_some() || version.is_some_and(|v| v >= FIRST_MODERN) {
+        Era::Modern
+    } else {
+        Era::Legacy
+    };
+    // A header is required only where the era has it; where it is sent it must be true.
+    let strict = era == Era::Modern && envelope.kind == Kind::Request;
+    agree("MCP-Protocol-Version", version.map(Cow::Borrowed), envelope.params.version.as_deref(), strict)?;
+    let method = single(headers, "mcp-method")?.map(Cow::Borrowed);
+    if envelope.kind != Kind::Response || method.is_some() {
+        agree("Mcp-Method", method, Some(&envelope.method), strict)?;
+    }
+    let name = single(headers, "mcp-name")?.map(decode).transpose()?;
+    agree("Mcp-Name", name, envelope.name().as_deref(), strict)?;
+    Ok(era)
+}
+
+fn agree(header: &str, sent: Option<Cow<'_, str>>, body: Option<&str>, required: bool) -> Result<(), String> {
+    match (sent, body) {
+        (Some(sent), Some(body)) if sent != body => {
+            Err(format!("the header {header} says {sent:?}, the body says {body:?}"))
+        }
+        (None, Some(_)) if required => Err(format!("the header {header} is required")),
+        _ => Ok(()),
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, String> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(format!("the header {name} came more than once"));
+    }
+    first.map(|v| v.to_str().map_err(|_| format!("the header {name} is not ASCII"))).transpose()
+}
+
+/// A header's text; what does not fit a header comes as `=?base64?…?=`.
+fn decode(value: &str) -> Result<Cow<'_, str>, String> {
+    let Some(inner) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
+        return Ok(Cow::Borrowed(value));
+    };
+    let bytes = STANDARD.decode(inner).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    bytes.map(Cow::Owned).ok_or_else(|| "the header Mcp-Name is not valid base64".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const MODERN: &str = r#"{"id":1,"method":"tools/call","params":{"name":"größe","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+    const LEGACY: &str = r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#;
+
+    fn check_with(body: &str, headers: &[(&'static str, &str)]) -> Result<Era, String> {
+        let headers = headers
+            .iter()
+            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_str(v).unwrap()))
+            .collect();
+        check(&headers, &Envelope::parse(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_modern_request_brings_its_headers() {
+        let all = [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "=?base64?Z3LDtsOfZQ==?="),
+        ];
+        assert_eq!(check_with(MODERN, &all), Ok(Era::Modern));
+        for missing in 0..3 {
+            let mut some = all.to_vec();
+            some.remove(missing);
+            assert!(check_with(MODERN, &some).is_err(), "without {:?}", all[missing]);
+        }
+    }
+
+    #[test]
+    fn a_header_never_says_other_than_the_body() {
+        for wrong in [
+            [("mcp-method", "tools/list"), ("mcp-name", "a")],
+            [("mcp-method", "tools/call"), ("mcp-name", "b")],
+            [("mcp-method", "tools/call"), ("mcp-name", "=?base64?%%?=")],
+        ] {
+            assert!(check_with(LEGACY, &wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(check_with(LEGACY, &[("mcp-method", "tools/call"), ("mcp-name", "a")]), Ok(Era::Legacy));
+        let other = [("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/call")];
+        assert!(check_with(MODERN, &other).is_err());
+    }
+
+    #[test]
+    fn a_legacy_request_needs_none_of_them() {
+        assert_eq!(check_with(LEGACY, &[]), Ok(Era::Legacy));
+        assert_eq!(check_with(LEGACY, &[("mcp-protocol-version", "2025-11-25")]), Ok(Era::Legacy));
+        let initialize = r#"{"id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+        assert_eq!(check_with(initialize, &[]), Ok(Era::Legacy));
+    }
+}

@@ -1,0 +1,107 @@
+//! Which headers pass. Both ways a list of what may, so that a header nobody thought of stays outside.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Request headers that a backend sees as the client sent them, besides `Mcp-*`: content, version, resumption, traces.
+/// Everything else stays here: `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Forwarded-*`, `Origin`, hop-by-hop
+/// headers, and whatever a backend might take for an identity, in any spelling.
+const TO_BACKEND: [&str; 9] = [
+    "accept",
+    "accept-language",
+    "content-type",
+    "last-event-id",
+    "mcp-protocol-version",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "user-agent",
+];
+
+/// Response headers that a client sees. `WWW-Authenticate` and `Set-Cookie` would speak for the gateway's origin.
+const TO_CLIENT: [&str; 6] =
+    ["content-type", "cache-control", "content-language", "last-modified", "etag", "retry-after"];
+
+/// The session header of the legacy era; it never passes as it is.
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// The client's headers that the backend gets, without those that the gateway itself sets (`ours`).
+pub(super) fn to_backend(client: &HeaderMap, ours: &[HeaderName]) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(client.len());
+    for (name, value) in client {
+        let passes = TO_BACKEND.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
+        if passes && *name != SESSION && !ours.contains(name) {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    out
+}
+
+/// The backend's headers that the client gets.
+pub(super) fn to_client(backend: &HeaderMap) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(8);
+    for (name, value) in backend {
+        let passes = TO_CLIENT.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
+        if passes && *name != SESSION {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    // What a backend sends must not become a page of our origin.
+    out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    out
+}
+
+/// Whether the content type is the given one, parameters aside.
+pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_listed_passes() {
+        let mut client = HeaderMap::new();
+        for name in [
+            "accept",
+            "authorization",
+            "connection",
+            "cookie",
+            "mcp-param-region",
+            "mcp-session-id",
+            "origin",
+            "proxy-authorization",
+            "x-api-key",
+            "x-forwarded-for",
+            "x_forwarded_user",
+            "x-user-id",
+        ] {
+            client.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        let passed = to_backend(&client, &[]);
+        assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept", "mcp-param-region"]);
+        let ours = [HeaderName::from_static("mcp-param-region")];
+        assert_eq!(to_backend(&client, &ours).len(), 1);
+    }
+
+    #[test]
+    fn a_backend_does_not_speak_for_our_origin() {
+        let mut backend = HeaderMap::new();
+        for name in ["content-type", "set-cookie", "www-authenticate", "mcp-session-id", "location", "server"]
+        {
+            backend.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        let passed = to_client(&backend);
+        assert_eq!(passed.len(), 2);
+        assert!(passed.contains_key("content-type") && passed.contains_key("x-content-type-options"));
+    }
+
+    #[test]
+    fn a_type_is_compared_without_its_parameters() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_type(&headers, "application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("Application/JSON; charset=utf-8"));
+        assert!(is_type(&headers, "application/json"));
+    }
+}

@@ -1,0 +1,139 @@
+//! The MCP path: authenticate → access → inject → proxy.
+//!
+//! [`call`] is one request up to the decision, [`proxy`] and [`mod@answer`] the rest of it; [`authenticate`] and
+//! [`cache`] say who calls, [`watch`] keeps that true; [`envelope`] and [`era`] read what is asked; [`session`] and
+//! [`pods`] find where it lives;
+//! [`backend`] sends it; [`relay`] carries the answer; [`refusal`] is every answer of our own.
+
+mod answer;
+mod authenticate;
+mod backend;
+mod cache;
+mod call;
+mod caller;
+mod dead;
+pub mod dns;
+mod envelope;
+mod era;
+mod headers;
+pub mod pods;
+mod proxy;
+mod refusal;
+mod relay;
+mod scan;
+mod session;
+mod sse;
+mod stream;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::Response,
+    routing::{MethodRouter, any},
+};
+use http::HeaderValue;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use backend::BackendError;
+
+use self::{backend::Backend, cache::Cache, pods::Directory};
+use crate::{egress::Egress, metrics::Metrics, model::scope, server::Server};
+
+/// What the MCP path of one server needs.
+#[derive(Debug)]
+pub struct Mcp {
+    server: Arc<Server>,
+    backend: Backend,
+    metrics: Arc<Metrics>,
+    cache: Cache,
+    /// The `WWW-Authenticate` of a request without a token.
+    challenge: HeaderValue,
+    /// Cancelled when the gateway begins to drain.
+    draining: CancellationToken,
+    /// What goes on beside the answers.
+    tasks: TaskTracker,
+    keep_alive: Duration,
+}
+
+/// Load balancers cut a connection that is silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+
+impl Mcp {
+    /// The MCP path of `server`.
+    ///
+    /// # Errors
+    /// When its backend's URL or headers are malformed.
+    pub fn new(
+        server: Arc<Server>,
+        egress: &Egress,
+        directory: Arc<dyn Directory>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BackendError> {
+        let config = &server.config;
+        // The configuration holds one backend, for now.
+        let backend = Backend::new(config, &config.backends[0], egress, server.refs.clone(), directory)?;
+        let challenge =
+            refusal::bare_challenge(&server.urls.resource_metadata(), &scope::supported().join(" "));
+        Ok(Self {
+            backend,
+            metrics,
+            cache: Cache::default(),
+            challenge,
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            keep_alive: KEEP_ALIVE,
+            server,
+        })
+    }
+
+    /// The same with another pause after which a silent stream gets a comment.
+    #[must_use]
+    pub fn with_keep_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    /// Ends the streams that only listen, so that their clients come back to another replica.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Waits for what goes on beside the answers.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn now(&self) -> Duration {
+        self.server.clock.monotonic()
+    }
+}
+
+/// What answers on the MCP path.
+pub fn service<S: Clone + Send + Sync + 'static>(mcp: &Arc<Mcp>) -> MethodRouter<S> {
+    let mcp = mcp.clone();
+    any(move |request: Request| {
+        let mcp = mcp.clone();
+        async move { call::serve(&mcp, request).await }
+    })
+}
+
+/// Answers one request to the MCP path.
+pub async fn answer(mcp: &Arc<Mcp>, request: Request) -> Response {
+    call::serve(mcp, request).await
+}
+
+/// What answers where clients of HTTP+SSE look: below the MCP path and beside it.
+pub fn old_transport(mcp: &Arc<Mcp>) -> Router {
+    let path = mcp.server.urls.mcp_path.as_str();
+    let beside = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let mut places = vec![format!("{path}/sse"), format!("{beside}/sse")];
+    places.retain(|place| place != path);
+    places.into_iter().fold(Router::new(), |router, place| {
+        let mcp = mcp.clone();
+        let refuse = move |request: Request| async move { refusal::old_transport(&mcp, request.method()) };
+        router.route(&place, any(refuse))
+    })
+}

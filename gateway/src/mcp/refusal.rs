@@ -1,0 +1,270 @@
+//! Every answer that the gateway itself gives on the MCP path: one exhaustive match, always in JSON-RPC's shape.
+
+use std::time::Duration;
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Mcp;
+
+/// JSON-RPC's own codes, MCP's, and (from -32050) the gateway's.
+mod code {
+    pub(super) const PARSE: i32 = -32700;
+    pub(super) const INVALID_REQUEST: i32 = -32600;
+    pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+    pub(super) const HEADER_MISMATCH: i32 = -32020;
+    pub(super) const SESSION_NOT_FOUND: i32 = -32001;
+    pub(super) const UNAUTHORIZED: i32 = -32050;
+    pub(super) const FORBIDDEN: i32 = -32051;
+    pub(super) const BACKEND: i32 = -32052;
+    pub(super) const UNAVAILABLE: i32 = -32053;
+    pub(super) const TRANSPORT: i32 = -32054;
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No access token.
+    NoToken,
+    /// A token that is not good here, or not any more.
+    BadToken,
+    /// The user must sign in again: the sentence that they read.
+    SessionExpired(String),
+    /// The user may not use the server.
+    Denied { user: String },
+    /// Another website's page asks.
+    ForeignOrigin,
+    /// A method other than POST, GET and DELETE.
+    Method,
+    /// No session of this user, or its pod is gone.
+    SessionNotFound,
+    /// The body is larger than 4 MiB.
+    TooLarge,
+    /// The body did not arrive in time, or broke off.
+    Incomplete,
+    /// The body is not `application/json`, or is compressed.
+    ContentType,
+    /// The body is not one JSON-RPC message.
+    Parse(String),
+    /// It is one that two parsers could read differently, or no valid request.
+    Invalid(String),
+    /// A header says other than the body.
+    HeaderMismatch(String),
+    /// The store does not answer.
+    Store,
+    /// A credential cannot be had now.
+    Credential { retry_after: Duration },
+    /// Our own configuration.
+    Misconfigured(String),
+    /// The backend cannot be reached or does not speak HTTP.
+    Unreachable(String),
+    /// The backend's answer is not one of MCP.
+    BadAnswer(String),
+    /// The backend is too slow.
+    Slow(Duration),
+    /// The backend refused the credential.
+    BackendUnauthorized,
+    /// The backend has no stream for GET.
+    NoStream,
+    /// The probe of the modern era, to a backend that fails on it.
+    NotModern,
+}
+
+impl Refusal {
+    /// The word for the audit trail.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::NoToken | Self::BadToken => "unauthorized",
+            Self::SessionExpired(_) => "session_expired",
+            Self::Denied { .. } => "denied",
+            Self::SessionNotFound => "session_not_found",
+            Self::Store | Self::Credential { .. } => "unavailable",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Unreachable(_) | Self::BadAnswer(_) | Self::BackendUnauthorized => "backend_error",
+            Self::Slow(_) => "backend_timeout",
+            Self::NoStream | Self::NotModern => "not_supported",
+            Self::ForeignOrigin
+            | Self::Method
+            | Self::TooLarge
+            | Self::Incomplete
+            | Self::ContentType
+            | Self::Parse(_)
+            | Self::Invalid(_)
+            | Self::HeaderMismatch(_) => "invalid_request",
+        }
+    }
+
+    /// The status and the JSON-RPC code.
+    fn codes(&self) -> (StatusCode, i32) {
+        use StatusCode as S;
+        match self {
+            Self::NoToken | Self::BadToken | Self::SessionExpired(_) => (S::UNAUTHORIZED, code::UNAUTHORIZED),
+            Self::Denied { .. } | Self::ForeignOrigin => (S::FORBIDDEN, code::FORBIDDEN),
+            Self::Method | Self::NoStream => (S::METHOD_NOT_ALLOWED, code::TRANSPORT),
+            Self::SessionNotFound => (S::NOT_FOUND, code::SESSION_NOT_FOUND),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, code::TRANSPORT),
+            Self::Incomplete => (S::REQUEST_TIMEOUT, code::TRANSPORT),
+            Self::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
+            Self::Parse(_) => (S::BAD_REQUEST, code::PARSE),
+            Self::Invalid(_) => (S::BAD_REQUEST, code::INVALID_REQUEST),
+            Self::HeaderMismatch(_) => (S::BAD_REQUEST, code::HEADER_MISMATCH),
+            Self::Store | Self::Credential { .. } => (S::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
+            Self::Misconfigured(_)
+            | Self::Unreachable(_)
+            | Self::BadAnswer(_)
+            | Self::BackendUnauthorized => (S::BAD_GATEWAY, code::BACKEND),
+            Self::Slow(_) => (S::GATEWAY_TIMEOUT, code::BACKEND),
+            Self::NotModern => (S::NOT_FOUND, code::METHOD_NOT_FOUND),
+        }
+    }
+
+    /// What the user reads.
+    fn message(&self, mcp: &Mcp) -> String {
+        let backend = &mcp.backend.config.name;
+        let name = mcp.server.display_name();
+        let url = &mcp.server.urls.resource;
+        match self {
+            Self::NoToken => format!("sign in to use {name}: an access token is required"),
+            Self::BadToken => "the access token is not valid here, or has expired".to_owned(),
+            Self::Denied { user } => {
+                format!("{user} may not use {name}; its administrators can grant access")
+            }
+            Self::ForeignOrigin => "requests from pages of another origin are refused".to_owned(),
+            Self::Method => "only POST, GET and DELETE are served here".to_owned(),
+            Self::SessionNotFound => "session not found; initialize a new one".to_owned(),
+            Self::TooLarge => "a request may have at most 4 MiB".to_owned(),
+            Self::Incomplete => "the request's body did not arrive in time".to_owned(),
+            Self::ContentType => "the body must be application/json, without compression".to_owned(),
+            Self::SessionExpired(text)
+            | Self::Parse(text)
+            | Self::Invalid(text)
+            | Self::HeaderMismatch(text) => text.clone(),
+            Self::Store => "access tokens cannot be checked at the moment; try again".to_owned(),
+            Self::Credential { .. } => "your sign-in cannot be renewed at the moment; try again".to_owned(),
+            Self::Misconfigured(what) => format!("{name} is not configured completely: {what}"),
+            Self::Unreachable(why) => format!("the tool backend \"{backend}\" cannot be reached: {why}"),
+            Self::BadAnswer(why) => {
+                format!("the tool backend \"{backend}\" did not answer as an MCP server: {why}")
+            }
+            Self::Slow(limit) => format!("the tool backend \"{backend}\" did not answer within {limit:?}"),
+            Self::BackendUnauthorized => {
+                format!("the tool backend \"{backend}\" refused the credential of this call (401)")
+            }
+            Self::NoStream => format!(
+                "the tool backend \"{backend}\" offers no event stream on GET; use Streamable HTTP: POST to {url}"
+            ),
+            Self::NotModern => {
+                format!("the tool backend \"{backend}\" does not know server/discover; initialize a session")
+            }
+        }
+    }
+
+    /// The answer, with the id of the request where it is known.
+    pub(super) fn into_response(self, mcp: &Mcp, id: Option<&RawValue>) -> Response {
+        let (status, code) = self.codes();
+        let message = self.message(mcp);
+        let mut response = json(status, &error_body(id, code, &message));
+        let headers = response.headers_mut();
+        match &self {
+            Self::NoToken => {
+                headers.insert(header::WWW_AUTHENTICATE, mcp.challenge.clone());
+            }
+            Self::BadToken | Self::SessionExpired(_) => {
+                headers.insert(header::WWW_AUTHENTICATE, challenge(mcp, &message));
+            }
+            Self::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            }
+            Self::NoStream => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+            }
+            Self::Store => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Self::Credential { retry_after } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// RFC 6750 section 3: `invalid_token`, with the reason in words.
+fn challenge(mcp: &Mcp, message: &str) -> HeaderValue {
+    // RFC 6750 allows no quotes, backslashes or characters beyond ASCII in a description.
+    let plain = |c: char| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '\'' };
+    let description: String = message.chars().map(plain).collect();
+    let base = mcp.challenge.to_str().unwrap_or("Bearer");
+    let text = format!("{base}, error=\"invalid_token\", error_description=\"{description}\"");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| mcp.challenge.clone())
+}
+
+/// The challenge of an MCP server: where its metadata is and which scope to ask for (RFC 9728 section 5.1).
+pub(super) fn bare_challenge(resource_metadata: &str, scope: &str) -> HeaderValue {
+    let text = format!("Bearer resource_metadata=\"{resource_metadata}\", scope=\"{scope}\"");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}
+
+/// The text of an error's innermost cause: the layers above it only say "client error".
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// A JSON-RPC error object.
+pub(super) fn error_body(id: Option<&RawValue>, code: i32, message: &str) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        jsonrpc: &'static str,
+        id: Option<&'a RawValue>,
+        error: Error<'a>,
+    }
+    #[derive(Serialize)]
+    struct Error<'a> {
+        code: i32,
+        message: &'a str,
+    }
+    // Strings and numbers always serialize.
+    serde_json::to_string(&Body { jsonrpc: "2.0", id, error: Error { code, message } }).unwrap_or_default()
+}
+
+/// The error that ends a stream whose backend died.
+pub(super) fn died_body(id: &RawValue, backend: &str) -> String {
+    let message = format!("the tool backend \"{backend}\" broke the answer off");
+    error_body(Some(id), code::BACKEND, &message)
+}
+
+/// A tool result that the user's model reads (`isError`).
+pub(super) fn tool_error(id: &RawValue, text: &str, modern: bool) -> Response {
+    let result_type = if modern { "\"resultType\":\"complete\"," } else { "" };
+    let text = serde_json::Value::from(text);
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{result_type}\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}}}"
+    );
+    json(StatusCode::OK, &body)
+}
+
+fn json(status: StatusCode, body: &str) -> Response {
+    let mut response = Response::new(Body::from(body.to_owned()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// HTTP+SSE (2024-11-05) was asked for.
+pub(super) fn old_transport(mcp: &Mcp, method: &Method) -> Response {
+    let message = format!(
+        "HTTP+SSE (2024-11-05) is not served here, so {method} has nothing to give; use Streamable HTTP at {}",
+        mcp.server.urls.resource
+    );
+    json(StatusCode::NOT_FOUND, &error_body(None, code::TRANSPORT, &message))
+}

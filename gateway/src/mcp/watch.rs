@@ -1,0 +1,107 @@
+//! The event reader: keeps the cache honest and closes the streams of those who may no longer call.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Mcp, authenticate,
+    cache::{StartReader, Stream},
+};
+use crate::{
+    model::UserId,
+    store::{EventCursor, Result},
+};
+
+/// How long one read waits for the first event.
+const WAIT: Duration = Duration::from_millis(1000);
+/// How long to wait before the store is asked again after it failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts the reader if it is wanted.
+pub(super) fn start(mcp: &Arc<Mcp>, wanted: StartReader) {
+    if wanted.0 {
+        let mcp = mcp.clone();
+        tokio::spawn(async move { run(&mcp).await });
+    }
+}
+
+async fn run(mcp: &Mcp) {
+    loop {
+        match follow(mcp).await {
+            Ok(()) => return,
+            Err(error) => {
+                mcp.cache.reader_lost();
+                tracing::warn!(%error, "cannot read revocations: nothing is cached until the store answers");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        if mcp.cache.reader_may_stop(mcp.now()) {
+            return;
+        }
+    }
+}
+
+/// Reads events until nothing is kept, or the store fails.
+async fn follow(mcp: &Mcp) -> Result<()> {
+    let mut cursor = place(mcp).await?;
+    loop {
+        let batch = mcp.server.store.events(&cursor, WAIT).await?;
+        if batch.gap {
+            mcp.cache.reader_lost();
+            cursor = place(mcp).await?;
+            continue;
+        }
+        cursor = batch.cursor;
+        for user in mcp.cache.heard(&batch.events, mcp.now()) {
+            check_user(mcp, &user).await?;
+        }
+        if mcp.cache.reader_may_stop(mcp.now()) {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes a place at the end of the list. Streams that are already open could have missed something: they are checked.
+async fn place(mcp: &Mcp) -> Result<EventCursor> {
+    let cursor = mcp.server.store.event_cursor().await?;
+    mcp.cache.reader_placed(mcp.now());
+    for stream in mcp.cache.streams() {
+        check_stream(mcp, &stream).await?;
+    }
+    Ok(cursor)
+}
+
+/// Checks a stream that has just begun, unless its caller is known to be current: something may have happened between
+/// the look-up and the registration.
+pub(super) fn verify(mcp: &Arc<Mcp>, stream: Stream) {
+    if mcp.cache.get(&stream.access, mcp.now()).is_some() {
+        return;
+    }
+    let mcp = mcp.clone();
+    tokio::spawn(async move {
+        // If the store fails now, the reader fails too, and checks the stream when it has a place again.
+        let _ = check_stream(&mcp, &stream).await;
+    });
+}
+
+async fn check_stream(mcp: &Mcp, stream: &Stream) -> Result<()> {
+    let record = mcp.server.store.call(&stream.access).await?;
+    let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, record).ok());
+    let allowed = caller.is_some_and(|c| authenticate::may_listen(&mcp.server, &c.record.user, &c.profile));
+    if !allowed {
+        stream.close.cancel();
+    }
+    Ok(())
+}
+
+/// Closes the streams of a user who is dead, gone or denied.
+async fn check_user(mcp: &Mcp, id: &UserId) -> Result<()> {
+    let user = mcp.server.store.user(id).await?;
+    let allowed = user.is_some_and(|user| {
+        let profile = authenticate::profile(&mcp.server, &user);
+        profile.is_ok_and(|profile| authenticate::may_listen(&mcp.server, &user, &profile))
+    });
+    if !allowed {
+        mcp.cache.close_user(id);
+    }
+    Ok(())
+}

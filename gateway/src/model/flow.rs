@@ -1,0 +1,72 @@
+//! One sign-in under way, from `/oauth/authorize` to the code.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FlowId, Hash32, UserId};
+
+/// What the client asked for, proven and complete. Immutable, under the record's MAC: what a link says later changes
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRequest {
+    /// The flow.
+    pub id: FlowId,
+    /// The client.
+    pub client_id: String,
+    /// Its name.
+    pub client_name: String,
+    /// Where the code goes; one that was proven to be the client's.
+    pub redirect_uri: String,
+    /// The client's `state`, echoed byte for byte.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
+    /// The scope that will be granted, space-separated.
+    pub scope: String,
+    /// The resource.
+    pub resource: String,
+    /// The PKCE S256 challenge (RFC 7636).
+    pub challenge: String,
+    /// The hash of the flow's cookie: consent, approval and callback come from one browser.
+    pub cookie: Hash32,
+    /// The hash of the nonce in the consent page's links.
+    pub nonce: Hash32,
+}
+
+/// Where a flow stands. Transitions are the store's atomic steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "at")]
+pub enum FlowState {
+    /// Waiting for the user's decision. With `identity.local` the user signed in before and is pinned.
+    Pending {
+        /// The user who signed in, and the hash of the session that proves it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pinned: Option<(UserId, Hash32)>,
+    },
+    /// Approved: the browser is at the identity provider, for the `attempt`-th time.
+    Approved {
+        /// 1 for the first.
+        attempt: u32,
+        /// Whether the attempt's callback was seen: its upstream code is never sent twice.
+        claimed: bool,
+        /// The session pin of a `local` flow.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pinned: Option<(UserId, Hash32)>,
+    },
+    /// Over. Holds the final redirect, sealed for the cookie's holder.
+    Done {
+        /// [`crate::keys::Sealed`] as text.
+        sealed_redirect: String,
+        /// The hash of the code: the redirect is repeated only while the code exists.
+        code: Hash32,
+    },
+    /// The user said no.
+    Denied,
+}
+
+/// A flow as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// What was asked.
+    pub request: FlowRequest,
+    /// Where it stands.
+    pub state: FlowState,
+}

@@ -1,0 +1,21 @@
+//! What the gateway talks about, without HTTP, Redis or Kubernetes: users, flows, grants, tokens, and their rules.
+
+pub mod access;
+pub mod client;
+pub mod flow;
+pub mod grant;
+pub mod ids;
+pub mod pkce;
+pub mod redirect_uri;
+pub mod resource;
+pub mod scope;
+pub mod token;
+pub mod user;
+
+pub use client::{AuthMethod, Client};
+pub use flow::{Flow, FlowRequest, FlowState};
+pub use grant::{Grant, TokenPair};
+pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
+pub use redirect_uri::RedirectUri;
+pub use token::{AccessToken, AuthorizationCode, RefreshToken};
+pub use user::{CredentialRecord, IdentityState, Profile, Session, UpstreamTokens, UserRecord};

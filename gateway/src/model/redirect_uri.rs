@@ -1,0 +1,308 @@
+//! Redirect URIs: which are well-formed, which a policy allows, and when a requested one is the registered one.
+
+use gatehouse_gateway_config::policy::{KNOWN_CLIENTS, RedirectUrisConfig, RegistrationMode};
+
+/// The longest redirect URI that is looked at.
+pub const MAX_LEN: usize = 512;
+
+/// Schemes that run code or read local data in the browser that follows them. One of these in a registration makes
+/// the whole registration suspect.
+const DANGEROUS: &[&str] = &[
+    "about",
+    "blob",
+    "chrome",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "intent",
+    "javascript",
+    "jar",
+    "mailto",
+    "resource",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
+];
+
+/// A well-formed redirect URI, byte for byte as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectUri {
+    text: String,
+    kind: Kind,
+}
+
+/// Where a redirect URI leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A web site.
+    Https {
+        /// Its host, with the port when one is given.
+        host: String,
+    },
+    /// A program on the user's own computer (RFC 8252 section 7.3).
+    Loopback {
+        /// `127.0.0.1`, `[::1]` or `localhost`.
+        host: String,
+        /// Path and query, `/` when empty.
+        rest: String,
+    },
+    /// A program that registered a URL scheme (RFC 8252 section 7.1).
+    Custom {
+        /// The scheme.
+        scheme: String,
+    },
+    /// Plain http to a host that is not loopback: well-formed, never allowed.
+    PlainHttp,
+}
+
+/// Why a text is not a redirect URI. No message repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectUriError {
+    /// Too long.
+    #[error("a redirect URI must be at most {MAX_LEN} characters")]
+    TooLong,
+    /// Characters that no URI has.
+    #[error("a redirect URI must consist of the characters of RFC 3986, without spaces and wildcards")]
+    Characters,
+    /// No scheme and host, or a malformed one.
+    #[error("a redirect URI must be absolute, with a host")]
+    NotAbsolute,
+    /// It has a fragment (RFC 6749 section 3.1.2).
+    #[error("a redirect URI must not have a fragment")]
+    Fragment,
+    /// It has user-info, which disguises the host.
+    #[error("a redirect URI must not have user information")]
+    UserInfo,
+    /// A scheme that runs code in the browser.
+    #[error("a redirect URI must not use a scheme that a browser runs or opens itself")]
+    Dangerous,
+}
+
+impl RedirectUri {
+    /// Reads a redirect URI.
+    ///
+    /// # Errors
+    /// When it is malformed or dangerous.
+    pub fn parse(text: &str) -> Result<Self, RedirectUriError> {
+        if text.len() > MAX_LEN {
+            return Err(RedirectUriError::TooLong);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(RedirectUriError::NotAbsolute)?;
+        let scheme_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+        if DANGEROUS.contains(&scheme.to_ascii_lowercase().as_str()) {
+            return Err(RedirectUriError::Dangerous);
+        }
+        if text.contains('#') {
+            return Err(RedirectUriError::Fragment);
+        }
+        if !text.bytes().all(is_uri_byte) {
+            return Err(RedirectUriError::Characters);
+        }
+        if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(scheme_byte) {
+            return Err(RedirectUriError::NotAbsolute);
+        }
+        let after = rest.strip_prefix("//").ok_or(RedirectUriError::NotAbsolute)?;
+        let end = after.find(['/', '?']).unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        if authority.contains('@') {
+            return Err(RedirectUriError::UserInfo);
+        }
+        let kind = classify(text, scheme, authority, tail)?;
+        Ok(Self { text: text.to_owned(), kind })
+    }
+
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it leads.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Whether codes may be sent there.
+    pub fn is_allowed(&self, policy: &RedirectUrisConfig) -> bool {
+        let loopback = policy.loopback == RegistrationMode::Allowed;
+        let known = policy.known_clients == RegistrationMode::Allowed;
+        match &self.kind {
+            Kind::PlainHttp => false,
+            Kind::Loopback { .. } if loopback => true,
+            _ => {
+                policy.allow.iter().any(|pattern| self.matches_pattern(pattern))
+                    || (known && self.is_known_client())
+            }
+        }
+    }
+
+    /// Whether this, as requested, is `registered`: the same text, or on loopback the same but for the port.
+    pub fn is_registered_as(&self, registered: &Self) -> bool {
+        match (&self.kind, &registered.kind) {
+            (Kind::Loopback { host: a, rest: x }, Kind::Loopback { host: b, rest: y }) => a == b && x == y,
+            _ => self.text == registered.text,
+        }
+    }
+
+    /// The text without a loopback port: what a remembered consent is about.
+    pub fn without_loopback_port(&self) -> String {
+        match &self.kind {
+            Kind::Loopback { host, rest } => format!("http://{host}{rest}"),
+            _ => self.text.clone(),
+        }
+    }
+
+    fn is_known_client(&self) -> bool {
+        KNOWN_CLIENTS.iter().flat_map(|c| c.redirect_uris).any(|pattern| self.matches_pattern(pattern))
+    }
+
+    /// Exact, or `*` for the whole last segment, which then holds neither separators nor encoded characters.
+    fn matches_pattern(&self, pattern: &str) -> bool {
+        let Some(prefix) = pattern.strip_suffix("/*") else { return self.text == pattern };
+        let segment = self.text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+        segment.is_some_and(|s| !s.is_empty() && s.bytes().all(plain) && s != "." && s != "..")
+    }
+}
+
+fn classify(text: &str, scheme: &str, authority: &str, tail: &str) -> Result<Kind, RedirectUriError> {
+    if authority.is_empty() {
+        return Err(RedirectUriError::NotAbsolute);
+    }
+    if !matches!(scheme, "http" | "https") {
+        return Ok(Kind::Custom { scheme: scheme.to_owned() });
+    }
+    // The URL standard's parser must agree that this is a host and a port.
+    let parsed = url::Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
+    let host = parsed.host_str().unwrap_or_default();
+    if scheme == "https" {
+        let port = parsed.port().map(|p| format!(":{p}")).unwrap_or_default();
+        return Ok(Kind::Https { host: format!("{host}{port}") });
+    }
+    // Compared as written: 127.1 or 0x7f000001 are spellings that only disguise.
+    let written = match parsed.port() {
+        Some(port) => authority.strip_suffix(&format!(":{port}")).unwrap_or_default(),
+        None => authority.strip_suffix(":80").unwrap_or(authority),
+    };
+    let rest = match tail.as_bytes().first() {
+        Some(b'/') => tail.to_owned(),
+        _ => format!("/{tail}"),
+    };
+    Ok(match written {
+        "127.0.0.1" | "[::1]" | "localhost" => Kind::Loopback { host: written.to_owned(), rest },
+        _ => Kind::PlainHttp,
+    })
+}
+
+/// RFC 3986's characters without `*`, which here is a wildcard, and `'`, which ends attributes.
+fn is_uri_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~:/?[]@!$&()+,;=%".contains(&b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(allow: &[&str]) -> RedirectUrisConfig {
+        RedirectUrisConfig {
+            allow: allow.iter().map(|&s| s.to_owned()).collect(),
+            ..RedirectUrisConfig::default()
+        }
+    }
+
+    fn allowed(uri: &str, policy: &RedirectUrisConfig) -> bool {
+        RedirectUri::parse(uri).unwrap().is_allowed(policy)
+    }
+
+    #[test]
+    fn dangerous_and_malformed_ones_are_refused() {
+        use RedirectUriError as E;
+        for (uri, error) in [
+            ("javascript:alert(1)", E::Dangerous),
+            ("JaVaScRiPt:alert(1)", E::Dangerous),
+            ("data:text/html,x", E::Dangerous),
+            ("vbscript:x", E::Dangerous),
+            ("file:///etc/passwd", E::Dangerous),
+            ("blob:https://h/x", E::Dangerous),
+            ("java%0ascript:x", E::NotAbsolute),
+            (" https://h/cb", E::Characters),
+            ("https://h/cb\0", E::Characters),
+            ("https://h\\@evil/cb", E::Characters),
+            ("https://*.h/cb", E::Characters),
+            ("https://h/cb#x", E::Fragment),
+            ("https://u:p@h/cb", E::UserInfo),
+            ("https:///cb", E::NotAbsolute),
+            ("https://", E::NotAbsolute),
+            ("/cb", E::NotAbsolute),
+            ("cb", E::NotAbsolute),
+            ("", E::NotAbsolute),
+            ("https://h:99999/cb", E::NotAbsolute),
+            ("urn:x", E::NotAbsolute),
+        ] {
+            assert_eq!(RedirectUri::parse(uri), Err(error), "{uri}");
+        }
+        let long = format!("https://h/{}", "a".repeat(MAX_LEN));
+        assert_eq!(RedirectUri::parse(&long), Err(E::TooLong));
+    }
+
+    #[test]
+    fn known_clients_and_loopback_are_allowed_by_default() {
+        let default = policy(&[]);
+        for uri in [
+            "http://localhost:53211/callback",
+            "http://127.0.0.1/",
+            "http://[::1]:7/x?y=z",
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://claude.ai/api/mcp/auth_callback",
+            "https://chatgpt.com/connector/oauth/abc-DEF_1",
+        ] {
+            assert!(allowed(uri, &default), "{uri}");
+        }
+        for uri in [
+            "http://c1.test/cb",
+            "http://localhost.evil.test/cb",
+            "http://127.1/cb",
+            "http://2130706433/cb",
+            "https://c1.test/cb",
+            "cursor://other/oauth/callback",
+            "https://claude.ai/api/mcp/auth_callback/",
+            "https://chatgpt.com/connector/oauth/",
+            "https://chatgpt.com/connector/oauth/..",
+            "https://chatgpt.com/connector/oauth/a/b",
+            "https://chatgpt.com/connector/oauth/a%2fb",
+            "https://chatgpt.com/connector/oauth/a?b",
+            "https://chatgpt.com.evil.test/connector/oauth/a",
+        ] {
+            assert!(!allowed(uri, &default), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_policy_adds_and_takes_away() {
+        let strict = RedirectUrisConfig {
+            loopback: RegistrationMode::Refused,
+            known_clients: RegistrationMode::Refused,
+            allow: vec!["https://ci.example.com/cb".to_owned(), "http://localhost:9/cb".to_owned()],
+        };
+        assert!(allowed("https://ci.example.com/cb", &strict));
+        assert!(allowed("http://localhost:9/cb", &strict));
+        assert!(!allowed("http://localhost:10/cb", &strict));
+        assert!(!allowed("https://claude.ai/api/mcp/auth_callback", &strict));
+    }
+
+    #[test]
+    fn only_a_loopback_port_may_differ() {
+        let is = |requested, registered| {
+            let parse = |s| RedirectUri::parse(s).unwrap();
+            parse(requested).is_registered_as(&parse(registered))
+        };
+        assert!(is("http://127.0.0.1:61000/cb", "http://127.0.0.1:5000/cb"));
+        assert!(is("http://localhost:61000/callback", "http://localhost/callback"));
+        assert!(is("http://127.0.0.1:33418", "http://127.0.0.1/"));
+        assert!(!is("http://127.0.0.1:61000/other", "http://127.0.0.1:5000/cb"));
+        assert!(!is("http://localhost:5000/cb", "http://127.0.0.1:5000/cb"));
+        assert!(!is("https://127.0.0.1:5000/cb", "http://127.0.0.1:5000/cb"));
+        assert!(!is("https://h.test:444/cb", "https://h.test/cb"));
+    }
+}

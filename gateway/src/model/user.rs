@@ -1,0 +1,103 @@
+//! Users, their state, and what they hold upstream.
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{AttemptId, UserId};
+use crate::keys::Sealed;
+
+/// What an identity provider says of a user. Stored sealed; `access` is evaluated from it on every call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The immutable subject: OIDC `sub`, GitHub's numeric id, a local user's `uid`.
+    pub subject: String,
+    /// The name to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The e-mail address, only when the provider says that it is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_email: Option<String>,
+    /// Groups as the provider names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// The tokens that a sign-in gave us at the identity provider.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct UpstreamTokens {
+    /// The access token.
+    pub access: String,
+    /// The refresh token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<String>,
+    /// When the access token ends, in milliseconds since 1970; absent: not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    /// When the access token was asked for, in milliseconds since 1970: how early a refresh begins depends on its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<i64>,
+    /// The upstream client id that the tokens belong to; another one cannot refresh them.
+    pub client_id: String,
+}
+
+impl std::fmt::Debug for UpstreamTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpstreamTokens").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// Whether a user's identity at the provider is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum IdentityState {
+    /// It is.
+    Live,
+    /// It is not: calls and refreshes say so until the user signs in again.
+    Dead {
+        /// Why, for the audit log: `refresh_refused`, `token_revoked`, `user_removed`, `access_denied`.
+        reason: String,
+        /// Whether a tool call has told the user; later calls get the 401 that starts a new sign-in.
+        told: bool,
+    },
+}
+
+/// A user as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The user.
+    pub id: UserId,
+    /// The identity by which they signed in.
+    pub identity: String,
+    /// The [`Profile`], sealed in the credential ring with label `profile` and place (instance, user).
+    pub profile: Sealed,
+    /// The state.
+    pub state: IdentityState,
+    /// How long ago the provider was last asked, by the store's clock.
+    pub checked_ago: std::time::Duration,
+}
+
+/// A user's credential as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRecord {
+    /// Counts up with each stored value: the compare-and-set of a refresh.
+    pub version: u64,
+    /// The [`UpstreamTokens`], sealed in the credential ring with label `credential` and place (instance, identity,
+    /// user, credential name).
+    pub sealed: Sealed,
+    /// The refresh that is under way, if its lease has not ended.
+    pub attempt: Option<AttemptId>,
+}
+
+/// A browser session of a user (`identity.local` sign-in, the account page).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose.
+    pub user: UserId,
+    /// The identity by which they signed in.
+    pub identity: String,
+    /// When, in seconds since 1970.
+    pub auth_time: i64,
+}
+
+/// The reserved credential that holds the identity's own tokens.
+pub const IDENTITY_CREDENTIAL: &str = "@identity";

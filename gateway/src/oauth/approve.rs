@@ -1,0 +1,204 @@
+//! `GET /oauth/authorize/approve`: the user's answer on the consent page.
+//!
+//! A GET link, because some clients' callback servers and Chromium's `form-action` break form posts. It needs the
+//! flow's nonce, which only our page shows, and the flow's cookie. Repeating it gives the same redirect.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{RawQuery, State},
+    http::HeaderMap,
+    response::Response,
+};
+
+use super::{
+    Failure, OAuthError,
+    authorize::{own_flow, read_query},
+    consent::{approve_link, sign_in_link},
+    cookies::{CookieSecret, FLOW_LIFE, Jar},
+    failure::TryAgain,
+    finish, guard,
+    params::Params,
+    redirect,
+    session::{self, CurrentUser, Standing},
+    upstream::Attempt,
+};
+use crate::{
+    app::App,
+    audit,
+    credentials::seal_profile,
+    identity::{IdentityError, Provider, UpstreamRequest, local::LocalUsers},
+    model::{Flow, FlowState, Hash32, access},
+    server::{Identity, Server},
+    store::{Approval, UserUpdate},
+};
+
+/// Takes the decision.
+pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let server = &app.server;
+    let answer = async {
+        guard::navigation(&headers)?;
+        let params = read_query(query.as_deref())?;
+        let nonce = Hash32::of(params.some("nonce")?.ok_or(Failure::BadLink)?.as_bytes());
+        let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
+        if nonce != flow.request.nonce {
+            return Err(Failure::BadLink);
+        }
+        match params.one("decision")? {
+            None | Some("approve") => approve(server, &headers, &params, flow, &cookie).await,
+            Some("deny") => deny(server, &flow, &cookie).await,
+            Some(_) => Err(Failure::BadLink),
+        }
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+async fn deny(server: &Server, flow: &Flow, cookie: &CookieSecret) -> Result<Response, Failure> {
+    let request = &flow.request;
+    match server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await? {
+        Some(_) => {
+            audit::sign_in(None, request, "declined");
+            let error = OAuthError::AccessDenied("the user declined");
+            let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), &error);
+            Ok(redirect::see_other(&to))
+        }
+        None => finish::over(server, flow, cookie).await,
+    }
+}
+
+async fn approve(
+    server: &Server,
+    headers: &HeaderMap,
+    params: &Params,
+    flow: Flow,
+    cookie: &CookieSecret,
+) -> Result<Response, Failure> {
+    match &server.identity {
+        Identity::Local(users) => approve_local(server, users, headers, flow, cookie).await,
+        Identity::Provider(provider) => {
+            let mut response = approve_at_provider(server, provider.as_ref(), params, &flow, cookie).await?;
+            // The browser's cookie lives as long as the flow that was renewed.
+            redirect::set_cookies(
+                &mut response,
+                Jar::new(&server.urls, headers).set_flow(&flow.request.id, cookie),
+            );
+            Ok(response)
+        }
+    }
+}
+
+/// The user is known: the approval ends the sign-in.
+async fn approve_local(
+    server: &Server,
+    users: &LocalUsers,
+    headers: &HeaderMap,
+    flow: Flow,
+    cookie: &CookieSecret,
+) -> Result<Response, Failure> {
+    let pinned = match &flow.state {
+        FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
+        FlowState::Done { .. } | FlowState::Denied => return finish::over(server, &flow, cookie).await,
+    };
+    let user = match session::current(server, users, headers).await? {
+        Standing::User(user) if pinned == Some((user.id, user.session)) => user,
+        _ if matches!(flow.state, FlowState::Approved { .. }) => return Err(Failure::Expired),
+        _ => return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
+    };
+    if !access::decide(&server.config.access, &user.profile).is_allowed() {
+        return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id)));
+    }
+    let request = &flow.request;
+    match server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await? {
+        Approval::Approved { flow, attempt } => {
+            finish::finish(server, &flow, attempt, cookie, local_update(server, &user), None).await
+        }
+        Approval::Over(flow) => finish::over(server, &flow, cookie).await,
+        Approval::Unknown => Err(Failure::Expired),
+    }
+}
+
+fn local_update(server: &Server, user: &CurrentUser) -> UserUpdate {
+    UserUpdate {
+        id: user.id,
+        identity: server.config.identity.id(),
+        profile: seal_profile(&server.keys, server.entropy.as_ref(), &user.id, &user.profile),
+    }
+}
+
+/// Sends the browser to the identity provider.
+async fn approve_at_provider(
+    server: &Server,
+    provider: &dyn Provider,
+    params: &Params,
+    flow: &Flow,
+    cookie: &CookieSecret,
+) -> Result<Response, Failure> {
+    let request = &flow.request;
+    let hash = cookie.hash();
+    let mut attempt = match server.store.approve_flow(&request.id, &request.nonce, &hash, FLOW_LIFE).await? {
+        Approval::Approved { attempt, .. } => attempt,
+        Approval::Over(flow) => return finish::over(server, &flow, cookie).await,
+        Approval::Unknown => return Err(Failure::Expired),
+    };
+    // The link names the attempt that it starts, so that following it twice starts one.
+    let again = params.some("attempt")?.and_then(|text| text.parse::<u32>().ok());
+    if again.is_some_and(|again| again == attempt + 1) {
+        let next = server.store.next_attempt(&request.id, &hash, FLOW_LIFE).await?;
+        attempt = next.ok_or(Failure::Expired)?;
+    }
+    let attempt =
+        Attempt::derive(&server.keys, request.id, attempt).ok_or(Failure::Unavailable(FLOW_LIFE / 60))?;
+    let another = params.some("account")? == Some("other");
+    let upstream = UpstreamRequest {
+        state: &attempt.state,
+        challenge: &attempt.challenge(),
+        nonce: &attempt.nonce,
+        prompt: another || attempt.number > 1,
+    };
+    match provider.authorization_url(upstream).await {
+        Ok(url) => Ok(redirect::see_other(url.as_str())),
+        Err(error) => Err(provider_failed(server, flow, cookie, attempt.number, &error)),
+    }
+}
+
+/// What the user reads when the provider did not do its part.
+pub(super) fn provider_failed(
+    server: &Server,
+    flow: &Flow,
+    cookie: &CookieSecret,
+    attempt: u32,
+    error: &IdentityError,
+) -> Failure {
+    tracing::warn!(%error, attempt, "a sign-in at the identity provider failed");
+    let name = server.config.identity.display_name();
+    let (why, outage) = match error {
+        IdentityError::Refused(_) => (format!("{name} did not accept the sign-in."), false),
+        IdentityError::Invalid(_) => (format!("The answer of {name} could not be trusted."), true),
+        IdentityError::Unavailable(_) => {
+            (format!("{name} cannot be reached at this moment. Try again in a minute."), true)
+        }
+        IdentityError::Misconfigured(_) => {
+            (format!("Sign-in with {name} is not set up correctly. Tell the administrator."), true)
+        }
+    };
+    let told = OAuthError::ServerError("the identity provider failed");
+    try_again(server, flow, cookie, attempt, (why, outage), &told)
+}
+
+/// A page that offers the next attempt.
+pub(super) fn try_again(
+    server: &Server,
+    flow: &Flow,
+    cookie: &CookieSecret,
+    attempt: u32,
+    (why, outage): (String, bool),
+    told: &OAuthError,
+) -> Failure {
+    let next = attempt.saturating_add(1).to_string();
+    Failure::TryAgain(Box::new(TryAgain {
+        why,
+        outage,
+        again: approve_link(server, &flow.request.id, cookie, &[("attempt", &next)]),
+        give_up: finish::give_up(server, &flow.request, told),
+    }))
+}

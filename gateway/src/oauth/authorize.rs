@@ -1,0 +1,237 @@
+//! `GET /oauth/authorize` (RFC 6749 section 4.1.1 with RFC 7636, 8707 and 9207): the consent page.
+//!
+//! Client and redirect URI are proven first; only then may an error be a redirect. With `?flow=` it shows the consent
+//! page of a flow that is under way, after a local sign-in.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{RawQuery, State},
+    http::HeaderMap,
+    response::Response,
+};
+
+use super::{
+    Failure, OAuthError,
+    consent::{self, sign_in_link},
+    cookies::{CookieSecret, FLOW_LIFE, Jar},
+    finish, limits,
+    params::{MAX_QUERY, Params},
+    redirect,
+    session::{self, Standing},
+    source::Source,
+};
+use crate::{
+    app::App,
+    identity::local::LocalUsers,
+    model::{
+        Client, Flow, FlowId, FlowRequest, FlowState, Hash32, RedirectUri, access, pkce, resource, scope,
+    },
+    server::{Identity, Server},
+};
+
+/// The longest `state` that is carried through a sign-in.
+const MAX_STATE: usize = 4096;
+
+/// Shows the consent page, or leads to the sign-in of a local user.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let server = &app.server;
+    let answer = async {
+        let params = read_query(query.as_deref())?;
+        match params.one("flow")? {
+            Some(flow) if params.one("client_id")?.is_none() => resume(server, flow, &headers).await,
+            _ => begin(server, &params, &source, &headers).await,
+        }
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+/// Reads a bounded query.
+pub(super) fn read_query(query: Option<&str>) -> Result<Params, Failure> {
+    let query = query.unwrap_or_default();
+    if query.len() > MAX_QUERY {
+        return Err(Failure::LongLink);
+    }
+    Ok(Params::parse(query.as_bytes())?)
+}
+
+async fn begin(
+    server: &Server,
+    params: &Params,
+    source: &Source,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
+    let policy = &server.config.policy;
+    let client = Client::open(&server.keys, &policy.registration, server.clock.unix(), client_id)
+        .ok_or(Failure::UnknownClient)?;
+    let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
+    // Nothing is written before this: an unknown client costs no round trip.
+    limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
+    let state = check_state(params)?;
+    let asked = match check(server, params) {
+        Ok(asked) => asked,
+        Err(error) => {
+            let location = redirect::with_error(server, redirect_uri.as_str(), state.as_deref(), &error);
+            return Ok(redirect::see_other(&location));
+        }
+    };
+    let cookie = CookieSecret::mint(server.entropy.as_ref());
+    let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
+    let request = FlowRequest {
+        id,
+        client_id: client.id.clone(),
+        client_name: client.name().to_owned(),
+        redirect_uri: redirect_uri.as_str().to_owned(),
+        state,
+        scope: asked.scope,
+        resource: server.urls.resource.clone(),
+        challenge: asked.challenge,
+        cookie: cookie.hash(),
+        nonce: Hash32::of(cookie.nonce(&id).as_bytes()),
+    };
+    server.store.create_flow(&request, FLOW_LIFE).await?;
+    let mut response = match &server.identity {
+        Identity::Provider(_) => consent::show(server, &request, &cookie, None).await?,
+        Identity::Local(users) => begin_local(server, users, &request, &cookie, headers, params).await?,
+    };
+    redirect::set_cookies(&mut response, Jar::new(&server.urls, headers).set_flow(&id, &cookie));
+    Ok(response)
+}
+
+/// Whoever is signed in goes straight to consent, unless the client asks for another account.
+async fn begin_local(
+    server: &Server,
+    users: &LocalUsers,
+    request: &FlowRequest,
+    cookie: &CookieSecret,
+    headers: &HeaderMap,
+    params: &Params,
+) -> Result<Response, Failure> {
+    let anew =
+        params.one("prompt")?.unwrap_or_default().split(' ').any(|p| matches!(p, "login" | "select_account"));
+    if let Standing::User(user) = session::current(server, users, headers).await?
+        && !anew
+        && access::decide(&server.config.access, &user.profile).is_allowed()
+        && server.store.pin(&request.id, &user.id, &user.session).await?
+    {
+        return consent::show(server, request, cookie, Some(&user)).await;
+    }
+    Ok(redirect::see_other(&sign_in_link(server, &request.id)))
+}
+
+/// Shows the consent page of a flow that is under way in this browser.
+async fn resume(server: &Server, flow: &str, headers: &HeaderMap) -> Result<Response, Failure> {
+    let (flow, cookie) = own_flow(server, flow, headers).await?;
+    let pinned = match &flow.state {
+        FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
+        FlowState::Done { .. } | FlowState::Denied => return finish::over(server, &flow, &cookie).await,
+    };
+    let Identity::Local(users) = &server.identity else {
+        return consent::show(server, &flow.request, &cookie, None).await;
+    };
+    match (session::current(server, users, headers).await?, pinned) {
+        (Standing::User(user), Some((id, session))) if user.id == id && user.session == session => {
+            consent::show(server, &flow.request, &cookie, Some(&user)).await
+        }
+        _ => Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
+    }
+}
+
+/// The flow that a link names, if this browser began it.
+pub(super) async fn own_flow(
+    server: &Server,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<(Flow, CookieSecret), Failure> {
+    let id = FlowId::parse(id).ok_or(Failure::BadLink)?;
+    let flow = server.store.flow(&id).await?.ok_or(Failure::Expired)?;
+    let cookie = Jar::new(&server.urls, headers).flow(&id).ok_or(Failure::OtherBrowser)?;
+    // Hashes of secrets of 256 bits: comparing them tells nothing.
+    if cookie.hash() != flow.request.cookie {
+        return Err(Failure::OtherBrowser);
+    }
+    Ok((flow, cookie))
+}
+
+/// The redirect URI of a request, if it is one that the client registered and the policy allows now.
+fn prove_redirect_uri(
+    server: &Server,
+    client: &Client,
+    requested: Option<&str>,
+) -> Result<RedirectUri, Failure> {
+    let registered = &client.metadata.redirect_uris;
+    let uri = match requested {
+        Some(text) => RedirectUri::parse(text)
+            .ok()
+            .filter(|uri| registered.iter().any(|known| uri.is_registered_as(known)))
+            .ok_or(Failure::BadRedirect(
+                "It asks for its answer at an address that it has not registered.",
+            ))?,
+        // RFC 6749 section 3.1.2.3: it may be left out when there is exactly one.
+        None => match registered.as_slice() {
+            [only] => only.clone(),
+            _ => return Err(Failure::BadRedirect("It does not say at which of its addresses to answer.")),
+        },
+    };
+    if uri.is_allowed(&server.config.policy.redirect_uris) {
+        Ok(uri)
+    } else {
+        Err(Failure::BadRedirect("Its address is not allowed by this server's client policy."))
+    }
+}
+
+fn check_state(params: &Params) -> Result<Option<String>, Failure> {
+    match params.one("state")? {
+        Some(state) if state.len() > MAX_STATE => Err(Failure::LongLink),
+        state => Ok(state.map(str::to_owned)),
+    }
+}
+
+/// What is asked for, proven and complete.
+struct Asked {
+    scope: String,
+    challenge: String,
+}
+
+fn check(server: &Server, params: &Params) -> Result<Asked, OAuthError> {
+    check_resource(server, params)?;
+    params.check_repeated()?;
+    if ["request", "request_uri", "registration"].iter().any(|name| params.all(name).next().is_some()) {
+        return Err(OAuthError::RequestNotSupported);
+    }
+    match params.some("response_type")? {
+        None => return Err(OAuthError::InvalidRequest("response_type is missing, it must be code".into())),
+        Some("code") => {}
+        Some(_) => return Err(OAuthError::UnsupportedResponseType),
+    }
+    if params.some("response_mode")?.is_some_and(|mode| mode != "query") {
+        return Err(OAuthError::InvalidRequest("response_mode must be query".into()));
+    }
+    if params.some("code_challenge_method")? != Some("S256") {
+        return Err(OAuthError::InvalidRequest("code_challenge_method must be S256".into()));
+    }
+    let challenge = params.some("code_challenge")?.filter(|challenge| pkce::is_challenge(challenge));
+    let challenge = challenge.ok_or(OAuthError::InvalidRequest(
+        "code_challenge must be the base64url SHA-256 of the code verifier, 43 characters".into(),
+    ))?;
+    let scope = scope::granted(params.one("scope")?).ok_or(OAuthError::InvalidScope)?;
+    Ok(Asked { scope, challenge: challenge.to_owned() })
+}
+
+/// The one resource, which may be left out. Whether it was named.
+pub(super) fn check_resource(server: &Server, params: &Params) -> Result<bool, OAuthError> {
+    let mut named = params.all("resource").filter(|value| !value.is_empty());
+    let Some(first) = named.next() else { return Ok(false) };
+    if named.next().is_none() && resource::is_same(&server.urls.resource, first) {
+        Ok(true)
+    } else {
+        Err(OAuthError::InvalidTarget)
+    }
+}

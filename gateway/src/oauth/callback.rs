@@ -1,0 +1,149 @@
+//! `GET /oauth/callback`: the browser returns from the identity provider.
+//!
+//! In this order, each with its own answer: our `state`, this browser's cookie, an approved flow at this attempt, the
+//! provider's word. The claim comes before the provider's code is sent, so the code is never sent twice.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{RawQuery, State},
+    http::HeaderMap,
+    response::Response,
+};
+
+use super::{
+    Failure, OAuthError,
+    approve::{provider_failed, try_again},
+    authorize::read_query,
+    consent::approve_link,
+    cookies::{CookieSecret, Jar},
+    failure::NotAllowed,
+    finish,
+    params::Params,
+    upstream::Attempt,
+};
+use crate::{
+    app::App,
+    audit,
+    credentials::{seal_profile, seal_sign_in},
+    identity::{Provider, SignedIn, UpstreamAnswer},
+    model::{Flow, access},
+    server::{Identity, Server},
+    store::{CallbackClaim, UserUpdate},
+};
+
+/// Ends a sign-in at the provider.
+pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let server = &app.server;
+    let answer = async {
+        let Identity::Provider(provider) = &server.identity else { return Err(Failure::BadLink) };
+        let params = read_query(query.as_deref())?;
+        params.check_repeated()?;
+        let state = params.some("state")?.ok_or(Failure::BadLink)?;
+        let attempt = Attempt::open(&server.keys, state).ok_or(Failure::BadLink)?;
+        let cookie = Jar::new(&server.urls, &headers).flow(&attempt.flow).ok_or(Failure::OtherBrowser)?;
+        receive(server, provider.as_ref(), &params, &attempt, &cookie).await
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+async fn receive(
+    server: &Server,
+    provider: &dyn Provider,
+    params: &Params,
+    attempt: &Attempt,
+    cookie: &CookieSecret,
+) -> Result<Response, Failure> {
+    let flow = match server.store.claim_callback(&attempt.flow, &cookie.hash(), attempt.number).await? {
+        CallbackClaim::Claimed(flow) => flow,
+        CallbackClaim::Spent(flow) => return Err(spent(server, &flow, cookie, attempt.number)),
+        CallbackClaim::Over(flow) => return finish::over(server, &flow, cookie).await,
+        CallbackClaim::Unknown => return unknown(server, attempt, cookie).await,
+    };
+    let Some(code) = params.some("code")?.filter(|_| params.all("error").next().is_none()) else {
+        return Err(refused(server, &flow, cookie, attempt.number, params.some("error")?));
+    };
+    let answer =
+        UpstreamAnswer { code, iss: params.some("iss")?, verifier: &attempt.verifier, nonce: &attempt.nonce };
+    match provider.exchange(answer).await {
+        Ok(signed_in) => complete(server, &flow, attempt.number, cookie, signed_in).await,
+        Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error)),
+    }
+}
+
+async fn complete(
+    server: &Server,
+    flow: &Flow,
+    attempt: u32,
+    cookie: &CookieSecret,
+    signed_in: SignedIn,
+) -> Result<Response, Failure> {
+    let SignedIn { profile, tokens } = signed_in;
+    let identity = server.config.identity.id();
+    let id = server.keys.user_id(&identity, &profile);
+    if !access::decide(&server.config.access, &profile).is_allowed() {
+        audit::sign_in(Some(&id), &flow.request, "not_allowed");
+        let next = attempt.saturating_add(1).to_string();
+        let more = [("account", "other"), ("attempt", next.as_str())];
+        return Err(Failure::NotAllowed(Box::new(NotAllowed {
+            who: finish::who(&profile),
+            subject: profile.subject.clone(),
+            other_account: approve_link(server, &flow.request.id, cookie, &more),
+            give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
+        })));
+    }
+    let credential = match tokens {
+        Some(tokens) => Some(seal_sign_in(server, &id, tokens).await?),
+        None => None,
+    };
+    let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, &profile);
+    finish::finish(server, flow, attempt, cookie, UserUpdate { id, identity, profile }, credential).await
+}
+
+/// No flow, or one that was not approved, or another browser's.
+async fn unknown(server: &Server, attempt: &Attempt, cookie: &CookieSecret) -> Result<Response, Failure> {
+    let flow = server.store.flow(&attempt.flow).await?;
+    let others = flow.is_some_and(|flow| flow.request.cookie != cookie.hash());
+    Err(if others { Failure::OtherBrowser } else { Failure::Expired })
+}
+
+fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32) -> Failure {
+    let current = match flow.state {
+        crate::model::FlowState::Approved { attempt, .. } => attempt,
+        _ => presented,
+    };
+    let why = "This answer was used before, or a newer sign-in was begun.".to_owned();
+    let told = OAuthError::ServerError("the sign-in was not finished");
+    try_again(server, flow, cookie, current, (why, false), &told)
+}
+
+/// The provider said no. Its own words are not repeated: anybody can write them into a link.
+fn refused(
+    server: &Server,
+    flow: &Flow,
+    cookie: &CookieSecret,
+    attempt: u32,
+    error: Option<&str>,
+) -> Failure {
+    let name = server.config.identity.display_name();
+    let (why, outage, told) = match error {
+        Some("access_denied") => (
+            format!("{name} reports that the sign-in was cancelled."),
+            false,
+            OAuthError::AccessDenied("the sign-in was cancelled at the identity provider"),
+        ),
+        Some(
+            "login_required" | "interaction_required" | "consent_required" | "account_selection_required",
+        ) => (
+            format!("{name} wants you to sign in there first."),
+            false,
+            OAuthError::AccessDenied("the sign-in was not finished at the identity provider"),
+        ),
+        _ => (
+            format!("{name} could not sign you in."),
+            true,
+            OAuthError::ServerError("the identity provider failed"),
+        ),
+    };
+    try_again(server, flow, cookie, attempt, (why, outage), &told)
+}

@@ -1,0 +1,98 @@
+//! How a client proves itself at the token endpoint: `none`, `client_secret_post`, `client_secret_basic`.
+
+use axum::http::{HeaderMap, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{
+    OAuthError,
+    params::{self, Params},
+};
+use crate::{
+    model::{AuthMethod, Client},
+    server::Server,
+};
+
+/// Credentials as they were presented, unproven.
+struct Presented {
+    client_id: String,
+    secret: Option<String>,
+    basic: bool,
+}
+
+/// The client of a token request. An unknown or expired one is `invalid_client`, which makes clients register anew.
+pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
+    let Presented { client_id, secret, basic } = read(headers, params)?;
+    let refused = |description| OAuthError::InvalidClient { description, basic };
+    let registration = &server.config.policy.registration;
+    let client = Client::open(&server.keys, registration, server.clock.unix(), &client_id)
+        .ok_or_else(|| refused("the client is unknown or its registration has expired, register again"))?;
+    let public = client.metadata.auth_method == AuthMethod::None;
+    match secret {
+        None if public => Ok(client),
+        None => Err(refused("the client must authenticate with its client_secret")),
+        Some(secret) if client.has_secret(&server.keys, &secret) => Ok(client),
+        Some(_) if public => Err(refused("the client is public and has no client_secret")),
+        Some(_) => Err(refused("the client_secret is wrong")),
+    }
+}
+
+/// Reads the credentials from exactly one place (RFC 6749 section 2.3).
+fn read(headers: &HeaderMap, params: &Params) -> Result<Presented, OAuthError> {
+    let (body_id, body_secret) = (params.some("client_id")?, params.some("client_secret")?);
+    let refused = |description| OAuthError::InvalidClient { description, basic: true };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        let client_id =
+            body_id.ok_or(OAuthError::InvalidClient { description: "client_id is missing", basic: false })?;
+        let secret = body_secret.map(str::to_owned);
+        return Ok(Presented { client_id: client_id.to_owned(), secret, basic: false });
+    };
+    if values.next().is_some() {
+        return Err(refused("there is more than one Authorization header"));
+    }
+    let (client_id, secret) = value
+        .to_str()
+        .ok()
+        .and_then(read_basic)
+        .ok_or_else(|| refused("the Authorization header is not valid Basic"))?;
+    if body_secret.is_some() {
+        return Err(refused("the client authenticated in two ways at once"));
+    }
+    // Some clients send their id in the body beside Basic.
+    if body_id.is_some_and(|id| id != client_id) {
+        return Err(refused("client_id differs from the one in the Authorization header"));
+    }
+    Ok(Presented { client_id, secret: Some(secret).filter(|s| !s.is_empty()), basic: true })
+}
+
+/// `Basic base64(id ":" secret)`. Some clients form-encode both parts (RFC 6749 section 2.3.1), some do not; ours
+/// consist of characters that encode to themselves.
+fn read_basic(value: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let bytes = STANDARD.decode(encoded.trim()).ok()?;
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    Some((params::decode(id.as_bytes())?, params::decode(secret.as_bytes())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_is_read_raw_and_form_encoded() {
+        let basic = |text: &str| read_basic(&format!("basic {}", STANDARD.encode(text)));
+        let expected = Some(("gc_a-b".to_owned(), "s_c".to_owned()));
+        assert_eq!(basic("gc_a-b:s_c"), expected);
+        assert_eq!(basic("gc%5Fa%2Db:s%5fc"), expected);
+        for bad in ["gc_a", "gc%:x", "\u{ff}%ff:x"] {
+            assert_eq!(basic(bad), None, "{bad}");
+        }
+        for bad in ["", "Basic", "Basic !", "Bearer x", "Basic  "] {
+            assert_eq!(read_basic(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The end of a sign-in: user, credential, grant and code in one step, then the redirect that carries the code.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
+
+use super::{Failure, OAuthError, cookies::CookieSecret, redirect};
+use crate::{
+    audit,
+    keys::{Sealed, open_for, seal_for},
+    model::{
+        AuthorizationCode, Client, Flow, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile, RedirectUri,
+    },
+    server::Server,
+    store::{Completion, UserUpdate},
+};
+
+/// What a client learns whose user is not allowed.
+pub(super) const NOT_ALLOWED: OAuthError =
+    OAuthError::AccessDenied("the user signed in but is not allowed to use this server");
+
+/// Finishes an approved flow for `user`.
+pub(super) async fn finish(
+    server: &Server,
+    flow: &Flow,
+    attempt: u32,
+    cookie: &CookieSecret,
+    user: UserUpdate,
+    identity_credential: Option<Sealed>,
+) -> Result<Response, Failure> {
+    let request = &flow.request;
+    let registration = &server.config.policy.registration;
+    let now = server.clock.unix();
+    // Its life may have ended, or been ended, while the user was deciding.
+    let client =
+        Client::open(&server.keys, registration, now, &request.client_id).ok_or(Failure::UnknownClient)?;
+    let age = u64::try_from(now.saturating_sub(client.metadata.issued_at)).unwrap_or_default();
+    let grant = grant(server, request, &user);
+    let code = AuthorizationCode::mint(server.entropy.as_ref(), grant.id);
+    let location = redirect::with_code(server, request, code.expose());
+    let place = request.id.as_bytes();
+    let completion = Completion {
+        flow: request.id,
+        attempt,
+        user,
+        identity_credential,
+        grant,
+        code: code.hash(),
+        challenge: request.challenge.clone(),
+        code_life: server.config.policy.lifetimes.authorization_code,
+        client_life: registration.lifetime.saturating_sub(Duration::from_secs(age)),
+        consent: consent_hash(server, request),
+        sealed_redirect: seal_for(cookie.expose(), server.entropy.as_ref(), place, location.as_bytes())
+            .to_text(),
+    };
+    if server.store.complete_flow(&completion).await? {
+        audit::sign_in(Some(&completion.user.id), request, "signed_in");
+        return Ok(redirect::see_other(&location));
+    }
+    // Somebody was faster: a second click, or a newer attempt.
+    let flow = server.store.flow(&request.id).await?.ok_or(Failure::Expired)?;
+    over(server, &flow, cookie).await
+}
+
+/// What a flow answers that is over: the same redirect while its code can still be redeemed (a redeemed code, sent
+/// again, would revoke the sign-in), else a page.
+pub(super) async fn over(server: &Server, flow: &Flow, cookie: &CookieSecret) -> Result<Response, Failure> {
+    match &flow.state {
+        FlowState::Done { sealed_redirect, code } => {
+            let place = flow.request.id.as_bytes();
+            let location = Sealed::from_text(sealed_redirect)
+                .and_then(|sealed| open_for(cookie.expose(), place, &sealed));
+            match location.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+                Some(location) if server.store.code_exists(code).await? => Ok(redirect::see_other(location)),
+                _ => Err(Failure::Finished),
+            }
+        }
+        FlowState::Denied => Err(Failure::Declined),
+        FlowState::Pending { .. } | FlowState::Approved { .. } => Err(Failure::Expired),
+    }
+}
+
+fn grant(server: &Server, request: &FlowRequest, user: &UserUpdate) -> Grant {
+    Grant {
+        id: GrantId::random(server.entropy.as_ref()),
+        client_id: request.client_id.clone(),
+        client_name: request.client_name.clone(),
+        user: user.id,
+        identity: user.identity.clone(),
+        scope: request.scope.clone(),
+        resource: request.resource.clone(),
+        redirect_uri: request.redirect_uri.clone(),
+        created: server.clock.unix(),
+    }
+}
+
+/// What a remembered consent is about: client, redirect URI without its loopback port, scope, upstream accounts.
+pub(super) fn consent_hash(server: &Server, request: &FlowRequest) -> Hash32 {
+    let redirect_uri = RedirectUri::parse(&request.redirect_uri)
+        .map_or_else(|_| request.redirect_uri.clone(), |uri| uri.without_loopback_port());
+    let scopes: &[String] = match &server.config.identity {
+        IdentityConfig::Oauth2(config) => &config.scopes,
+        IdentityConfig::Oidc(config) => &config.scopes,
+        IdentityConfig::Local(_) => &[],
+    };
+    let accounts: Vec<&str> = server
+        .config
+        .credentials
+        .iter()
+        .filter(|credential| matches!(credential.kind, CredentialKind::FromIdentity))
+        .map(|credential| credential.name.as_str())
+        .collect();
+    let identity = server.config.identity.id();
+    let scopes = scopes.join(" ");
+    let accounts = accounts.join(" ");
+    let parts = [&request.client_id, &redirect_uri, &request.scope, &identity, &scopes, &accounts];
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    Hash32::of(&bytes)
+}
+
+/// The client's name, and the link by which a user who gives up tells it so.
+pub(super) fn give_up(server: &Server, request: &FlowRequest, error: &OAuthError) -> (String, String) {
+    let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), error);
+    (request.client_name.clone(), to)
+}
+
+/// A user's name and address, for the user.
+pub(super) fn who(profile: &Profile) -> String {
+    match (&profile.name, &profile.verified_email) {
+        (Some(name), Some(email)) => format!("{name} ({email})"),
+        (Some(one), None) | (None, Some(one)) => one.clone(),
+        (None, None) => profile.subject.clone(),
+    }
+}

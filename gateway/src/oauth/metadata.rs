@@ -1,0 +1,90 @@
+//! `GET /.well-known/oauth-authorization-server` (RFC 8414) and `/.well-known/oauth-protected-resource` (RFC 9728).
+//! Members that do not apply are absent, never null; endpoints that do not exist are not named.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use gatehouse_gateway_config::RegistrationMode;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    model::{AuthMethod, scope},
+};
+
+/// Authorization server metadata (RFC 8414 section 2, RFC 9207 section 3).
+#[derive(Debug, Serialize)]
+struct ServerMetadata<'a> {
+    issuer: &'a str,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
+    scopes_supported: Vec<&'static str>,
+    response_types_supported: [&'static str; 1],
+    response_modes_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 3],
+    code_challenge_methods_supported: [&'static str; 1],
+    authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_documentation: Option<&'a str>,
+}
+
+/// Protected resource metadata (RFC 9728 section 2).
+#[derive(Debug, Serialize)]
+struct ResourceMetadata<'a> {
+    resource: &'a str,
+    authorization_servers: [&'a str; 1],
+    scopes_supported: Vec<&'static str>,
+    bearer_methods_supported: [&'static str; 1],
+    resource_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_documentation: Option<&'a str>,
+}
+
+/// The authorization server's document.
+pub async fn get(State(app): State<Arc<App>>) -> Response {
+    let (config, urls) = (&app.server.config, &app.server.urls);
+    let dynamic = config.policy.registration.mode == RegistrationMode::Allowed;
+    document(ServerMetadata {
+        issuer: &urls.issuer,
+        authorization_endpoint: urls.endpoint("/oauth/authorize"),
+        token_endpoint: urls.endpoint("/oauth/token"),
+        registration_endpoint: dynamic.then(|| urls.endpoint("/oauth/register")),
+        scopes_supported: scope::supported(),
+        response_types_supported: ["code"],
+        response_modes_supported: ["query"],
+        grant_types_supported: ["authorization_code", "refresh_token"],
+        token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::name),
+        code_challenge_methods_supported: ["S256"],
+        authorization_response_iss_parameter_supported: true,
+        service_documentation: config.display.support_url.as_deref(),
+    })
+}
+
+/// The protected resource's document.
+pub async fn get_resource(State(app): State<Arc<App>>) -> Response {
+    let (config, urls) = (&app.server.config, &app.server.urls);
+    document(ResourceMetadata {
+        resource: &urls.resource,
+        authorization_servers: [&urls.issuer],
+        scopes_supported: scope::supported(),
+        bearer_methods_supported: ["header"],
+        resource_name: app.server.display_name(),
+        resource_documentation: config.display.support_url.as_deref(),
+    })
+}
+
+fn document(metadata: impl Serialize) -> Response {
+    let mut response = Json(metadata).into_response();
+    // Short: a policy may take the registration endpoint away.
+    let cache = HeaderValue::from_static("public, max-age=60");
+    response.headers_mut().insert(header::CACHE_CONTROL, cache);
+    response
+}

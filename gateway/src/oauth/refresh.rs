@@ -1,0 +1,112 @@
+//! The refresh grant (RFC 6749 section 6): one rotation, and inside the grace the same successor for every caller.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{OAuthError, authorize::check_resource, params::Params, token};
+use crate::{
+    audit,
+    credentials::Check,
+    keys::{Sealed, open_for, seal_for},
+    model::{Client, Grant, RefreshToken, TokenPair, UserRecord, scope},
+    server::Server,
+    store::{Rotated, Rotation},
+};
+
+/// The pair that replaced a refresh token, sealed under that token: only its holder can open it.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct Successor {
+    access: String,
+    refresh: String,
+}
+
+/// Replaces a refresh token.
+pub(super) async fn refresh(
+    server: &Server,
+    client: &Client,
+    params: &Params,
+) -> Result<Response, OAuthError> {
+    let text = params
+        .some("refresh_token")?
+        .ok_or_else(|| OAuthError::InvalidRequest("refresh_token is missing".into()))?;
+    // Before anything is replaced: a request that is refused must not cost the client its token.
+    let asked = params.one("scope")?;
+    scope::narrowed(&scope::supported().join(" "), asked).ok_or(OAuthError::InvalidScope)?;
+    let presented = RefreshToken::parse(&server.keys, text).ok_or_else(refused)?;
+    let generation = presented.generation.checked_add(1).ok_or_else(refused)?;
+    let next = token::mint(server, presented.grant, generation);
+    let mut rotation = Rotation {
+        presented: presented.hash(),
+        grant: presented.grant,
+        generation: presented.generation,
+        client_id: client.id.clone(),
+        identity: server.config.identity.id(),
+        resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
+        next: token::new_tokens(server, &next),
+        successor: seal(server, &presented, &next)?,
+        grace: server.config.policy.lifetimes.refresh_grace,
+        recheck_every: Some(server.config.access.recheck_every),
+    };
+    let mut outcome = server.store.rotate_refresh(&rotation).await?;
+    if let Rotated::CheckDue { user, .. } = &outcome {
+        check(server, user).await?;
+        rotation.recheck_every = None;
+        outcome = server.store.rotate_refresh(&rotation).await?;
+    }
+    match outcome {
+        Rotated::Rotated { grant, access_life } => {
+            Ok(token::answer(&next, access_life, &scope_of(&grant, asked)))
+        }
+        Rotated::Successor { grant, sealed, access_life } => {
+            let pair = open(&presented, &sealed).ok_or_else(refused)?;
+            Ok(token::answer_texts(&pair.access, &pair.refresh, access_life, &scope_of(&grant, asked)))
+        }
+        Rotated::Dead(_) => Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into())),
+        // A check is never due right after one.
+        Rotated::CheckDue { .. } => Err(OAuthError::Unavailable { retry_after: RETRY }),
+        Rotated::Reused => {
+            audit::reuse(&presented.grant, "refresh_token", true);
+            Err(refused())
+        }
+        Rotated::Refused => Err(refused()),
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(5);
+
+fn refused() -> OAuthError {
+    let why = "the refresh token is unknown, expired, replaced, or was issued to another client";
+    OAuthError::InvalidGrant(why.into())
+}
+
+/// Asks the identity provider whether the user still is who they were.
+async fn check(server: &Server, user: &UserRecord) -> Result<(), OAuthError> {
+    match server.credentials.recheck(user).await {
+        Check::Live | Check::Tolerated => Ok(()),
+        Check::Dead(sentence) => Err(OAuthError::InvalidGrant(sentence.into())),
+        Check::Unavailable => Err(OAuthError::Unavailable { retry_after: RETRY }),
+    }
+}
+
+/// A refresh may ask for less than was granted, and never gets more.
+fn scope_of(grant: &Grant, requested: Option<&str>) -> String {
+    scope::narrowed(&grant.scope, requested).unwrap_or_else(|| grant.scope.clone())
+}
+
+fn seal(server: &Server, presented: &RefreshToken, next: &TokenPair) -> Result<Sealed, OAuthError> {
+    let pair =
+        Successor { access: next.access.expose().to_owned(), refresh: next.refresh.expose().to_owned() };
+    let plain = serde_json::to_vec(&pair).map(zeroize::Zeroizing::new);
+    let plain = plain.map_err(|_| OAuthError::ServerError("the tokens could not be sealed"))?;
+    let place = presented.hash();
+    Ok(seal_for(presented.expose().as_bytes(), server.entropy.as_ref(), place.as_bytes(), &plain))
+}
+
+fn open(presented: &RefreshToken, sealed: &Sealed) -> Option<Successor> {
+    let place = presented.hash();
+    let plain = open_for(presented.expose().as_bytes(), place.as_bytes(), sealed)?;
+    serde_json::from_slice(&plain).ok()
+}

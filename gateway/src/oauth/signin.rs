@@ -1,0 +1,189 @@
+//! `GET` and `POST /oauth/signin`: the sign-in of `identity.local`, before consent.
+//!
+//! The form is bound to its flow by a token that only this browser can have; its redirect stays on this origin,
+//! because browsers apply `form-action` to whole redirect chains.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Failure,
+    authorize::{own_flow, read_query},
+    consent::{approve_link, consent_link, sign_in_link},
+    cookies::{CookieSecret, Jar, SESSION_LIFE},
+    failure::NotAllowed,
+    finish, guard, limits, params, redirect,
+    session::{self, Standing},
+    source::Source,
+};
+use crate::{
+    app::App,
+    audit,
+    credentials::seal_profile,
+    identity::local::{LocalError, LocalUsers},
+    model::{Flow, FlowState, Hash32, Profile, Session, access},
+    server::{Identity, Server},
+    store::UserUpdate,
+    web::{self, SignInPage, Site},
+};
+
+/// Longer names are not looked up.
+const MAX_NAME: usize = 256;
+
+/// Shows the form.
+pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let server = &app.server;
+    let answer = async {
+        let users = local_users(server)?;
+        let params = read_query(query.as_deref())?;
+        let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
+        if !matches!(flow.state, FlowState::Pending { .. }) {
+            return finish::over(server, &flow, &cookie).await;
+        }
+        let dead = matches!(session::current(server, users, &headers).await?, Standing::Dead);
+        let problem = dead.then(|| server.credentials.expired_sentence());
+        Ok(form(server, &flow, &cookie, "", problem.as_deref(), StatusCode::OK))
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+/// Takes the form: signs the user in, opens a session, pins the user in the flow.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let server = &app.server;
+    let answer = async {
+        guard::form(&headers)?;
+        let users = local_users(server)?;
+        let params = params::form(&headers, body).await?;
+        sign_in(&app, users, &source, &headers, &params).await
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+async fn sign_in(
+    app: &App,
+    users: &LocalUsers,
+    source: &Source,
+    headers: &HeaderMap,
+    params: &params::Params,
+) -> Result<Response, Failure> {
+    let server = &app.server;
+    let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, headers).await?;
+    if !cookie.is_form_token(&flow.request.id, params.one("token")?.unwrap_or_default()) {
+        return Err(Failure::NotByUser);
+    }
+    if !matches!(flow.state, FlowState::Pending { .. }) {
+        return finish::over(server, &flow, &cookie).await;
+    }
+    let name = params.one("username")?.unwrap_or_default();
+    let password = Zeroizing::new(params.one("password")?.unwrap_or_default().to_owned());
+    let again = |problem: &str, status| Ok(form(server, &flow, &cookie, name, Some(problem), status));
+    if name.is_empty() || name.len() > MAX_NAME {
+        return again("Enter your user name and password.", StatusCode::BAD_REQUEST);
+    }
+    // Guessing is slow, and nobody locks a user out from elsewhere. Hashed: what people type by mistake stays out.
+    let guesses = format!("{source}:{}", Hash32::of(name.as_bytes()));
+    let now = server.clock.monotonic();
+    app.limiter.count(limits::SIGN_IN, &source.to_string(), now)?;
+    app.limiter.check(limits::SIGN_IN_NAME, &guesses, now)?;
+    let signed_in = match users.authenticate(name, password).await {
+        Ok(signed_in) => signed_in,
+        Err(LocalError::Wrong) => {
+            audit::sign_in(None, &flow.request, "wrong_password");
+            app.limiter.count(limits::SIGN_IN_NAME, &guesses, now)?;
+            return again("The user name or password is wrong.", StatusCode::FORBIDDEN);
+        }
+        Err(LocalError::Busy) => {
+            let busy = "Too many people are signing in at this moment. Try again.";
+            return again(busy, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        Err(error @ LocalError::NoFile(_)) => {
+            tracing::error!(%error, "nobody can sign in");
+            let problem = "Nobody can sign in now: the list of users is missing. Tell the administrator.";
+            return again(problem, StatusCode::SERVICE_UNAVAILABLE);
+        }
+    };
+    if !access::decide(&server.config.access, &signed_in.profile).is_allowed() {
+        return Err(not_allowed(server, &flow, &signed_in.profile));
+    }
+    open_session(server, headers, &flow, &signed_in.profile).await
+}
+
+async fn open_session(
+    server: &Server,
+    headers: &HeaderMap,
+    flow: &Flow,
+    profile: &Profile,
+) -> Result<Response, Failure> {
+    let identity = server.config.identity.id();
+    let id = server.keys.user_id(&identity, profile);
+    let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, profile);
+    let user = UserUpdate { id, identity: identity.clone(), profile };
+    let secret = CookieSecret::mint(server.entropy.as_ref());
+    let session = Session { user: id, identity, auth_time: server.clock.unix() };
+    let jar = Jar::new(&server.urls, headers);
+    let pair = (&secret.hash(), &session, SESSION_LIFE);
+    if !server.store.sign_in(&flow.request.id, &user, None, pair).await? {
+        return Err(Failure::Expired);
+    }
+    // The session before is over; that it may live on until its end when this fails does no harm.
+    if let Some(before) = jar.session() {
+        server.store.end_session(&before.hash()).await?;
+    }
+    let mut response = redirect::see_other(&consent_link(server, &flow.request.id));
+    redirect::set_cookies(&mut response, jar.set_session(&secret));
+    Ok(response)
+}
+
+fn not_allowed(server: &Server, flow: &Flow, profile: &Profile) -> Failure {
+    let user = server.keys.user_id(&server.config.identity.id(), profile);
+    audit::sign_in(Some(&user), &flow.request, "not_allowed");
+    Failure::NotAllowed(Box::new(NotAllowed {
+        who: finish::who(profile),
+        subject: profile.subject.clone(),
+        other_account: sign_in_link(server, &flow.request.id),
+        give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
+    }))
+}
+
+fn form(
+    server: &Server,
+    flow: &Flow,
+    cookie: &CookieSecret,
+    username: &str,
+    problem: Option<&str>,
+    status: StatusCode,
+) -> Response {
+    let site = Site::of(server);
+    let id = &flow.request.id;
+    let page = SignInPage {
+        site: &site,
+        client_name: &flow.request.client_name,
+        action: format!("{}/oauth/signin", server.urls.issuer_path),
+        flow: id.to_string(),
+        token: cookie.form_token(id),
+        username,
+        problem,
+        deny_link: approve_link(server, id, cookie, &[("decision", "deny")]),
+    };
+    web::respond(status, &site, &page)
+}
+
+fn local_users(server: &Server) -> Result<&LocalUsers, Failure> {
+    match &server.identity {
+        Identity::Local(users) => Ok(users),
+        Identity::Provider(_) => Err(Failure::BadLink),
+    }
+}

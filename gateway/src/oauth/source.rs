@@ -1,0 +1,91 @@
+//! Where a request comes from, for limits: the peer, or what trusted proxies say.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::Response,
+};
+use ipnet::IpNet;
+
+use crate::app::App;
+
+/// The client's address; unknown when the connection does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source(pub Option<IpAddr>);
+
+impl std::fmt::Display for Source {
+    /// An IPv6 client holds a whole /64, so that is what is counted.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => f.write_str("unknown"),
+            Some(IpAddr::V4(ip)) => ip.fmt(f),
+            Some(IpAddr::V6(ip)) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).fmt(f),
+        }
+    }
+}
+
+/// Puts the [`Source`] into the request's extensions.
+pub async fn name_client(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let source = peer.map(|peer| client_of(peer, request.headers(), &app.trusted_proxies));
+    request.extensions_mut().insert(Source(source));
+    next.run(request).await
+}
+
+/// The last address that a trusted proxy vouches for: `X-Forwarded-For` is read from its end, as long as what stands
+/// there, and whoever wrote it, is a trusted proxy.
+fn client_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    let mut client = peer;
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let mut named = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    while is_trusted(&client) {
+        let Some(Some(next)) = named.next().map(parse_address) else { break };
+        client = next;
+    }
+    client
+}
+
+/// An address, which some proxies write with its port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let ip = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
+    Some(IpAddr::to_canonical(&ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_name_the_client() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let client = |peer: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            client_of(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(client("203.0.113.9", &["1.1.1.1"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "[2001:db8::1]:80, 10.0.0.2:99"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.9, junk"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_v6_network_is_one_source() {
+        let source = |ip: &str| Source(Some(ip.parse().unwrap())).to_string();
+        assert_eq!(source("2001:db8:1:2:3:4:5:6"), source("2001:db8:1:2::1"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+    }
+}

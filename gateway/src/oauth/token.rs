@@ -1,0 +1,136 @@
+//! `POST /oauth/token` (RFC 6749 section 3.2): authenticates the client, then one function per grant type.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{
+    OAuthError,
+    authorize::check_resource,
+    client_auth,
+    params::{self, Params},
+    refresh,
+};
+use crate::{
+    app::App,
+    audit,
+    model::{AccessToken, AuthorizationCode, Client, GrantId, RefreshToken, TokenPair, pkce},
+    server::Server,
+    store::{CodeProof, NewTokens, Redemption},
+};
+
+/// RFC 6749 section 5.1. `scope` always: its absence is read as "none" by some clients.
+#[derive(Serialize)]
+struct Answer<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    refresh_token: &'a str,
+    scope: &'a str,
+}
+
+/// Gives tokens for a code or a refresh token.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, OAuthError> {
+    let server = &app.server;
+    if query.is_some_and(|query| !query.is_empty()) {
+        // Queries are logged on the way; whatever stands there is not for us.
+        return Err(OAuthError::InvalidRequest("parameters must be in the body, not in the URL".into()));
+    }
+    let params = params::form(&headers, body).await?;
+    check_resource(server, &params)?;
+    params.check_repeated()?;
+    let grant_type = params
+        .one("grant_type")?
+        .ok_or_else(|| OAuthError::InvalidRequest("grant_type is missing".into()))?
+        .to_owned();
+    if !matches!(grant_type.as_str(), "authorization_code" | "refresh_token" | "client_credentials") {
+        return Err(OAuthError::UnsupportedGrantType);
+    }
+    let client = client_auth::authenticate(server, &headers, &params)?;
+    match grant_type.as_str() {
+        "authorization_code" => redeem(server, &client, &params).await,
+        "refresh_token" => refresh::refresh(server, &client, &params).await,
+        _ => Err(OAuthError::UnauthorizedClient("the client may not use client_credentials")),
+    }
+}
+
+async fn redeem(server: &Server, client: &Client, params: &Params) -> Result<Response, OAuthError> {
+    const REFUSED: OAuthError = OAuthError::InvalidGrant(std::borrow::Cow::Borrowed(
+        "the code is unknown, expired, used, or was issued for another client, redirect_uri or code_verifier",
+    ));
+    let presented =
+        params.some("code")?.ok_or_else(|| OAuthError::InvalidRequest("code is missing".into()))?;
+    let challenge = params.some("code_verifier")?.and_then(pkce::challenge_of).ok_or(REFUSED)?;
+    let code = AuthorizationCode::parse(presented).ok_or(REFUSED)?;
+    let proof = CodeProof {
+        code: code.hash(),
+        grant: code.grant,
+        client_id: client.id.clone(),
+        redirect_uri: params.some("redirect_uri")?.map(str::to_owned),
+        challenge,
+        resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
+    };
+    let pair = mint(server, code.grant, 1);
+    match server.store.redeem_code(&proof, &new_tokens(server, &pair)).await? {
+        Redemption::Redeemed { grant, access_life } => Ok(answer(&pair, access_life, &grant.scope)),
+        Redemption::Refused => Err(REFUSED),
+        Redemption::Replayed { revoked } => {
+            audit::reuse(&code.grant, "authorization_code", revoked);
+            Err(REFUSED)
+        }
+    }
+}
+
+/// A new pair of tokens.
+pub(super) fn mint(server: &Server, grant: GrantId, generation: u32) -> TokenPair {
+    let entropy = server.entropy.as_ref();
+    TokenPair {
+        access: AccessToken::mint(entropy),
+        refresh: RefreshToken::mint(&server.keys, entropy, grant, generation),
+    }
+}
+
+/// What the store writes of a pair.
+pub(super) fn new_tokens(server: &Server, pair: &TokenPair) -> NewTokens {
+    let lifetimes = &server.config.policy.lifetimes;
+    NewTokens {
+        access: pair.access.hash(),
+        access_life: lifetimes.access_token,
+        refresh: pair.refresh.hash(),
+        refresh_life: lifetimes.refresh_token,
+        sign_in_life: lifetimes.sign_in,
+    }
+}
+
+/// The answer that carries a pair.
+pub(super) fn answer(pair: &TokenPair, access_life: Duration, scope: &str) -> Response {
+    answer_texts(pair.access.expose(), pair.refresh.expose(), access_life, scope)
+}
+
+/// As [`answer`], for a pair that was sealed for its holder.
+pub(super) fn answer_texts(access: &str, refresh: &str, access_life: Duration, scope: &str) -> Response {
+    let body = Json(Answer {
+        access_token: access,
+        token_type: "Bearer",
+        expires_in: access_life.as_secs(),
+        refresh_token: refresh,
+        scope,
+    });
+    let fixed = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ];
+    (fixed, body).into_response()
+}

@@ -1,0 +1,109 @@
+//! Secrets change without a roll-out: mounted files are read again every five seconds, and the last good value stays.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use gatehouse_gateway_config::keys::Keyring;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::{keys::Keys, metrics::Metrics, refs::MountedRefs};
+
+/// How often files are read.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// The files behind a gateway's secrets.
+#[derive(Debug, Clone)]
+pub struct Mounted {
+    /// The key ring.
+    pub keyring: PathBuf,
+    /// The referenced Secrets and ConfigMaps.
+    pub refs: Arc<MountedRefs>,
+}
+
+/// Follows the files until `stop`.
+pub async fn run(mounted: Mounted, keys: Keys, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut follower = Follower { mounted, keys, metrics, seen: None };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        follower.poll();
+    }
+}
+
+/// What was read last.
+struct Follower {
+    mounted: Mounted,
+    keys: Keys,
+    metrics: Arc<Metrics>,
+    seen: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Follower {
+    fn poll(&mut self) {
+        for key in self.mounted.refs.poll() {
+            self.metrics.reloads.inc();
+            tracing::info!(%key, "took in a changed value");
+        }
+        let Ok(bytes) = std::fs::read(&self.mounted.keyring).map(Zeroizing::new) else {
+            // The kubelet swaps files; what is missing now stays as it was.
+            return;
+        };
+        if self.seen.as_ref() == Some(&bytes) {
+            return;
+        }
+        let first = self.seen.is_none();
+        match Keyring::parse(&bytes) {
+            Ok(ring) => {
+                if !self.keys.replace(ring) {
+                    tracing::error!("the key ring is another server's: it is refused, the last one stays");
+                } else if !first {
+                    self.metrics.reloads.inc();
+                    tracing::info!("took in a changed key ring");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the key ring is refused, the last good one stays"),
+        }
+        self.seen = Some(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatehouse_gateway_config::keys::{KeyBytes, RingKey};
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::{clock::ManualClock, keys::Ring};
+
+    #[test]
+    fn a_changed_key_ring_is_taken_in_and_a_bad_one_is_not() {
+        let dir = std::env::temp_dir().join(format!("gatehouse-reload-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("keyring.json");
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut ring = Keyring::generate(&mut rng);
+        let keys = Keys::new(ring.clone(), Arc::new(ManualClock::at(1_000)));
+        let mounted = Mounted { keyring: path.clone(), refs: Arc::new(MountedRefs::new(&dir)) };
+        let metrics = Arc::new(Metrics::new("team-a", "tools"));
+        let mut follower = Follower { mounted, keys: keys.clone(), metrics: metrics.clone(), seen: None };
+
+        std::fs::write(&path, ring.to_json()).unwrap();
+        follower.poll();
+        assert_eq!(metrics.reloads.get(), 0);
+        ring.session.push(RingKey { id: 2, key: KeyBytes::generate(&mut rng), seal_from: 900 });
+        std::fs::write(&path, ring.to_json()).unwrap();
+        follower.poll();
+        assert_eq!((metrics.reloads.get(), keys.sealing_id(Ring::Session)), (1, 2));
+
+        for bad in ["{".to_owned(), Keyring::generate(&mut rng).to_json()] {
+            std::fs::write(&path, bad).unwrap();
+            follower.poll();
+            assert_eq!((metrics.reloads.get(), keys.sealing_id(Ring::Session)), (1, 2));
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+        follower.poll();
+        assert_eq!(keys.sealing_id(Ring::Session), 2);
+    }
+}

@@ -1,0 +1,111 @@
+//! Every key of the state and every life that the store itself decides, in one place. The other lives come with the
+//! steps, from policy.
+//!
+//! A key is the server's prefix and a suffix. Records name other records by suffix, so that a script needs nothing
+//! but the prefix to follow them, and can never leave it.
+
+use std::time::Duration;
+
+use crate::model::{FlowId, GrantId, Hash32, UserId};
+
+const DAY_SECS: u64 = 24 * 3600;
+
+/// A redeemed code is remembered this long, so that a replay is told from nonsense.
+pub const SPENT_CODE_LIFE: Duration = Duration::from_secs(600);
+/// Parallel redemptions that lose within this time are no replay: a client that sent its request twice.
+pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
+/// How long "you approved this on …" is remembered.
+pub const CONSENT_LIFE: Duration = Duration::from_secs(90 * DAY_SECS);
+/// A user's life, renewed by use; that of the indexes, too.
+pub const USER_LIFE: Duration = Duration::from_secs(400 * DAY_SECS);
+/// A credential's life from its last use.
+pub const CREDENTIAL_LIFE: Duration = Duration::from_secs(180 * DAY_SECS);
+/// How many events are kept.
+pub const EVENTS_KEPT: usize = 1000;
+/// The life of the list of events from the last one.
+pub const EVENTS_LIFE: Duration = Duration::from_secs(400 * DAY_SECS);
+
+/// `oauth:code:<hash>`: the policy's `authorizationCode`.
+pub const CODE: &str = "oauth:code:";
+/// `grant:<id>`: until the code ends, then as long as its refresh token.
+pub const GRANT: &str = "grant:";
+/// `user:<u>`, and with a tail `user:<u>:{grants,sessions,credentials}`: [`USER_LIFE`], renewed.
+pub const USER: &str = "user:";
+/// `credential:<u>:<name>`: [`CREDENTIAL_LIFE`] from its last use.
+pub const CREDENTIAL: &str = "credential:";
+/// All users: [`USER_LIFE`], renewed.
+pub const USERS: &str = "users";
+/// The list of changes: [`EVENTS_KEPT`] for [`EVENTS_LIFE`].
+pub const EVENTS: &str = "events";
+
+/// The tails of a user's indexes.
+pub const GRANTS_OF: &str = ":grants";
+/// See [`GRANTS_OF`].
+pub const SESSIONS_OF: &str = ":sessions";
+/// See [`GRANTS_OF`].
+pub const CREDENTIALS_OF: &str = ":credentials";
+
+/// The prefix of every key of one server. The braces make it one slot of a Cluster.
+pub fn prefix(key_prefix: &str, namespace: &str, name: &str, instance: &str) -> String {
+    format!("{key_prefix}:{{{namespace}/{name}.{instance}}}:")
+}
+
+/// A client that was issued a code: until its registration ends. Named by a hash, for a client id may be a URL.
+pub fn client(client_id: &str) -> String {
+    format!("oauth:client:{}", Hash32::of(client_id.as_bytes()))
+}
+
+/// A code.
+pub fn code(hash: &Hash32) -> String {
+    format!("{CODE}{hash}")
+}
+
+/// A redeemed code: [`SPENT_CODE_LIFE`].
+pub fn spent_code(hash: &Hash32) -> String {
+    format!("oauth:spent:{hash}")
+}
+
+/// An access token: the policy's `accessToken`.
+pub fn access(hash: &Hash32) -> String {
+    format!("oauth:access:{hash}")
+}
+
+/// A refresh token: the policy's `refreshToken`; spent: `refreshGrace`.
+pub fn refresh(hash: &Hash32) -> String {
+    format!("oauth:refresh:{hash}")
+}
+
+/// A grant.
+pub fn grant(id: &GrantId) -> String {
+    format!("{GRANT}{id}")
+}
+
+/// A sign-in under way: as its step says.
+pub fn flow(id: &FlowId) -> String {
+    format!("flow:{id}")
+}
+
+/// A browser session: as its step says.
+pub fn session(hash: &Hash32) -> String {
+    format!("session:{hash}")
+}
+
+/// A remembered consent: [`CONSENT_LIFE`].
+pub fn consent(user: &UserId, consent: &Hash32) -> String {
+    format!("consent:{user}:{consent}")
+}
+
+/// A user.
+pub fn user(id: &UserId) -> String {
+    format!("{USER}{id}")
+}
+
+/// An upstream credential.
+pub fn credential(user: &UserId, name: &str) -> String {
+    format!("{CREDENTIAL}{user}:{name}")
+}
+
+/// A counter: its window. What is counted may be anything, so it is hashed.
+pub fn limit(what: &str) -> String {
+    format!("limit:{}", Hash32::of(what.as_bytes()))
+}

@@ -1,0 +1,250 @@
+//! Codes, tokens and the families they belong to.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        CallRecord, CodeProof, Event, NewTokens, Redemption, Rotated, Rotation,
+        keys::{REPLAY_GRACE, SPENT_CODE_LIFE},
+    },
+    State,
+};
+use crate::{
+    keys::Sealed,
+    model::{Grant, GrantId, Hash32, IdentityState, user::IDENTITY_CREDENTIAL},
+};
+
+/// A code that can be redeemed; the rest stands in its grant.
+#[derive(Debug)]
+pub(super) struct Code {
+    pub(super) grant: GrantId,
+    pub(super) challenge: String,
+}
+
+/// A code that was redeemed.
+#[derive(Debug)]
+pub(super) struct SpentCode {
+    grant: GrantId,
+    client_id: String,
+    challenge: String,
+    at: Duration,
+}
+
+/// What a refresh token's hash leads to.
+#[derive(Debug, Clone)]
+pub(super) enum Refresh {
+    /// It can be used.
+    Live { grant: GrantId, generation: u32 },
+    /// It was replaced a moment ago.
+    Spent { grant: GrantId, successor: Sealed },
+}
+
+/// A grant and everything that lives of it.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) grant: Grant,
+    /// When its code was redeemed.
+    redeemed: Option<Duration>,
+    generation: u32,
+    code: Option<Hash32>,
+    access: Option<Hash32>,
+    /// The access token before, in its grace.
+    replaced: Option<Hash32>,
+    refresh: Option<Hash32>,
+    /// The refresh token before, which answers with the successor during the grace.
+    blob: Option<Hash32>,
+}
+
+impl Family {
+    /// A grant that waits for its code to be redeemed.
+    pub(super) fn new(grant: Grant, code: Hash32) -> Self {
+        Self {
+            grant,
+            redeemed: None,
+            generation: 0,
+            code: Some(code),
+            access: None,
+            replaced: None,
+            refresh: None,
+            blob: None,
+        }
+    }
+}
+
+/// Whether what a request names is what was granted; naming nothing matches.
+fn matches(named: Option<&String>, granted: &str) -> bool {
+    named.is_none_or(|named| named == granted)
+}
+
+impl State {
+    pub(super) fn redeem_code(&mut self, proof: &CodeProof, tokens: &NewTokens) -> Redemption {
+        let now = self.now;
+        let Some(code) = self.codes.get(&proof.code, now) else {
+            return self.replayed(proof);
+        };
+        let Some(family) = self.grants.get_mut(&code.grant, now) else {
+            return Redemption::Refused;
+        };
+        let grant = &family.grant;
+        if code.grant != proof.grant
+            || code.challenge != proof.challenge
+            || grant.client_id != proof.client_id
+            || !matches(proof.redirect_uri.as_ref(), &grant.redirect_uri)
+            || !matches(proof.resource.as_ref(), &grant.resource)
+        {
+            return Redemption::Refused;
+        }
+        family.redeemed = Some(now);
+        family.code = None;
+        let grant = family.grant.clone();
+        self.codes.take(&proof.code, now);
+        let spent = SpentCode {
+            grant: proof.grant,
+            client_id: proof.client_id.clone(),
+            challenge: proof.challenge.clone(),
+            at: now,
+        };
+        self.spent.put(proof.code, spent, now + SPENT_CODE_LIFE);
+        let access_life = self.write_tokens(&proof.grant, 1, tokens, tokens.sign_in_life);
+        Redemption::Redeemed { grant: Box::new(grant), access_life }
+    }
+
+    fn replayed(&mut self, proof: &CodeProof) -> Redemption {
+        let now = self.now;
+        let spent = self.spent.get(&proof.code, now).filter(|spent| {
+            spent.grant == proof.grant
+                && spent.client_id == proof.client_id
+                && spent.challenge == proof.challenge
+        });
+        let Some(spent) = spent else {
+            return Redemption::Refused;
+        };
+        let revoked = now.saturating_sub(spent.at) > REPLAY_GRACE && self.revoke(&proof.grant);
+        Redemption::Replayed { revoked }
+    }
+
+    /// Makes `tokens` the family's live pair, for at most `left`; the access token's life as written.
+    fn write_tokens(
+        &mut self,
+        id: &GrantId,
+        generation: u32,
+        tokens: &NewTokens,
+        left: Duration,
+    ) -> Duration {
+        let now = self.now;
+        let (access_life, refresh_life) = (tokens.access_life.min(left), tokens.refresh_life.min(left));
+        self.access.put(tokens.access, *id, now + access_life);
+        self.refresh.put(tokens.refresh, Refresh::Live { grant: *id, generation }, now + refresh_life);
+        if let Some(family) = self.grants.get_mut(id, now) {
+            family.generation = generation;
+            family.access = Some(tokens.access);
+            family.refresh = Some(tokens.refresh);
+        }
+        self.grants.renew(id, now, refresh_life);
+        access_life
+    }
+
+    pub(super) fn rotate_refresh(&mut self, rotation: &Rotation) -> Rotated {
+        let now = self.now;
+        let Some(family) = self.grants.get(&rotation.grant, now) else {
+            return Rotated::Refused;
+        };
+        let grant = family.grant.clone();
+        if grant.client_id != rotation.client_id
+            || grant.identity != rotation.identity
+            || !matches(rotation.resource.as_ref(), &grant.resource)
+        {
+            return Rotated::Refused;
+        }
+        let (current, redeemed, access) = (family.generation, family.redeemed, family.access);
+        match self.refresh.get(&rotation.presented, now).cloned() {
+            Some(Refresh::Live { grant: of, generation })
+                if of == grant.id && generation == current && generation == rotation.generation =>
+            {
+                let left = (redeemed.unwrap_or(now) + rotation.next.sign_in_life).saturating_sub(now);
+                self.rotate_live(rotation, grant, left)
+            }
+            Some(Refresh::Spent { grant: of, successor }) if of == grant.id => match self.user(&grant.user) {
+                None => Rotated::Refused,
+                Some(user) if user.state != IdentityState::Live => Rotated::Dead(Box::new(user)),
+                Some(_) => Rotated::Successor {
+                    grant: Box::new(grant),
+                    sealed: successor,
+                    access_life: access.map_or(Duration::ZERO, |a| self.access.life(&a, now)),
+                },
+            },
+            None if rotation.generation < current => {
+                self.revoke(&grant.id);
+                Rotated::Reused
+            }
+            _ => Rotated::Refused,
+        }
+    }
+
+    fn rotate_live(&mut self, rotation: &Rotation, grant: Grant, left: Duration) -> Rotated {
+        let (now, id) = (self.now, grant.id);
+        let Some(user) = self.user(&grant.user).filter(|_| !left.is_zero()) else {
+            return Rotated::Refused;
+        };
+        if user.state != IdentityState::Live {
+            return Rotated::Dead(Box::new(user));
+        }
+        if rotation.recheck_every.is_some_and(|every| user.checked_ago > every) {
+            return Rotated::CheckDue { grant: Box::new(grant), user: Box::new(user) };
+        }
+        self.end_grace(&id);
+        let successor = Refresh::Spent { grant: id, successor: rotation.successor.clone() };
+        // With no grace this ends now, which is as good as deleted.
+        self.refresh.put(rotation.presented, successor, now + rotation.grace);
+        if let Some(family) = self.grants.get_mut(&id, now) {
+            family.blob = Some(rotation.presented);
+            family.replaced = family.access;
+            if let Some(replaced) = family.replaced {
+                self.access.cut(&replaced, now, rotation.grace);
+            }
+        }
+        let access_life = self.write_tokens(&id, rotation.generation + 1, &rotation.next, left);
+        Rotated::Rotated { grant: Box::new(grant), access_life }
+    }
+
+    /// Redeeming the successor ends the grace of what came before at once.
+    fn end_grace(&mut self, id: &GrantId) {
+        let now = self.now;
+        let Some(family) = self.grants.get_mut(id, now) else { return };
+        if let Some(blob) = family.blob.take() {
+            self.refresh.take(&blob, now);
+        }
+        if let Some(replaced) = family.replaced.take() {
+            self.access.take(&replaced, now);
+        }
+    }
+
+    /// Ends a grant and all its tokens; whether there was one.
+    pub(super) fn revoke(&mut self, id: &GrantId) -> bool {
+        let now = self.now;
+        let Some(family) = self.grants.take(id, now) else {
+            return false;
+        };
+        for access in family.access.iter().chain(&family.replaced) {
+            self.access.take(access, now);
+        }
+        for refresh in family.refresh.iter().chain(&family.blob) {
+            self.refresh.take(refresh, now);
+        }
+        if let Some(code) = family.code {
+            self.codes.take(&code, now);
+        }
+        self.events.push(Event::Grant(*id));
+        true
+    }
+
+    pub(super) fn call(&mut self, access: &Hash32) -> Option<CallRecord> {
+        let now = self.now;
+        let grant = self.grants.get(self.access.get(access, now)?, now)?.grant.clone();
+        let user = self.user(&grant.user)?;
+        self.renew_user(&grant.user);
+        let credential = self.credential(&grant.user, IDENTITY_CREDENTIAL);
+        let life = self.access.life(access, now);
+        Some(CallRecord { scope: grant.scope.clone(), grant, user, credential, life })
+    }
+}

@@ -1,0 +1,94 @@
+//! Users and their state.
+
+use std::time::Duration;
+
+use super::{
+    super::{Event, UserUpdate, keys::USER_LIFE},
+    State,
+};
+use crate::{
+    keys::Sealed,
+    model::{GrantId, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
+};
+
+/// A user; the times are the clock's monotonic time.
+#[derive(Debug)]
+pub(super) struct User {
+    identity: String,
+    profile: Sealed,
+    state: IdentityState,
+    checked: Duration,
+}
+
+impl State {
+    pub(super) fn user(&self, id: &UserId) -> Option<UserRecord> {
+        let user = self.users.get(id, self.now)?;
+        Some(UserRecord {
+            id: *id,
+            identity: user.identity.clone(),
+            profile: user.profile.clone(),
+            state: user.state.clone(),
+            checked_ago: self.now.saturating_sub(user.checked),
+        })
+    }
+
+    /// Writes a user who has just signed in.
+    pub(super) fn write_user(&mut self, update: &UserUpdate) {
+        let user = User {
+            identity: update.identity.clone(),
+            profile: update.profile.clone(),
+            state: IdentityState::Live,
+            checked: self.now,
+        };
+        self.users.put(update.id, user, self.now + USER_LIFE);
+    }
+
+    pub(super) fn renew_user(&mut self, id: &UserId) {
+        self.users.renew(id, self.now, USER_LIFE);
+    }
+
+    pub(super) fn user_checked(&mut self, update: &UserUpdate) {
+        let now = self.now;
+        let Some(user) = self.users.get_mut(&update.id, now) else { return };
+        user.identity.clone_from(&update.identity);
+        user.profile = update.profile.clone();
+        user.checked = now;
+        self.renew_user(&update.id);
+        self.events.push(Event::User(update.id));
+    }
+
+    pub(super) fn set_identity_state(&mut self, id: &UserId, state: &IdentityState) {
+        let Some(user) = self.users.get_mut(id, self.now) else { return };
+        let told = matches!(state, IdentityState::Dead { told: true, .. });
+        if user.state == *state || (told && user.state == IdentityState::Live) {
+            return;
+        }
+        user.state = state.clone();
+        self.events.push(Event::User(*id));
+    }
+
+    pub(super) fn refuse_identity(&mut self, id: &UserId, version: u64, reason: &str) -> bool {
+        if self.credential(id, IDENTITY_CREDENTIAL).is_some_and(|c| c.version != version) {
+            return false;
+        }
+        let Some(user) = self.users.get_mut(id, self.now) else { return false };
+        if user.state == IdentityState::Live {
+            user.state = IdentityState::Dead { reason: reason.to_owned(), told: false };
+            self.events.push(Event::User(*id));
+        }
+        true
+    }
+
+    pub(super) fn purge_user(&mut self, id: &UserId) {
+        let now = self.now;
+        let grants: Vec<GrantId> =
+            self.grants.iter(now).filter(|(_, f)| f.grant.user == *id).map(|(grant, _)| *grant).collect();
+        for grant in grants {
+            self.revoke(&grant);
+        }
+        self.sessions.retain(now, |_, session| session.user != *id);
+        self.credentials.retain(now, |(user, _), _| user != id);
+        self.users.take(id, now);
+        self.events.push(Event::User(*id));
+    }
+}

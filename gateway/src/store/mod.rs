@@ -1,0 +1,151 @@
+//! All the state there is: one trait of whole, atomic steps, with two back ends.
+//!
+//! There is no get, set or delete here: each method is a step of the protocols that either happens or does not, for
+//! all replicas. Lives of records are decided by the store's own clock (Redis's `TIME`, or the injected clock of the
+//! memory store). Records that grant something are authenticated: a back end treats one with a wrong MAC as absent.
+//! One contract suite runs against both back ends.
+
+pub mod keys;
+pub mod memory;
+pub mod redis;
+mod steps;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    keys::Sealed,
+    model::{
+        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
+        UserId, UserRecord,
+    },
+};
+
+pub use steps::{
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
+    NewTokens, Redemption, Rotated, Rotation, UserUpdate,
+};
+
+/// Why a step did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached, refuses us, or did not acknowledge a claim. Nothing may be minted: answer 503.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+}
+
+/// The result of a step.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The state of one server. See the module.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Whether steps would happen now.
+    async fn ping(&self) -> Result<()>;
+
+    // Sign-in
+
+    /// Writes a flow, pending.
+    async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()>;
+    /// Reads a flow.
+    async fn flow(&self, id: &FlowId) -> Result<Option<Flow>>;
+    /// `local`: writes user, credential and session in one step, and pins the user in the flow, which must be
+    /// pending. `false`: it is not (any more), and nothing was written.
+    async fn sign_in(
+        &self,
+        flow: &FlowId,
+        user: &UserUpdate,
+        credential: Option<&Sealed>,
+        session: (&Hash32, &Session, Duration),
+    ) -> Result<bool>;
+    /// Pins the user of an existing session in a pending flow.
+    async fn pin(&self, flow: &FlowId, user: &UserId, session: &Hash32) -> Result<bool>;
+    /// Reads a session.
+    async fn session(&self, id: &Hash32) -> Result<Option<Session>>;
+    /// Ends a session ("use another account").
+    async fn end_session(&self, id: &Hash32) -> Result<()>;
+    /// The user says yes: pending → approved, and the flow's life begins anew. Repeating it changes nothing.
+    async fn approve_flow(
+        &self,
+        id: &FlowId,
+        nonce: &Hash32,
+        cookie: &Hash32,
+        life: Duration,
+    ) -> Result<Approval>;
+    /// The user says no: pending → denied. `None`: no such pending flow with this nonce and cookie.
+    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>>;
+    /// Starts the next attempt of an approved flow ("try again"); `None`: there is no such flow with this cookie.
+    async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;
+    /// Claims the identity provider's answer to an attempt. The cookie must be the flow's.
+    async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim>;
+    /// Finishes a sign-in: user, identity credential, grant, code, client record, consent and the flow's end.
+    /// `false`: the flow is not approved at that attempt any more, and nothing was written.
+    async fn complete_flow(&self, completion: &Completion) -> Result<bool>;
+    /// Whether a code can still be redeemed.
+    async fn code_exists(&self, code: &Hash32) -> Result<bool>;
+    /// When this user gave this consent before, in seconds since 1970.
+    async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>>;
+
+    // Tokens
+
+    /// Redeems a code, once.
+    async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption>;
+    /// Replaces a refresh token.
+    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated>;
+    /// Ends a grant and all its tokens.
+    async fn revoke_grant(&self, id: &GrantId) -> Result<()>;
+
+    // Calls
+
+    /// What a call with this access token may know; `None`: no such token.
+    async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>>;
+    /// Reads a user.
+    async fn user(&self, id: &UserId) -> Result<Option<UserRecord>>;
+    /// Dates a successful check of a user now, with the profile as learned.
+    async fn user_checked(&self, update: &UserUpdate) -> Result<()>;
+    /// Sets a user's state. `Dead` with `told` says that the user has read so; it changes a dead user only, so that
+    /// it never undoes a sign-in that was finished meanwhile.
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<()>;
+    /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told,
+    /// and a dead one stays as it is. `false`: a newer credential was stored meanwhile, or there is no such user, and
+    /// nothing was changed.
+    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool>;
+    /// All users known of the server, for purging those that a `local` file no longer names.
+    async fn users(&self) -> Result<Vec<UserId>>;
+    /// Deletes a user with grants, sessions and credentials.
+    async fn purge_user(&self, user: &UserId) -> Result<()>;
+
+    // Upstream credentials
+
+    /// Reads a credential.
+    async fn credential(&self, user: &UserId, name: &str) -> Result<Option<CredentialRecord>>;
+    /// Asks for the lease of a refresh of the credential at `version`.
+    async fn lease_refresh(
+        &self,
+        user: &UserId,
+        name: &str,
+        version: u64,
+        attempt: &AttemptId,
+        lease: Duration,
+    ) -> Result<Lease>;
+    /// Stores the outcome of a refresh whose parent was `version`, whoever holds the lease. `false`: it has moved on.
+    async fn store_credential(
+        &self,
+        user: &UserId,
+        name: &str,
+        version: u64,
+        sealed: &Sealed,
+    ) -> Result<bool>;
+    /// Gives the lease back after an attempt that changed nothing upstream.
+    async fn release_refresh(&self, user: &UserId, name: &str, attempt: &AttemptId) -> Result<()>;
+
+    // Limits and events
+
+    /// Counts a hit on `key` in a fixed window; the count so far, and what is left of the window.
+    async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;
+    /// The end of the list of events.
+    async fn event_cursor(&self) -> Result<EventCursor>;
+    /// Events after `cursor`, waiting up to `wait` for the first.
+    async fn events(&self, cursor: &EventCursor, wait: Duration) -> Result<EventBatch>;
+}

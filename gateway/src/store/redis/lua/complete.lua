@@ -1,0 +1,21 @@
+-- flow, attempt, redirect, user, identity, profile, the user's MAC, credential, its value, grant, its content, its MAC,
+-- code, its MAC, its life, client, its life, consent
+local flow, user, grant, code, code_life = ARGV[1], ARGV[4], ARGV[10], ARGV[13], ARGV[15]
+local f = flow_fields(flow)
+if f[3] ~= 'approved' or f[4] ~= ARGV[2] then return { 'no' } end
+-- A pin is `<user> <session>`: who signed in here must be who consents.
+if f[6] and string.find(USER .. f[6], user .. ' ', 1, true) ~= 1 then return { 'no' } end
+redis.call('HSET', P .. flow, 'at', 'done', 'redirect', ARGV[3], 'code', code)
+signed_in(user, ARGV[5], ARGV[6], ARGV[7])
+replace_credential(user, ARGV[8], ARGV[9])
+redis.call('HSET', P .. grant, 'g', ARGV[11], 'm', ARGV[12], 'owner', user, 'generation', '0', 'code', code)
+expire(grant, code_life)
+list(user .. GRANTS_OF, grant, NOW + code_life)
+redis.call('HSET', P .. code, 'grant', grant, 'm', ARGV[14])
+expire(code, code_life)
+redis.call('HSETNX', P .. ARGV[16], 'first', int(NOW))
+redis.call('HSET', P .. ARGV[16], 'last', int(NOW))
+expire(ARGV[16], ARGV[17])
+redis.call('SET', P .. ARGV[18], int(math.floor(NOW / 1000)))
+expire(ARGV[18], CONSENT_LIFE)
+return { 'yes' }

@@ -1,0 +1,130 @@
+-- What every step shares. The constants above come from store/keys.rs.
+-- KEYS[1] is the prefix of every key of this server: one slot, and the pattern of its ACL user. Records name each
+-- other by what follows it.
+local P = KEYS[1]
+local time = redis.call('TIME')
+local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function int(n) return string.format('%.0f', n) end
+
+local function expire(key, ms) redis.call('PEXPIRE', P .. key, int(ms)) end
+
+-- Whether a record's MAC is one of those that the caller computed, one for each listed key.
+local function has(macs, mac)
+  return mac and mac ~= '' and string.find(' ' .. macs .. ' ', ' ' .. mac .. ' ', 1, true) ~= nil
+end
+
+-- An optional argument: '' for none, else '=' and the value.
+local function agrees(named, granted) return named == '' or named == '=' .. tostring(granted) end
+
+-- Says what changed. Entries are numbered, so that a reader sees that some were trimmed.
+local function event(what)
+  local last = redis.call('XREVRANGE', P .. EVENTS, '+', '-', 'COUNT', 1)[1]
+  local n = last and tonumber(last[2][2]) or 0
+  redis.call('XADD', P .. EVENTS, 'MAXLEN', EVENTS_KEPT, '*', 'n', int(n + 1), 'of', what)
+  expire(EVENTS, EVENTS_LIFE)
+end
+
+-- Lists `member` until `ends`; what has ended leaves the list.
+local function list(index, member, ends)
+  redis.call('ZREMRANGEBYSCORE', P .. index, '-inf', int(NOW))
+  redis.call('ZADD', P .. index, int(ends), member)
+  expire(index, USER_LIFE)
+end
+
+-- Ends a grant and all its tokens; whether there was one.
+local function revoke(grant)
+  local g = redis.call('HMGET', P .. grant, 'owner', 'code', 'access', 'replaced', 'refresh', 'blob')
+  if not g[1] then return false end
+  for i = 2, 6 do
+    if g[i] then redis.call('DEL', P .. g[i]) end
+  end
+  redis.call('ZREM', P .. g[1] .. GRANTS_OF, grant)
+  redis.call('DEL', P .. grant)
+  event(grant)
+  return true
+end
+
+-- identity, profile, MAC, state, milliseconds since the last check
+local function user_fields(user)
+  local u = redis.call('HMGET', P .. user, 'identity', 'profile', 'm', 'state', 'checked')
+  if not u[3] then return nil end
+  u[5] = int(math.max(0, NOW - (tonumber(u[5]) or 0)))
+  return u
+end
+
+local function renew_user(user)
+  -- Written once a day, not with every call.
+  if redis.call('PTTL', P .. user) < USER_LIFE - DAY then
+    expire(user, USER_LIFE)
+    list(USERS, user, NOW + USER_LIFE)
+  end
+end
+
+-- A sign-in: the user is live and was checked now, and holds what the sign-in gave.
+local function signed_in(user, identity, profile, mac)
+  redis.call('HSET', P .. user, 'identity', identity, 'profile', profile, 'm', mac, 'state', LIVE, 'checked', int(NOW))
+  expire(user, USER_LIFE)
+  list(USERS, user, NOW + USER_LIFE)
+  event(user)
+end
+
+-- Versions follow the clock, so that one is never used twice, also when the credential was removed in between.
+local function write_credential(user, key, sealed)
+  local version = tonumber(redis.call('HGET', P .. key, 'version')) or 0
+  redis.call('HSET', P .. key, 'version', int(math.max(version + 1, NOW)), 'sealed', sealed)
+  redis.call('HDEL', P .. key, 'attempt', 'leased')
+  expire(key, CREDENTIAL_LIFE)
+  list(user .. CREDENTIALS_OF, key, NOW + CREDENTIAL_LIFE)
+end
+
+local function replace_credential(user, key, sealed)
+  if sealed ~= '' then return write_credential(user, key, string.sub(sealed, 2)) end
+  redis.call('DEL', P .. key)
+  redis.call('ZREM', P .. user .. CREDENTIALS_OF, key)
+end
+
+-- version, sealed value, attempt while its lease lasts
+local function credential_fields(user, key)
+  local c = redis.call('HMGET', P .. key, 'version', 'sealed', 'attempt', 'leased')
+  if not c[2] then return false, false, false end
+  if redis.call('PTTL', P .. key) < CREDENTIAL_LIFE - DAY then
+    expire(key, CREDENTIAL_LIFE)
+    list(user .. CREDENTIALS_OF, key, NOW + CREDENTIAL_LIFE)
+  end
+  local leased = (tonumber(c[4]) or 0) - NOW
+  return c[1], c[2], leased > 0 and c[3], leased
+end
+
+-- Makes a pair the family's live one. `pair`: access, its MAC, its life, refresh, its MAC, its life. `left` is what
+-- remains of the sign-in. Returns the access token's life as written.
+local function write_pair(grant, owner, generation, pair, left)
+  local access_life, refresh_life = math.min(pair[3], left), math.min(pair[6], left)
+  redis.call('HSET', P .. pair[1], 'grant', grant, 'm', pair[2])
+  expire(pair[1], access_life)
+  redis.call('HSET', P .. pair[4], 'grant', grant, 'm', pair[5])
+  expire(pair[4], refresh_life)
+  redis.call('HSET', P .. grant, 'generation', int(generation), 'access', pair[1], 'refresh', pair[4])
+  redis.call('HSET', P .. grant, 'used', int(NOW))
+  expire(grant, refresh_life)
+  list(owner .. GRANTS_OF, grant, NOW + refresh_life)
+  return int(access_life)
+end
+
+-- request, MAC, place, attempt, claimed, pin, the pin's MAC, redirect, code
+local function flow_fields(flow)
+  return redis.call('HMGET', P .. flow, 'r', 'm', 'at', 'attempt', 'claimed', 'pin', 'pm', 'redirect', 'code')
+end
+
+-- What was asked, when the cookie is the flow's.
+local function asked_of(fields, cookie)
+  if not fields[1] then return nil end
+  local ok, asked = pcall(cjson.decode, fields[1])
+  if ok and type(asked) == 'table' and asked.cookie == cookie then return asked end
+end
+
+local function answer(tag, fields)
+  table.insert(fields, 1, tag)
+  return fields
+end
+

@@ -1,0 +1,28 @@
+-- code, grant, the code's MACs, client, redirect URI, resource, spent code, its MAC, its MACs, the pair, sign-in life
+local code, grant, spent = ARGV[1], ARGV[2], ARGV[7]
+local pair = { ARGV[10], ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14], tonumber(ARGV[15]) }
+local left = tonumber(ARGV[16])
+local mac = redis.call('HGET', P .. code, 'm')
+if not mac then
+  local s = redis.call('HMGET', P .. spent, 'm', 'at')
+  if not has(ARGV[9], s[1]) then return { 'refused' } end
+  -- Parallel redemptions are no replay.
+  local late = NOW - (tonumber(s[2]) or 0) > REPLAY_GRACE
+  return { 'replayed', late and revoke(grant) and '1' or '0' }
+end
+-- The MAC covers grant, client and challenge: a code shown with others has another.
+if not has(ARGV[3], mac) then return { 'refused' } end
+local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'code')
+if not g[1] or g[4] ~= code then return { 'refused' } end
+local ok, granted = pcall(cjson.decode, g[1])
+if not ok or granted.client_id ~= ARGV[4] or not agrees(ARGV[5], granted.redirect_uri)
+  or not agrees(ARGV[6], granted.resource) then
+  return { 'refused' }
+end
+redis.call('DEL', P .. code)
+redis.call('HDEL', P .. grant, 'code')
+redis.call('HSET', P .. spent, 'grant', grant, 'm', ARGV[8], 'at', int(NOW))
+expire(spent, SPENT_CODE_LIFE)
+redis.call('HSET', P .. grant, 'redeemed', int(NOW))
+local access_life = write_pair(grant, g[3], 1, pair, left)
+return { 'redeemed', g[1], g[2], access_life }

@@ -1,0 +1,3 @@
+-- grant
+revoke(ARGV[1])
+return { 'yes' }

@@ -1,0 +1,1 @@
+return redis.call('ZRANGEBYSCORE', P .. USERS, '(' .. int(NOW), '+inf')

@@ -1,0 +1,261 @@
+//! The store in Redis or Valkey, shared by all replicas.
+//!
+//! Every step is one Lua script (or one command), so it is atomic; lives and dates are Redis's (`TIME`). All keys of a
+//! server begin with one prefix, which is one slot and the pattern of its ACL user. Three connections: one for
+//! everything; one for claims that wait for replicas, because `WAIT` blocks its connection; one for the reader of
+//! events, for the same reason. They are made on first use and made again when they break.
+//!
+//! What is not promised: Redis replicates asynchronously, so a failover at the wrong instant can forget even an
+//! acknowledged claim. PKCE confines what is left to the same client.
+
+mod dial;
+mod events;
+mod flow;
+mod link;
+mod record;
+mod script;
+mod token;
+mod user;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use gatehouse_gateway_config::RedisConfig;
+use redis::{FromRedisValue, Value};
+
+pub use dial::RedisConfigError;
+
+use self::{
+    dial::Dial,
+    link::Link,
+    script::{Reply, Script, Step, millis, unexpected},
+};
+use super::{
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
+    Redemption, Result, Rotated, Rotation, Store, UserUpdate, keys,
+};
+use crate::{
+    keys::{Keys, Sealed},
+    model::{
+        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
+        UserId, UserRecord,
+    },
+    refs::Refs,
+};
+
+/// State in Redis.
+#[derive(Debug)]
+pub struct RedisStore {
+    prefix: String,
+    keys: Keys,
+    min_replicas: u32,
+    main: Link,
+    claims: Link,
+    reader: Link,
+    reader_turn: tokio::sync::Mutex<()>,
+}
+
+impl RedisStore {
+    /// The store of the server `namespace`/`name`. Connects on first use.
+    ///
+    /// # Errors
+    /// When the configuration cannot name a Redis; one that is not there shows at the first step.
+    pub fn new(
+        config: &RedisConfig,
+        namespace: &str,
+        name: &str,
+        keys: Keys,
+        refs: Arc<dyn Refs>,
+    ) -> std::result::Result<Self, RedisConfigError> {
+        let dial = Arc::new(Dial::new(config, refs)?);
+        Ok(Self {
+            prefix: keys::prefix(&config.key_prefix, namespace, name, &keys.instance()),
+            keys,
+            min_replicas: config.min_replicas,
+            main: Link::new(dial.clone()),
+            claims: Link::new(dial.clone()),
+            reader: Link::new(dial),
+            reader_turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn step(&self, script: &'static Script) -> Step {
+        script.step(&self.prefix)
+    }
+
+    async fn run(&self, step: Step) -> Result<Reply> {
+        Reply::of(self.main.step(&step, 0).await?)
+    }
+
+    /// A step that must not be forgotten: the configured number of replicas must have it, too.
+    async fn claim(&self, step: Step) -> Result<Reply> {
+        let link = if self.min_replicas > 0 { &self.claims } else { &self.main };
+        Reply::of(link.step(&step, self.min_replicas).await?)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn ping(&self) -> Result<()> {
+        self.main.command(redis::cmd("PING")).await.map(drop)
+    }
+
+    async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()> {
+        self.write_flow(request, life).await
+    }
+
+    async fn flow(&self, id: &FlowId) -> Result<Option<Flow>> {
+        self.read_one_flow(id).await
+    }
+
+    async fn sign_in(
+        &self,
+        flow: &FlowId,
+        user: &UserUpdate,
+        credential: Option<&Sealed>,
+        session: (&Hash32, &Session, Duration),
+    ) -> Result<bool> {
+        self.sign_in_step(flow, user, credential, session).await
+    }
+
+    async fn pin(&self, flow: &FlowId, user: &UserId, session: &Hash32) -> Result<bool> {
+        self.pin_step(flow, user, session).await
+    }
+
+    async fn session(&self, id: &Hash32) -> Result<Option<Session>> {
+        self.read_one_session(id).await
+    }
+
+    async fn end_session(&self, id: &Hash32) -> Result<()> {
+        let mut del = redis::cmd("DEL");
+        del.arg(self.full(&keys::session(id)));
+        self.main.command(del).await.map(drop)
+    }
+
+    async fn approve_flow(
+        &self,
+        id: &FlowId,
+        nonce: &Hash32,
+        cookie: &Hash32,
+        life: Duration,
+    ) -> Result<Approval> {
+        self.approve(id, nonce, cookie, life).await
+    }
+
+    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
+        self.deny(id, nonce, cookie).await
+    }
+
+    async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>> {
+        self.again(id, cookie, life).await
+    }
+
+    async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim> {
+        self.claim_answer(id, cookie, attempt).await
+    }
+
+    async fn complete_flow(&self, completion: &Completion) -> Result<bool> {
+        self.complete(completion).await
+    }
+
+    async fn code_exists(&self, code: &Hash32) -> Result<bool> {
+        self.exists(&keys::code(code)).await
+    }
+
+    async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.full(&keys::consent(user, consent)));
+        let value: Value = self.main.command(get).await?;
+        // Not a number is not ours: it grants nothing, it only adds a line to a page.
+        Ok(Option::<i64>::from_redis_value(value).unwrap_or_default())
+    }
+
+    async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption> {
+        self.redeem(proof, tokens).await
+    }
+
+    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated> {
+        self.rotate(rotation).await
+    }
+
+    async fn revoke_grant(&self, id: &GrantId) -> Result<()> {
+        self.revoke(id).await
+    }
+
+    async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
+        self.read_call(access).await
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Option<UserRecord>> {
+        self.read_one_user(id).await
+    }
+
+    async fn user_checked(&self, update: &UserUpdate) -> Result<()> {
+        self.checked(update).await
+    }
+
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<()> {
+        self.set_state(user, state).await
+    }
+
+    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool> {
+        self.refuse(user, version, reason).await
+    }
+
+    async fn users(&self) -> Result<Vec<UserId>> {
+        self.all_users().await
+    }
+
+    async fn purge_user(&self, user: &UserId) -> Result<()> {
+        self.purge(user).await
+    }
+
+    async fn credential(&self, user: &UserId, name: &str) -> Result<Option<CredentialRecord>> {
+        self.read_one_credential(user, name).await
+    }
+
+    async fn lease_refresh(
+        &self,
+        user: &UserId,
+        name: &str,
+        version: u64,
+        attempt: &AttemptId,
+        lease: Duration,
+    ) -> Result<Lease> {
+        self.lease(user, name, version, attempt, lease).await
+    }
+
+    async fn store_credential(
+        &self,
+        user: &UserId,
+        name: &str,
+        version: u64,
+        sealed: &Sealed,
+    ) -> Result<bool> {
+        self.store_refreshed(user, name, version, sealed).await
+    }
+
+    async fn release_refresh(&self, user: &UserId, name: &str, attempt: &AttemptId) -> Result<()> {
+        self.release(user, name, attempt).await
+    }
+
+    async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
+        let mut reply = self.run(self.step(&script::HIT).arg(keys::limit(key)).arg(millis(window))).await?;
+        match (reply.number(), reply.millis()) {
+            (Some(count), Some(left)) => Ok((count, left)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn event_cursor(&self) -> Result<EventCursor> {
+        self.end_of_events().await
+    }
+
+    async fn events(&self, cursor: &EventCursor, wait: Duration) -> Result<EventBatch> {
+        self.read_events(cursor, wait).await
+    }
+}

@@ -1,0 +1,120 @@
+//! Codes, tokens and the families they belong to.
+
+use super::{
+    RedisStore,
+    flow::code_parts,
+    record::read_credential,
+    script::{self, Reply, Step, millis, unexpected},
+};
+use crate::{
+    keys::Sealed,
+    model::{GrantId, Hash32, user::IDENTITY_CREDENTIAL},
+    store::{CallRecord, CodeProof, NewTokens, Redemption, Result, Rotated, Rotation, keys},
+};
+
+impl RedisStore {
+    /// The arguments of `write_pair` in the prelude, and the sign-in's life.
+    fn pair(&self, step: Step, grant: &GrantId, generation: u32, tokens: &NewTokens) -> Step {
+        let (access, refresh) = (keys::access(&tokens.access), keys::refresh(&tokens.refresh));
+        let grant = keys::grant(grant);
+        let access_mac = self.mac(&access, &[grant.as_bytes()]);
+        let refresh_mac = self.mac(&refresh, &[grant.as_bytes(), &generation.to_be_bytes()]);
+        let step = step.arg(access).arg(access_mac).arg(millis(tokens.access_life));
+        let step = step.arg(refresh).arg(refresh_mac).arg(millis(tokens.refresh_life));
+        step.arg(millis(tokens.sign_in_life))
+    }
+
+    pub(super) async fn redeem(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption> {
+        let (code, spent, grant) =
+            (keys::code(&proof.code), keys::spent_code(&proof.code), keys::grant(&proof.grant));
+        let parts = code_parts(&grant, &proof.client_id, &proof.challenge);
+        let step = self.step(&script::REDEEM).arg(&code).arg(&grant).arg(self.macs(&code, &parts));
+        let step = step.arg(&proof.client_id);
+        let step = step.optional(proof.redirect_uri.as_deref().map(str::as_bytes));
+        let step = step.optional(proof.resource.as_deref().map(str::as_bytes));
+        let step = step.arg(&spent).arg(self.mac(&spent, &parts)).arg(self.macs(&spent, &parts));
+        let mut reply = self.claim(self.pair(step, &proof.grant, 1, tokens)).await?;
+        match reply.tag()?.as_str() {
+            "refused" => Ok(Redemption::Refused),
+            "replayed" => Ok(Redemption::Replayed { revoked: reply.tag()? == "1" }),
+            "redeemed" => {
+                let Some(grant) = self.read_grant(&proof.grant, &mut reply) else {
+                    return self.forged(&proof.grant).await.map(|()| Redemption::Refused);
+                };
+                let access_life = reply.millis().ok_or_else(unexpected)?;
+                Ok(Redemption::Redeemed { grant: Box::new(grant), access_life })
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A record of the family was not ours, which only shows after the step: what it wrote goes again, and nobody
+    /// has seen it.
+    async fn forged(&self, grant: &GrantId) -> Result<()> {
+        tracing::warn!(%grant, "a record in Redis has a wrong MAC: the grant is ended");
+        self.revoke(grant).await
+    }
+
+    pub(super) async fn rotate(&self, rotation: &Rotation) -> Result<Rotated> {
+        let (presented, grant) = (keys::refresh(&rotation.presented), keys::grant(&rotation.grant));
+        let macs = self.macs(&presented, &[grant.as_bytes(), &rotation.generation.to_be_bytes()]);
+        let step = self.step(&script::ROTATE).arg(presented).arg(grant).arg(rotation.generation).arg(macs);
+        let step = step.arg(&rotation.client_id).arg(&rotation.identity);
+        let step = step.optional(rotation.resource.as_deref().map(str::as_bytes));
+        let Some(next) = rotation.generation.checked_add(1) else {
+            return Ok(Rotated::Refused);
+        };
+        let step = self.pair(step, &rotation.grant, next, &rotation.next);
+        let step = step.arg(rotation.successor.as_bytes()).arg(millis(rotation.grace));
+        let recheck = rotation.recheck_every.map_or_else(String::new, |every| millis(every).to_string());
+        let mut reply = self.claim(step.arg(recheck)).await?;
+        match reply.tag()?.as_str() {
+            "refused" => Ok(Rotated::Refused),
+            "reused" => Ok(Rotated::Reused),
+            tag => match self.read_rotated(tag, rotation, &mut reply) {
+                Some(rotated) => Ok(rotated),
+                None if tag == "rotated" => self.forged(&rotation.grant).await.map(|()| Rotated::Refused),
+                None => Ok(Rotated::Refused),
+            },
+        }
+    }
+
+    /// Reads an answer that holds grant and user; `None` when one of them is not ours.
+    fn read_rotated(&self, tag: &str, rotation: &Rotation, reply: &mut Reply) -> Option<Rotated> {
+        let grant = Box::new(self.read_grant(&rotation.grant, reply)?);
+        let (access_life, sealed) = (reply.millis()?, reply.bytes());
+        let user = Box::new(self.read_user(&grant.user, reply)?);
+        Some(match tag {
+            "rotated" => Rotated::Rotated { grant, access_life },
+            "successor" => Rotated::Successor { grant, sealed: Sealed::from_bytes(sealed?), access_life },
+            "due" => Rotated::CheckDue { grant, user },
+            "dead" => Rotated::Dead(user),
+            _ => return None,
+        })
+    }
+
+    pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
+        self.run(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
+    }
+
+    pub(super) async fn read_call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
+        let key = keys::access(access);
+        let step = self.step(&script::CALL).arg(&key).arg(format!(":{IDENTITY_CREDENTIAL}"));
+        let mut reply = self.run(step).await?;
+        if reply.tag()? != "yes" {
+            return Ok(None);
+        }
+        Ok(self.parse_call(&key, &mut reply))
+    }
+
+    fn parse_call(&self, key: &str, reply: &mut Reply) -> Option<CallRecord> {
+        let (named, mac, life) = (reply.text()?, reply.text(), reply.millis()?);
+        if !self.authentic(key, &[named.as_bytes()], mac.as_deref()) {
+            return None;
+        }
+        let grant = self.read_grant(&GrantId::parse(named.strip_prefix(keys::GRANT)?)?, reply)?;
+        let user = self.read_user(&grant.user, reply)?;
+        let credential = read_credential(reply);
+        Some(CallRecord { scope: grant.scope.clone(), grant, user, credential, life })
+    }
+}

@@ -1,0 +1,241 @@
+//! What the steps of the store take and answer.
+
+use std::time::Duration;
+
+use crate::{
+    keys::Sealed,
+    model::{CredentialRecord, Flow, FlowId, Grant, GrantId, Hash32, UserId, UserRecord},
+};
+
+/// The user's answer on the consent page took effect, or why it did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// The flow is approved (now, or by the same link before); the attempt under way.
+    Approved {
+        /// The flow as it is now.
+        flow: Box<Flow>,
+        /// Which attempt at the identity provider.
+        attempt: u32,
+    },
+    /// It is over; see its state ([`crate::model::FlowState::Done`] or `Denied`).
+    Over(Box<Flow>),
+    /// No such flow, or it has expired, or the nonce or cookie is not the flow's.
+    Unknown,
+}
+
+/// What the identity provider's answer may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackClaim {
+    /// The attempt is ours to finish; nobody else gets this answer.
+    Claimed(Box<Flow>),
+    /// Its callback was seen before, or a newer attempt is under way: offer "try again".
+    Spent(Box<Flow>),
+    /// The flow is over.
+    Over(Box<Flow>),
+    /// No such flow, or it was never approved.
+    Unknown,
+}
+
+/// A finished sign-in: written in one step or not at all.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The flow, which must be approved and at `attempt`.
+    pub flow: FlowId,
+    /// The attempt that is being finished.
+    pub attempt: u32,
+    /// The user; the state becomes live, and the check is dated now.
+    pub user: UserUpdate,
+    /// The identity's tokens, which replace older ones. `None`: the identity gives none, older ones are removed.
+    pub identity_credential: Option<Sealed>,
+    /// The grant; it lives `code_life` until it is redeemed.
+    pub grant: Grant,
+    /// The hash of the authorization code.
+    pub code: Hash32,
+    /// The PKCE challenge, copied from the flow.
+    pub challenge: String,
+    /// How long the code lives.
+    pub code_life: Duration,
+    /// How long the client's registration is remembered (`oauth:client:<hash of client id>`).
+    pub client_life: Duration,
+    /// What is remembered of the consent: a hash of client, redirect URI without loopback port, scope, accounts.
+    pub consent: Hash32,
+    /// The final redirect, sealed for the flow's cookie.
+    pub sealed_redirect: String,
+}
+
+/// A user's profile as just learned from the identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserUpdate {
+    /// The user.
+    pub id: UserId,
+    /// The identity.
+    pub identity: String,
+    /// The sealed profile.
+    pub profile: Sealed,
+}
+
+/// What a client shows to redeem a code. All must equal what the code was issued for.
+#[derive(Debug, Clone)]
+pub struct CodeProof {
+    /// The code's hash.
+    pub code: Hash32,
+    /// The grant named inside the code.
+    pub grant: GrantId,
+    /// The authenticated client.
+    pub client_id: String,
+    /// The redirect URI of the token request; `None` when it was left out, which matches any (OAuth 2.1 dropped it).
+    pub redirect_uri: Option<String>,
+    /// The S256 of the verifier.
+    pub challenge: String,
+    /// The canonical resource; `None` when the request names none.
+    pub resource: Option<String>,
+}
+
+/// Hashes and lives of the tokens that a step writes.
+#[derive(Debug, Clone)]
+pub struct NewTokens {
+    /// The access token's hash.
+    pub access: Hash32,
+    /// The access token's life.
+    pub access_life: Duration,
+    /// The refresh token's hash.
+    pub refresh: Hash32,
+    /// The refresh token's life, and the grant's.
+    pub refresh_life: Duration,
+    /// The absolute end of the sign-in, counted from the grant's redemption; lives are cut to it.
+    pub sign_in_life: Duration,
+}
+
+/// The end of a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redemption {
+    /// The tokens are live. Lives as written, after the cut to the sign-in's end.
+    Redeemed {
+        /// The grant.
+        grant: Box<Grant>,
+        /// The access token's life.
+        access_life: Duration,
+    },
+    /// No such code, or not for this client, redirect URI, verifier or resource. The code is untouched.
+    Refused,
+    /// The code was redeemed before with the same client and verifier. Later than two seconds after, that revoked
+    /// the grant.
+    Replayed {
+        /// Whether the family was revoked.
+        revoked: bool,
+    },
+}
+
+/// A refresh. See the protocols, "Tokens and refresh".
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The presented token's hash.
+    pub presented: Hash32,
+    /// The grant named inside the token, whose MAC was checked.
+    pub grant: GrantId,
+    /// The generation named inside the token.
+    pub generation: u32,
+    /// The authenticated client.
+    pub client_id: String,
+    /// The identity that is configured now.
+    pub identity: String,
+    /// The canonical resource; `None` when the request names none.
+    pub resource: Option<String>,
+    /// What is written.
+    pub next: NewTokens,
+    /// The next pair, sealed for the holder of the presented token.
+    pub successor: Sealed,
+    /// How long the presented token answers with the successor; zero: not at all.
+    pub grace: Duration,
+    /// Ask for a check of the user when the last is older; `None`: the check was just made.
+    pub recheck_every: Option<Duration>,
+}
+
+/// The outcome of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotated {
+    /// The next pair is live.
+    Rotated {
+        /// The grant.
+        grant: Box<Grant>,
+        /// The access token's life as written.
+        access_life: Duration,
+    },
+    /// The token was replaced a moment ago: this is the same successor that the first caller got.
+    Successor {
+        /// The grant.
+        grant: Box<Grant>,
+        /// The sealed pair.
+        sealed: Sealed,
+        /// What is left of the successor access token's life.
+        access_life: Duration,
+    },
+    /// The user must be checked with the identity provider first; nothing was changed.
+    CheckDue {
+        /// The grant.
+        grant: Box<Grant>,
+        /// The user.
+        user: Box<UserRecord>,
+    },
+    /// The user's identity is dead: nothing was changed, the family lives.
+    Dead(Box<UserRecord>),
+    /// A token of an older generation after its grace: the family was revoked.
+    Reused,
+    /// No such token, or not for this client or resource.
+    Refused,
+}
+
+/// All that one MCP call needs, in one round trip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The grant.
+    pub grant: Grant,
+    /// The access token's scope.
+    pub scope: String,
+    /// The user.
+    pub user: UserRecord,
+    /// The identity's credential, if it gave one.
+    pub credential: Option<CredentialRecord>,
+    /// What is left of the access token's life.
+    pub life: Duration,
+}
+
+/// Whether a refresh of an upstream credential may go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lease {
+    /// It is ours until the lease ends.
+    Won,
+    /// As [`Lease::Won`], but an earlier attempt at this version let its lease run out without giving it back: its
+    /// outcome is unknown, and a late success of it may still be stored.
+    TakenOver,
+    /// Another replica's attempt is under way for this much longer.
+    Busy(Duration),
+    /// The credential has moved on: here is the current one.
+    Moved(Box<CredentialRecord>),
+    /// There is no such credential.
+    Absent,
+}
+
+/// A change that replicas which cache or stream must learn of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A grant ended.
+    Grant(GrantId),
+    /// A user's state, profile or credential changed.
+    User(UserId),
+}
+
+/// A place in the list of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventCursor(pub String);
+
+/// What came since a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventBatch {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Where to go on.
+    pub cursor: EventCursor,
+    /// The list was trimmed past the cursor: events may be missing, everything cached must be dropped.
+    pub gap: bool,
+}

@@ -1,0 +1,84 @@
+//! Who may call: tokens, audience, identity, access, revocation.
+
+use gatehouse_gateway::metrics::CacheLabels;
+use http::Method;
+use serde_json::json;
+
+use super::kit::{Kit, read, tool_call, until};
+
+#[tokio::test]
+async fn without_a_token_every_method_is_401_with_the_challenge_first() {
+    let kit = Kit::start().await;
+    for method in [Method::POST, Method::GET, Method::DELETE, Method::PUT] {
+        for headers in [&[][..], &[("authorization", "Basic YTpi")], &[("origin", "https://evil.example")]] {
+            let answer = read(kit.open(method.clone(), &kit.url, headers, "{").await).await;
+            assert_eq!(answer.status, 401, "{method} {headers:?}");
+            let metadata = kit.gateway.server.urls.resource_metadata();
+            let expected = format!("Bearer resource_metadata=\"{metadata}\", scope=\"mcp\"");
+            assert_eq!(answer.header("www-authenticate"), expected);
+            assert!(answer.message().contains("sign in"));
+        }
+    }
+    assert!(kit.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_counts_only_in_the_authorization_header() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let url = format!("{}?access_token={token}", kit.url);
+    let json = [("content-type", "application/json")];
+    assert_eq!(kit.open(Method::POST, &url, &json, tool_call().to_string()).await.status(), 401);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(kit.open(Method::POST, &kit.url, &form, format!("access_token={token}")).await.status(), 401);
+    assert!(kit.backend.seen().is_empty());
+
+    let bearer = format!("Bearer {token}");
+    let both = [("authorization", bearer.as_str()), json[0]];
+    assert_eq!(kit.open(Method::POST, &url, &both, tool_call().to_string()).await.status(), 200);
+    assert_eq!(kit.backend.only().path, "/backend/mcp", "the query stays here");
+}
+
+#[tokio::test]
+async fn a_token_of_elsewhere_is_no_token_here() {
+    let kit = Kit::start().await;
+    let other_resource = kit.sign_in_as("1", |g| g.resource = "https://other.example/mcp".into()).await;
+    let other_identity = kit.sign_in_as("1", |g| g.identity = "oidc:https://idp.example".into()).await;
+    for token in [&other_resource, &other_identity, "gha_unknown"] {
+        let answer = kit.call(token).await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.header("www-authenticate").starts_with("Bearer resource_metadata="));
+        assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
+    }
+    assert!(kit.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn who_is_not_allowed_reads_so() {
+    let kit = Kit::with(|server| server["access"]["deny"] = json!([{"subjects": ["2"]}])).await;
+    let (alice, bob) = (kit.sign_in("1").await, kit.sign_in("2").await);
+    assert_eq!(kit.call(&alice).await.status, 200);
+    let answer = kit.call(&bob).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.message(), "user-2 may not use tools; its administrators can grant access");
+    assert_eq!(answer.json()["id"], 7);
+    assert_eq!(answer.header("www-authenticate"), "");
+    assert_eq!(kit.backend.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cached_caller_needs_no_look_up_and_is_forgotten_when_revoked() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let hits = || kit.gateway.metrics.token_cache.get_or_create(&CacheLabels { result: "hit" }).get();
+    until(async || {
+        assert_eq!(kit.call(&token).await.status, 200);
+        hits() > 3
+    })
+    .await;
+    let store = &kit.gateway.server.store;
+    let access = gatehouse_gateway::model::AccessToken::hash_presented(&token);
+    let grant = store.call(&access).await.unwrap().unwrap().grant.id;
+    store.revoke_grant(&grant).await.unwrap();
+    until(async || kit.call(&token).await.status == 401).await;
+}

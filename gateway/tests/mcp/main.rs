@@ -1,0 +1,15 @@
+//! The MCP path through the real router: real HTTP on both sides, the memory store, a recording backend, and an
+//! identity provider that can say no.
+
+#![expect(clippy::unwrap_used, reason = "tests say what is wrong by failing")]
+
+mod auth;
+mod backend;
+mod dead;
+mod faults;
+mod kit;
+mod logs;
+mod provider;
+mod proxy;
+mod sessions;
+mod streams;

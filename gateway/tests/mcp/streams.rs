@@ -1,0 +1,181 @@
+//! Event streams: passed on as they come, kept alive, and ended when their user may no longer listen.
+
+use std::{sync::Arc, time::Duration};
+
+use gatehouse_gateway::{
+    mcp::dns::Dns,
+    model::{AccessToken, IdentityState},
+};
+use http::Method;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    backend::{events_that_break, events_until_dropped},
+    kit::{Kit, next, read, tool_call},
+};
+
+const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
+
+/// A gateway whose silent streams get a comment soon.
+async fn lively() -> Kit {
+    Kit::build(|_| {}, Some(Arc::new(Dns::new("/nonexistent", 53)))).await
+}
+
+/// Opens a stream that the backend keeps open after these chunks.
+async fn listen(kit: &Kit, token: &str, chunks: &[&'static str]) -> Incoming {
+    let (chunks, dropped) = (chunks.to_vec(), kit.backend.dropped.clone());
+    kit.backend.answer_with(move |_| {
+        let response = events_until_dropped(chunks.clone(), dropped.clone());
+        Box::pin(async move { response })
+    });
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
+    let response = kit.open(Method::GET, &kit.url, &headers, "").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
+    response.into_body()
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_while_the_stream_is_open() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let mut body = listen(&kit, &token, &["id: 1\nretry: 10\n", "data: a\n\n", ": hi\n\n"]).await;
+    for expected in ["id: 1\nretry: 10\n", "data: a\n\n", ": hi\n\n"] {
+        assert_eq!(next(&mut body).await.as_deref(), Some(expected));
+    }
+    assert_eq!(kit.gateway.metrics.open_streams.get(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_stream_gets_comments_between_events_only() {
+    let kit = lively().await;
+    let token = kit.sign_in("1").await;
+    let mut body = listen(&kit, &token, &["data: a\n\n"]).await;
+    assert_eq!(next(&mut body).await.as_deref(), Some("data: a\n\n"));
+    for _ in 0..3 {
+        assert_eq!(next(&mut body).await.as_deref(), Some(": keep-alive\n\n"));
+    }
+    let mut body = listen(&kit, &token, &["data: half"]).await;
+    assert_eq!(next(&mut body).await.as_deref(), Some("data: half"));
+    let silent = tokio::time::timeout(Duration::from_millis(200), next(&mut body)).await;
+    assert!(silent.is_err(), "{silent:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_noticed_by_the_backend() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let mut body = listen(&kit, &token, &[PROGRESS]).await;
+    next(&mut body).await;
+    drop(body);
+    kit.backend.dropped.notified().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_before_the_answer_is_noticed_too() {
+    struct Told(Arc<tokio::sync::Notify>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let (began, dropped) = (Arc::new(tokio::sync::Notify::new()), kit.backend.dropped.clone());
+    let begins = began.clone();
+    kit.backend.answer_with(move |_| {
+        let (begins, told) = (begins.clone(), Told(dropped.clone()));
+        Box::pin(async move {
+            begins.notify_one();
+            let _told = told;
+            std::future::pending().await
+        })
+    });
+    tokio::select! {
+        _ = kit.call(&token) => panic!("nobody answers"),
+        () = began.notified() => {}
+    }
+    kit.backend.dropped.notified().await;
+}
+
+#[tokio::test]
+async fn a_revoked_grant_ends_its_streams_and_no_others() {
+    let kit = lively().await;
+    let (alice, bob) = (kit.sign_in("1").await, kit.sign_in("2").await);
+    let mut hers = listen(&kit, &alice, &[PROGRESS]).await;
+    let mut his = listen(&kit, &bob, &[PROGRESS]).await;
+    next(&mut hers).await;
+    next(&mut his).await;
+    let store = &kit.gateway.server.store;
+    let record = store.call(&AccessToken::hash_presented(&alice)).await.unwrap().unwrap();
+    store.revoke_grant(&record.grant.id).await.unwrap();
+    while let Some(text) = next(&mut hers).await {
+        assert_eq!(text, ": keep-alive\n\n");
+    }
+    assert_eq!(next(&mut his).await.as_deref(), Some(": keep-alive\n\n"));
+}
+
+#[tokio::test]
+async fn a_dead_users_streams_end() {
+    let kit = lively().await;
+    let token = kit.sign_in("1").await;
+    let mut body = listen(&kit, &token, &[PROGRESS]).await;
+    next(&mut body).await;
+    let store = &kit.gateway.server.store;
+    store.refuse_identity(&kit.user("1"), 1, "token_refused").await.unwrap();
+    let user = store.user(&kit.user("1")).await.unwrap().unwrap();
+    assert!(matches!(user.state, IdentityState::Dead { .. }), "{user:?}");
+    while let Some(text) = next(&mut body).await {
+        assert_eq!(text, ": keep-alive\n\n");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_that_only_listen() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let mut body = listen(&kit, &token, &[PROGRESS]).await;
+    next(&mut body).await;
+    kit.mcp.drain();
+    assert_eq!(next(&mut body).await, None);
+}
+
+#[tokio::test]
+async fn a_backend_that_dies_between_events_leaves_an_error_for_the_request() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    kit.backend.answer_with(|_| Box::pin(async { events_that_break(vec![PROGRESS]) }));
+    let answer = kit.call(&token).await;
+    let last = answer.text.strip_prefix(PROGRESS).unwrap();
+    let data = last.strip_prefix("event: message\ndata: ").unwrap().trim_end();
+    let error: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!((error["id"].as_i64(), error["error"]["code"].as_i64()), (Some(7), Some(-32052)));
+}
+
+#[tokio::test]
+async fn a_broken_stream_that_can_be_resumed_or_is_cut_inside_an_event_breaks_for_the_client_too() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    for chunks in [["id: 1\n", "data: a\n\n"], ["data: a\n\n", "data: b"]] {
+        kit.backend.answer_with(move |_| Box::pin(async move { events_that_break(chunks.to_vec()) }));
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let response = kit.open(Method::POST, &kit.url, &headers, tool_call().to_string()).await;
+        assert!(response.into_body().collect().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn resumption_reaches_the_backend() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    kit.backend.answer(200, "text/event-stream", "id: 6\ndata: x\n\n");
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("last-event-id", "5")];
+    let answer = read(kit.open(Method::GET, &kit.url, &headers, "").await).await;
+    assert_eq!(answer.text, "id: 6\ndata: x\n\n");
+    let seen = kit.backend.only();
+    assert_eq!((seen.method.clone(), seen.header("last-event-id")), (Method::GET, Some("5")));
+}

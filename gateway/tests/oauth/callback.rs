@@ -1,0 +1,156 @@
+//! Attacks 58 to 65: the return from the identity provider.
+
+use gatehouse_gateway::identity::IdentityError;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::support::{
+    Answer, Browser, CALLBACK, Client, Gateway, authorization, authorize_path, provider_config, redeem,
+};
+
+/// Approves and stands at the provider; what it was asked, and the path by which the browser returns.
+async fn at_provider(gateway: &Gateway, browser: &mut Browser, client: &Client) -> (Answer, String) {
+    let page = browser.get(gateway, &authorize_path(&authorization(client))).await;
+    let asked = browser.get(gateway, &page.link("approve")).await;
+    let path = return_path(&asked);
+    (asked, path)
+}
+
+fn return_path(asked: &Answer) -> String {
+    let state = asked.redirect_param("state").unwrap();
+    let challenge = asked.redirect_param("code_challenge").unwrap();
+    format!("/oauth/callback?state={state}&code=upstream-code.{challenge}")
+}
+
+#[tokio::test]
+async fn a_sign_in_at_the_provider_ends_with_tokens() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.signs_in("42");
+    let answer = browser.get(&gateway, &path).await;
+    assert!(answer.location().starts_with(CALLBACK));
+    assert_eq!(answer.redirect_param("state").as_deref(), Some("xyz"));
+    assert_eq!(answer.redirect_param("iss").as_deref(), Some("https://gw.test"));
+    let code = answer.redirect_param("code").unwrap();
+    // Reloading before the client redeems gives the same, and sends no code to the provider again.
+    assert_eq!(browser.get(&gateway, &path).await.location(), answer.location());
+    let tokens = gateway.token(&redeem(&client, &code)).await.json();
+    assert!(gateway.accepts(tokens["access_token"].as_str().unwrap()).await);
+    assert!(!tokens.to_string().contains("upstream-42"));
+    assert!(browser.get(&gateway, &path).await.is_page(200));
+    assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_state_reaches_no_provider() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    let other = Gateway::seeded(provider_config(), 2);
+    for bad in [
+        "/oauth/callback",
+        "/oauth/callback?code=x",
+        "/oauth/callback?code=x&state=",
+        "/oauth/callback?code=x&state=AAAA",
+    ] {
+        assert!(browser.get(&gateway, bad).await.is_page(400), "{bad}");
+    }
+    let twice = format!("{path}&code=y");
+    assert!(browser.get(&gateway, &twice).await.is_page(400));
+    assert!(browser.get(&other, &path).await.is_page(400));
+    assert!(gateway.provider.exchanged.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn another_browser_finishes_nothing() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let (mut attacker, mut victim) = (Browser::default(), Browser::default());
+    let (_, path) = at_provider(&gateway, &mut attacker, &client).await;
+    assert!(victim.get(&gateway, &path).await.is_page(403));
+    at_provider(&gateway, &mut victim, &client).await;
+    assert!(victim.get(&gateway, &path).await.is_page(403));
+    assert!(gateway.provider.exchanged.lock().unwrap().is_empty());
+    gateway.provider.signs_in("1");
+    assert_eq!(attacker.get(&gateway, &path).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_callback_before_approval_is_refused() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let link = page.link("approve");
+    let flow = link.split("flow=").nth(1).unwrap().split('&').next().unwrap();
+    let flow = gatehouse_gateway::model::FlowId::parse(flow).unwrap();
+    let attempt = gatehouse_gateway::oauth::upstream::Attempt::derive(&gateway.server.keys, flow, 1).unwrap();
+    let path = format!("/oauth/callback?state={}&code=x", attempt.state);
+    assert!(browser.get(&gateway, &path).await.is_page(400));
+}
+
+#[tokio::test]
+async fn a_failed_sign_in_can_be_tried_again() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (asked, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.fails(IdentityError::Unavailable("500 <b>secret detail</b>".to_owned()));
+    let page = browser.get(&gateway, &path).await;
+    assert!(page.is_page(502) && !page.body.contains("secret detail"), "{page:?}");
+    assert!(page.link("Give up and return to Claude Code").contains("error=server_error"));
+    // The used code is not sent again.
+    let again = browser.get(&gateway, &path).await;
+    assert!(again.is_page(400) && again.body.contains("used before"), "{again:?}");
+    let link = page.link("Try again");
+    let second = browser.get(&gateway, &link).await;
+    assert_ne!(second.redirect_param("state"), asked.redirect_param("state"));
+    // Following the link twice starts one attempt.
+    assert_eq!(browser.get(&gateway, &link).await.location(), second.location());
+    gateway.provider.signs_in("1");
+    assert!(browser.get(&gateway, &return_path(&second)).await.redirect_param("code").is_some());
+    assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_provider_says_is_not_repeated() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    for (error, told, status) in [
+        ("access_denied", "access_denied", 400),
+        ("evil%20code", "server_error", 502),
+        ("temporarily_unavailable", "server_error", 502),
+    ] {
+        let mut browser = Browser::default();
+        let (asked, _) = at_provider(&gateway, &mut browser, &client).await;
+        let state = asked.redirect_param("state").unwrap();
+        let path =
+            format!("/oauth/callback?state={state}&error={error}&error_description=%3Cb%3ECall%20us%3C/b%3E");
+        let page = browser.get(&gateway, &path).await;
+        assert!(page.is_page(status), "{page:?}");
+        assert!(!page.body.contains("Call us") && !page.body.contains("evil"), "{}", page.body);
+        let give_up = page.link("Give up and return to Claude Code");
+        assert!(give_up.starts_with(CALLBACK) && give_up.contains(&format!("error={told}")), "{give_up}");
+    }
+    assert!(gateway.provider.exchanged.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_is_not_allowed_gets_no_code() {
+    let rules = json!({"allow": {"rules": [{"subjects": ["7"]}]}});
+    let gateway = Gateway::edited(provider_config(), "access", rules);
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.signs_in("8");
+    let page = browser.get(&gateway, &path).await;
+    assert!(page.is_page(403) && page.body.contains("User 8"), "{page:?}");
+    assert!(page.link("Return to Claude Code").contains("error=access_denied"));
+    let other = browser.get(&gateway, &page.link("Use another account")).await;
+    assert_eq!(other.redirect_param("prompt").as_deref(), Some("select_account"));
+    gateway.provider.signs_in("7");
+    assert!(browser.get(&gateway, &return_path(&other)).await.redirect_param("code").is_some());
+}

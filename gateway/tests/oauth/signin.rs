@@ -1,0 +1,136 @@
+//! The sign-in of `identity.local`.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::support::{Browser, Gateway, authorization, authorize_path, config, seconds, with};
+
+async fn sign_in_page(gateway: &Gateway, browser: &mut Browser) -> crate::support::Answer {
+    let client = gateway.public_client().await;
+    let answer = browser.get(gateway, &authorize_path(&authorization(&client))).await;
+    browser.get(gateway, answer.location()).await
+}
+
+#[tokio::test]
+async fn a_user_signs_in_before_consent_and_stays_signed_in() {
+    let gateway = Gateway::local();
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    assert!(page.body.contains("Sign in to GitHub tools") && page.body.contains("to connect Claude Code"));
+    let answer = browser.sign_in(&gateway, &page, "alice", "alice").await;
+    assert!(answer.location().starts_with("/oauth/authorize?flow="));
+    let consent = browser.get(&gateway, answer.location()).await;
+    assert!(consent.body.contains("alice@example.com") && consent.body.contains("Use another account"));
+    let client = gateway.public_client().await;
+    let next = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    assert_eq!(next.status, StatusCode::OK);
+    assert!(next.body.contains("alice@example.com"));
+    let login = with(authorization(&client), "prompt", Some("login"));
+    let anew = browser.get(&gateway, &authorize_path(&login)).await;
+    assert!(anew.location().starts_with("/oauth/signin"), "{anew:?}");
+    gateway.clock.advance(seconds(8 * 3600));
+    let client = gateway.public_client().await;
+    let later = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    assert_eq!(later.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn another_account_replaces_the_first() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let consent = browser.consent(&gateway, &client, "alice").await;
+    let before = browser.clone();
+    let page = browser.get(&gateway, &consent.link("Use another account")).await;
+    let answer = browser.sign_in(&gateway, &page, "bob", "bob").await;
+    let consent = browser.get(&gateway, answer.location()).await;
+    assert!(consent.body.contains("bob@example.com") && !consent.body.contains("alice@example.com"));
+    // Alice's session is over, and does not approve what bob was asked.
+    let mut stale = before;
+    assert!(stale.get(&gateway, &consent.link("approve")).await.location().starts_with("/oauth/signin"));
+    assert!(browser.get(&gateway, &consent.link("approve")).await.redirect_param("code").is_some());
+}
+
+#[tokio::test]
+async fn wrong_passwords_and_foreign_forms_sign_nobody_in() {
+    let gateway = Gateway::local();
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    for (name, password) in [("alice", "bob"), ("nobody", "x"), ("alice", "")] {
+        let answer = browser.sign_in(&gateway, &page, name, password).await;
+        assert!(
+            answer.is_page(403) && answer.body.contains("The user name or password is wrong."),
+            "{answer:?}"
+        );
+    }
+    assert!(browser.sign_in(&gateway, &page, "", "x").await.is_page(400));
+    let echoed = browser.sign_in(&gateway, &page, "\"><b>x", "y").await;
+    assert!(!echoed.body.contains("<b>x"), "{}", echoed.body);
+    let (flow, token) = (page.field("flow"), page.field("token"));
+    let right = [("flow", flow.as_str()), ("token", &token), ("username", "alice"), ("password", "alice")];
+    let path = "/oauth/signin";
+    assert!(
+        browser.post_with(&gateway, path, &right, &[("sec-fetch-site", "cross-site")]).await.is_page(403)
+    );
+    let mut forged = right;
+    forged[1].1 = "AAAA";
+    assert!(browser.post(&gateway, path, &forged).await.is_page(403));
+    assert!(Browser::default().post(&gateway, path, &right).await.is_page(403));
+    assert!(!browser.cookies.keys().any(|name| name.ends_with("-s")));
+    assert_eq!(browser.post(&gateway, path, &right).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn guessing_is_slow_and_locks_nobody_out_elsewhere() {
+    let gateway = Gateway::local();
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    for _ in 0..10 {
+        assert!(browser.sign_in(&gateway, &page, "alice", "wrong").await.is_page(403));
+    }
+    assert!(browser.sign_in(&gateway, &page, "alice", "alice").await.is_page(429));
+    // Another user of this source, and the same user after the window.
+    assert_eq!(browser.sign_in(&gateway, &page, "bob", "bob").await.status, StatusCode::SEE_OTHER);
+    gateway.clock.advance(seconds(300));
+    assert_eq!(browser.sign_in(&gateway, &page, "alice", "alice").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_user_who_is_not_allowed_reads_who_and_whom_to_ask() {
+    let mut config = config();
+    config["access"] = json!({"allow": {"rules": [{"emails": ["bob@example.com"]}]}});
+    config["display"]["supportUrl"] = json!("https://help.example.com/");
+    let gateway = Gateway::new(config);
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    let refused = browser.sign_in(&gateway, &page, "alice", "alice").await;
+    assert!(refused.is_page(403), "{refused:?}");
+    for text in [
+        "You may not use GitHub tools",
+        "alice (alice@example.com)",
+        "uid-alice",
+        "https://help.example.com/",
+    ] {
+        assert!(refused.body.contains(text), "{text} is missing in {}", refused.body);
+    }
+    assert!(refused.link("Return to Claude Code").contains("error=access_denied"));
+    let page = browser.get(&gateway, &refused.link("Use another account")).await;
+    assert_eq!(browser.sign_in(&gateway, &page, "bob", "bob").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_dead_identity_signs_in_again_and_reads_why() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    browser.consent(&gateway, &client, "alice").await;
+    let user = gateway.server.store.users().await.unwrap()[0];
+    let dead =
+        gatehouse_gateway::model::IdentityState::Dead { reason: "token_revoked".to_owned(), told: false };
+    gateway.server.store.set_identity_state(&user, &dead).await.unwrap();
+    let answer = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let page = browser.get(&gateway, answer.location()).await;
+    assert!(page.body.contains("session expired, please sign in again."), "{}", page.body);
+    let answer = browser.sign_in(&gateway, &page, "alice", "alice").await;
+    assert!(answer.location().starts_with("/oauth/authorize?flow="));
+}

@@ -1,0 +1,570 @@
+//! A gateway in this process, and browsers and clients that talk to its router.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, SaltString},
+};
+use async_trait::async_trait;
+use axum::{Router, body::Body};
+use gatehouse_gateway::{
+    app::{self, App},
+    clock::{ManualClock, SeededEntropy},
+    credentials::{Check, CredentialError, Credentials},
+    egress::Egress,
+    identity::{
+        IdentityError, Provider, RenewError, Renewed, SignedIn, UpstreamAnswer, UpstreamRequest,
+        local::LocalUsers,
+    },
+    keys::Keys,
+    mcp::{Mcp, pods::Directory},
+    metrics::Metrics,
+    model::{Profile, UpstreamTokens, UserId, UserRecord, pkce},
+    refs::FixedRefs,
+    server::{Identity, Server, Urls},
+    store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
+};
+use gatehouse_gateway_config::{
+    BackendConfig, EgressConfig, KeyRef, RedisConfig, ServerConfig, keys::Keyring,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub(crate) const NOW: i64 = 1_795_478_400;
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const CALLBACK: &str = "http://127.0.0.1:61000/callback";
+
+/// A gateway and what a test may move.
+pub(crate) struct Gateway {
+    pub(crate) router: Router,
+    pub(crate) server: Arc<Server>,
+    pub(crate) clock: ManualClock,
+    pub(crate) provider: Arc<FakeProvider>,
+    pub(crate) checks: Arc<FakeCredentials>,
+    pub(crate) origin: String,
+}
+
+/// A server's configuration to start from: users alice and bob, whose passwords are their names.
+pub(crate) fn config() -> Value {
+    json!({
+        "namespace": "team-a", "name": "github",
+        "url": "https://gw.test/mcp", "issuer": "https://gw.test",
+        "display": {"name": "GitHub tools"},
+        "identity": {"local": {"users": {"name": "users", "key": "users.yaml"}}},
+        "access": {"allow": "everyone"},
+        "credentials": [{"name": "me", "kind": "fromIdentity"}],
+        "backends": [{"name": "tools", "target": {"url": "https://tools.test/mcp"},
+            "inject": [{"credential": "me", "header": "Authorization", "format": "Bearer {token}"}]}],
+    })
+}
+
+/// As [`config`], where users sign in at GitHub.
+pub(crate) fn provider_config() -> Value {
+    let mut config = config();
+    config["identity"] = json!({"oauth2": {
+        "provider": "GitHub",
+        "authorizationUrl": "https://idp.test/authorize", "tokenUrl": "https://idp.test/token",
+        "userInfo": {"url": "https://idp.test/user", "subject": "/id"},
+        "clientId": "upstream", "clientSecret": {"name": "idp", "key": "secret"},
+        "scopes": ["repo", "read:user"],
+    }});
+    config
+}
+
+impl Gateway {
+    pub(crate) fn local() -> Self {
+        Self::new(config())
+    }
+
+    pub(crate) fn with_provider() -> Self {
+        Self::new(provider_config())
+    }
+
+    pub(crate) fn edited(mut config: Value, path: &str, value: Value) -> Self {
+        let mut place = &mut config;
+        for key in path.split('.') {
+            place = &mut place[key];
+        }
+        *place = value;
+        Self::new(config)
+    }
+
+    pub(crate) fn new(config: Value) -> Self {
+        Self::seeded(config, 1)
+    }
+
+    /// The same server, whose Redis nobody answers for.
+    pub(crate) fn without_redis(config: Value) -> Self {
+        // Bound and dropped: nobody listens there.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let redis: RedisConfig =
+            serde_json::from_value(json!({"url": format!("redis://{address}")})).unwrap();
+        Self::build(config, 1, Some(&redis))
+    }
+
+    /// Another seed is another server: other keys, another instance.
+    pub(crate) fn seeded(config: Value, seed: u64) -> Self {
+        Self::build(config, seed, None)
+    }
+
+    fn build(config: Value, seed: u64, redis: Option<&RedisConfig>) -> Self {
+        let config: ServerConfig = serde_json::from_value(config).unwrap();
+        let clock = ManualClock::at(NOW);
+        let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
+        let mut refs = FixedRefs::default();
+        refs.insert(KeyRef::secret("users", "users.yaml"), users_file().into_bytes());
+        let refs = Arc::new(refs);
+        let provider = Arc::new(FakeProvider::default());
+        let checks = Arc::new(FakeCredentials::default());
+        let identity = match &config.identity {
+            gatehouse_gateway_config::IdentityConfig::Local(local) => {
+                Identity::Local(Arc::new(LocalUsers::new(local.clone(), refs.clone())))
+            }
+            _ => Identity::Provider(provider.clone()),
+        };
+        let keys = Keys::new(ring, Arc::new(clock.clone()));
+        let store: Arc<dyn Store> = match redis {
+            None => Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
+            Some(redis) => {
+                let store = RedisStore::new(redis, "team-a", "github", keys.clone(), refs.clone());
+                Arc::new(store.unwrap())
+            }
+        };
+        let server = Arc::new(Server {
+            urls: Urls::new(&config.url, &config.issuer).unwrap(),
+            keys,
+            refs,
+            store,
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            identity,
+            credentials: checks.clone(),
+            config,
+        });
+        let egress = Egress::new(&EgressConfig::default()).unwrap();
+        let metrics = Arc::new(Metrics::new("team-a", "github"));
+        let mcp = Arc::new(Mcp::new(server.clone(), &egress, Arc::new(NoPods), metrics).unwrap());
+        let trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        let router = app::router(&Arc::new(App::new(server.clone(), trusted)), &mcp);
+        let origin = server.urls.origin.clone();
+        Self { router, server, clock, provider, checks, origin }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        let answer =
+            Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body).unwrap() };
+        assert!(
+            !answer.status.is_server_error()
+                || answer.status == StatusCode::SERVICE_UNAVAILABLE
+                || answer.status == StatusCode::BAD_GATEWAY,
+            "{answer:?}"
+        );
+        answer
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path, &[], Body::empty())).await
+    }
+
+    pub(crate) async fn post_json(&self, path: &str, body: impl ToString) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.send(request(Method::POST, path, &headers, Body::from(body.to_string()))).await
+    }
+
+    pub(crate) async fn token(&self, params: &[(&str, &str)]) -> Answer {
+        self.token_with(&[], params).await
+    }
+
+    pub(crate) async fn token_with(&self, headers: &[(&str, &str)], params: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        self.send(request(Method::POST, "/oauth/token", &all, Body::from(form(params)))).await
+    }
+
+    /// Registers a client; its id.
+    pub(crate) async fn register(&self, metadata: Value) -> Client {
+        let answer = self.post_json("/oauth/register", metadata).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        let json = answer.json();
+        let secret = json["client_secret"].as_str().map(str::to_owned);
+        Client { id: json["client_id"].as_str().unwrap().to_owned(), secret }
+    }
+
+    pub(crate) async fn public_client(&self) -> Client {
+        let metadata = json!({
+            "client_name": "Claude Code", "redirect_uris": ["http://127.0.0.1/callback"],
+            "token_endpoint_auth_method": "none",
+        });
+        self.register(metadata).await
+    }
+
+    /// A whole sign-in of alice in `browser`; her code.
+    pub(crate) async fn code(&self, browser: &mut Browser, client: &Client) -> String {
+        let page = browser.consent(self, client, "alice").await;
+        let answer = browser.get(self, &page.link("approve")).await;
+        answer.redirect_param("code").unwrap_or_else(|| panic!("{answer:?}"))
+    }
+
+    /// A whole sign-in of alice; her tokens.
+    pub(crate) async fn tokens(&self, client: &Client) -> Value {
+        let code = self.code(&mut Browser::default(), client).await;
+        let answer = self.token(&redeem(client, &code)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    }
+
+    /// Whether an access token still opens the MCP path.
+    pub(crate) async fn accepts(&self, access_token: &str) -> bool {
+        let hash = gatehouse_gateway::model::AccessToken::hash_presented(access_token);
+        self.server.store.call(&hash).await.unwrap().is_some()
+    }
+}
+
+/// A registered client.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) secret: Option<String>,
+}
+
+/// The parameters that redeem a code.
+pub(crate) fn redeem<'a>(client: &'a Client, code: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("grant_type", "authorization_code"),
+        ("client_id", &client.id),
+        ("code", code),
+        ("code_verifier", VERIFIER),
+        ("redirect_uri", CALLBACK),
+    ]
+}
+
+/// The parameters that refresh.
+pub(crate) fn refresh<'a>(client: &'a Client, token: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![("grant_type", "refresh_token"), ("client_id", &client.id), ("refresh_token", token)]
+}
+
+/// `params` with one replaced, or left out.
+pub(crate) fn with<'a>(
+    mut params: Vec<(&'a str, &'a str)>,
+    name: &'a str,
+    value: Option<&'a str>,
+) -> Vec<(&'a str, &'a str)> {
+    params.retain(|(key, _)| *key != name);
+    params.extend(value.map(|value| (name, value)));
+    params
+}
+
+/// An authorization request that is right.
+pub(crate) fn authorization(client: &Client) -> Vec<(&str, &str)> {
+    vec![
+        ("response_type", "code"),
+        ("client_id", &client.id),
+        ("redirect_uri", CALLBACK),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+        ("state", "xyz"),
+        ("resource", "https://gw.test/mcp"),
+    ]
+}
+
+pub(crate) fn authorize_path(params: &[(&str, &str)]) -> String {
+    format!("/oauth/authorize?{}", form(params))
+}
+
+pub(crate) fn form(params: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish()
+}
+
+pub(crate) fn request(method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body).unwrap()
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn location(&self) -> &str {
+        assert_eq!(self.status, StatusCode::SEE_OTHER, "{self:?}");
+        self.header("location")
+    }
+
+    /// A parameter of the redirect's query, which stands there at most once.
+    pub(crate) fn redirect_param(&self, name: &str) -> Option<String> {
+        let url = url::Url::parse(self.location()).ok()?;
+        let values: Vec<_> = url.query_pairs().filter(|(key, _)| key == name).collect();
+        assert!(values.len() <= 1, "{self:?}");
+        values.first().map(|(_, value)| value.to_string())
+    }
+
+    /// The link with this id, or with this label.
+    pub(crate) fn link(&self, id: &str) -> String {
+        let marked = format!("id=\"{id}\" href=\"");
+        let labelled = format!("\">{id}</a>");
+        let href = match (self.body.split_once(&marked), self.body.split_once(&labelled)) {
+            (Some((_, rest)), _) => rest.split('"').next(),
+            (None, Some((before, _))) => before.rsplit("href=\"").next(),
+            (None, None) => None,
+        };
+        unescape(href.unwrap_or_else(|| panic!("no link {id} in {}", self.body)))
+    }
+
+    /// The value of a hidden field.
+    pub(crate) fn field(&self, name: &str) -> String {
+        let marked = format!("name=\"{name}\" value=\"");
+        let (_, rest) = self.body.split_once(&marked).unwrap_or_else(|| panic!("no {name} in {}", self.body));
+        unescape(rest.split('"').next().unwrap())
+    }
+
+    pub(crate) fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn is_error(&self, status: u16, code: &str) -> bool {
+        self.status == status && self.error() == code && self.header("cache-control") == "no-store"
+    }
+
+    /// An error page: HTML without a redirect.
+    pub(crate) fn is_page(&self, status: u16) -> bool {
+        self.status == status
+            && self.header("content-type").starts_with("text/html")
+            && self.headers.get(header::LOCATION).is_none()
+            && self.header("cache-control") == "no-store"
+    }
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("&#38;", "&").replace("&#39;", "'").replace("&#34;", "\"").replace("&amp;", "&")
+}
+
+/// A browser: cookies, and the headers that browsers add.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Browser {
+    pub(crate) cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    pub(crate) async fn get(&mut self, gateway: &Gateway, path: &str) -> Answer {
+        self.get_with(gateway, path, &[]).await
+    }
+
+    pub(crate) async fn get_with(
+        &mut self,
+        gateway: &Gateway,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let path = path.strip_prefix(&gateway.origin).unwrap_or(path);
+        let cookies = self.header();
+        let mut all = vec![("cookie", cookies.as_str())];
+        all.extend_from_slice(headers);
+        let answer = gateway.send(request(Method::GET, path, &all, Body::empty())).await;
+        self.keep(&answer);
+        answer
+    }
+
+    pub(crate) async fn post(&mut self, gateway: &Gateway, path: &str, params: &[(&str, &str)]) -> Answer {
+        self.post_with(gateway, path, params, &[]).await
+    }
+
+    pub(crate) async fn post_with(
+        &mut self,
+        gateway: &Gateway,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let cookies = self.header();
+        let mut all =
+            vec![("cookie", cookies.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        let answer = gateway.send(request(Method::POST, path, &all, Body::from(form(params)))).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Signs in on the sign-in page.
+    pub(crate) async fn sign_in(
+        &mut self,
+        gateway: &Gateway,
+        page: &Answer,
+        name: &str,
+        password: &str,
+    ) -> Answer {
+        let (flow, token) = (page.field("flow"), page.field("token"));
+        let params = [("flow", flow.as_str()), ("token", &token), ("username", name), ("password", password)];
+        self.post(gateway, "/oauth/signin", &params).await
+    }
+
+    /// The consent page, after a local sign-in if one is asked for.
+    pub(crate) async fn consent(&mut self, gateway: &Gateway, client: &Client, name: &str) -> Answer {
+        let mut page = self.get(gateway, &authorize_path(&authorization(client))).await;
+        while page.status == StatusCode::SEE_OTHER {
+            page = self.get(gateway, page.location()).await;
+            if page.body.contains("id=\"signin\"") {
+                page = self.sign_in(gateway, &page, name, name).await;
+            }
+        }
+        assert_eq!(page.status, StatusCode::OK, "{page:?}");
+        page
+    }
+
+    fn header(&self) -> String {
+        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        for set in answer.headers.get_all(header::SET_COOKIE) {
+            let text = set.to_str().unwrap();
+            let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
+            if text.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+}
+
+fn users_file() -> String {
+    static FILE: LazyLock<String> = LazyLock::new(|| {
+        ["alice", "bob"].map(|name| {
+            let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+            let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
+            let hash = cheap.hash_password(name.as_bytes(), &salt).unwrap();
+            format!("- {{name: {name}, uid: uid-{name}, passwordHash: \"{hash}\", email: {name}@example.com}}\n")
+        }).concat()
+    });
+    FILE.clone()
+}
+
+/// An identity provider that answers as it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct FakeProvider {
+    pub(crate) answers: Mutex<VecDeque<Result<SignedIn, IdentityError>>>,
+    pub(crate) exchanged: Mutex<Vec<String>>,
+}
+
+impl FakeProvider {
+    /// The next exchange signs this user in.
+    pub(crate) fn signs_in(&self, subject: &str) {
+        let profile = Profile {
+            subject: subject.to_owned(),
+            name: Some(format!("User {subject}")),
+            ..Profile::default()
+        };
+        let tokens = UpstreamTokens {
+            access: format!("upstream-{subject}"),
+            refresh: None,
+            expires_at: None,
+            issued_at: None,
+            client_id: "upstream".to_owned(),
+        };
+        self.answers.lock().unwrap().push_back(Ok(SignedIn { profile, tokens: Some(tokens) }));
+    }
+
+    pub(crate) fn fails(&self, error: IdentityError) {
+        self.answers.lock().unwrap().push_back(Err(error));
+    }
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    async fn authorization_url(&self, request: UpstreamRequest<'_>) -> Result<url::Url, IdentityError> {
+        let mut url = url::Url::parse("https://idp.test/authorize").unwrap();
+        url.query_pairs_mut()
+            .append_pair("state", request.state)
+            .append_pair("code_challenge", request.challenge)
+            .append_pair("nonce", request.nonce)
+            .append_pair("prompt", if request.prompt { "select_account" } else { "" });
+        Ok(url)
+    }
+
+    async fn exchange(&self, answer: UpstreamAnswer<'_>) -> Result<SignedIn, IdentityError> {
+        self.exchanged.lock().unwrap().push(answer.code.to_owned());
+        // The code names the challenge that it was issued for, as a provider remembers it.
+        let challenge = answer.code.split_once('.').map_or("", |(_, challenge)| challenge);
+        assert_eq!(pkce::challenge_of(answer.verifier).as_deref(), Some(challenge));
+        self.answers.lock().unwrap().pop_front().expect("an answer for each exchange")
+    }
+
+    async fn profile(&self, _: &UpstreamTokens, known: &Profile) -> Result<Profile, IdentityError> {
+        Ok(known.clone())
+    }
+
+    async fn refresh(&self, _: &UpstreamTokens, _: &Profile) -> Result<Renewed, RenewError> {
+        Err(RenewError::Refused("no refresh token".to_owned()))
+    }
+}
+
+/// Answers re-checks as it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct FakeCredentials {
+    pub(crate) check: Mutex<Option<Check>>,
+}
+
+#[async_trait]
+impl Credentials for FakeCredentials {
+    async fn headers(
+        &self,
+        _: &CallRecord,
+        _: &BackendConfig,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, CredentialError> {
+        Ok(Vec::new())
+    }
+
+    async fn recheck(&self, _: &UserRecord) -> Check {
+        self.check.lock().unwrap().clone().expect("no check is due in this test")
+    }
+
+    async fn confirm(&self, _: &UserId) -> Check {
+        Check::Live
+    }
+
+    fn expired_sentence(&self) -> String {
+        "Your GitHub session expired, please sign in again.".to_owned()
+    }
+}
+
+#[derive(Debug)]
+struct NoPods;
+
+#[async_trait]
+impl Directory for NoPods {
+    async fn pods(&self, _: &str) -> Result<Vec<std::net::SocketAddr>, String> {
+        Ok(Vec::new())
+    }
+}
+
+pub(crate) fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

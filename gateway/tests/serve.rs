@@ -1,0 +1,127 @@
+//! A gateway in this process, from start to the last drained connection.
+
+#![expect(clippy::unwrap_used, reason = "tests say what is wrong by failing")]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gatehouse_gateway::{
+    clock::{SystemClock, SystemEntropy},
+    refs::FixedRefs,
+    serve::{Options, serve},
+};
+use gatehouse_gateway_config::{GatewayConfig, keys::Keyring};
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+struct Running {
+    main: SocketAddr,
+    admin: SocketAddr,
+    shutdown: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+async fn start(redis: Option<Value>, settle: Duration) -> Running {
+    let (listener, admin_listener) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (main, admin) = (listener.local_addr().unwrap(), admin_listener.local_addr().unwrap());
+    let mut config = json!({"servers": [{
+        "namespace": "team-a", "name": "tools",
+        "url": format!("http://{main}/mcp"), "issuer": format!("http://{main}"),
+        "identity": {"local": {"users": {"name": "users", "key": "users.yaml"}}},
+        "access": {"allow": "everyone"},
+        "backends": [{"name": "tools", "target": {"url": "http://127.0.0.1:9/mcp"}}],
+    }]});
+    if let Some(redis) = redis {
+        config["redis"] = redis;
+    }
+    let shutdown = CancellationToken::new();
+    let options = Options {
+        config: GatewayConfig::parse(&config.to_string()).unwrap(),
+        keyring: Keyring::generate(&mut StdRng::seed_from_u64(3)),
+        refs: Arc::new(FixedRefs::default()),
+        mounted: None,
+        clock: Arc::new(SystemClock::default()),
+        entropy: Arc::new(SystemEntropy),
+        listener,
+        admin: Some(admin_listener),
+        settle,
+        shutdown: shutdown.clone(),
+    };
+    let served = tokio::spawn(async move { serve(options).await.unwrap() });
+    Running { main, admin, shutdown, served }
+}
+
+/// Sends a request on a connection of its own and reads all of the answer.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn a_gateway_says_how_it_is() {
+    let gateway = start(None, Duration::ZERO).await;
+    assert!(get(gateway.admin, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(get(gateway.admin, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let answer = get(gateway.main, "/mcp").await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("x-content-type-options: nosniff"));
+    let rebound = "GET /mcp HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let answer = ask(gateway.main, rebound).await;
+    assert!(answer.starts_with("HTTP/1.1 4") && !answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let metrics = get(gateway.admin, "/metrics").await;
+    let counted = r#"gatehouse_gateway_unauthenticated_requests_total{namespace="team-a",server="tools"} 1"#;
+    assert!(metrics.contains(counted) && metrics.ends_with("# EOF\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn without_redis_a_gateway_lives_says_why_it_is_not_ready_and_serves_nothing() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = start(Some(json!({"url": format!("redis://{gone}")})), Duration::ZERO).await;
+    assert!(get(gateway.admin, "/livez").await.starts_with("HTTP/1.1 200"));
+    let ready = get(gateway.admin, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("not ready: the store"), "{ready}");
+    let call = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer gha_x\r\nContent-Length: 0\r\n\r\n",
+        gateway.main
+    );
+    let answer = ask(gateway.main, &call).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 2"), "{answer}");
+    assert!(answer.contains(r#""code":-32053"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_has_begun() {
+    let gateway = start(None, Duration::from_millis(300)).await;
+    let body = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
+    let mut begun = TcpStream::connect(gateway.main).await.unwrap();
+    let head = format!(
+        "POST /oauth/register HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        gateway.main,
+        body.len()
+    );
+    begun.write_all(head.as_bytes()).await.unwrap();
+    // Served in turn: when this one is answered, the one before has been read.
+    get(gateway.main, "/mcp").await;
+    gateway.shutdown.cancel();
+    while !get(gateway.admin, "/readyz").await.contains("shutting down") {}
+    assert!(get(gateway.main, "/mcp").await.starts_with("HTTP/1.1 401"), "endpoints still point here");
+    while TcpStream::connect(gateway.main).await.is_ok() {}
+    assert!(!gateway.served.is_finished());
+    begun.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    begun.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    gateway.served.await.unwrap();
+}

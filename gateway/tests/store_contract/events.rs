@@ -1,0 +1,85 @@
+//! Contracts of the list of changes.
+
+use std::time::Duration;
+
+use gatehouse_gateway::{
+    model::{IdentityState, user::IDENTITY_CREDENTIAL},
+    store::{Event, EventBatch, EventCursor, keys::EVENTS_KEPT},
+};
+
+use crate::lab::{Lab, sealed, user_update};
+
+/// What came since `cursor`, which moves on.
+async fn since(lab: &Lab, cursor: &mut EventCursor) -> EventBatch {
+    let batch = lab.store.events(cursor, Duration::ZERO).await.unwrap();
+    *cursor = batch.cursor.clone();
+    batch
+}
+
+pub(crate) async fn every_change_is_seen(lab: &Lab) {
+    let store = &lab.store;
+    let mut cursor = store.event_cursor().await.unwrap();
+    let mut client = lab.client(1).await;
+    let (user, grant) = (Event::User(client.done.user.id), Event::Grant(client.grant().id));
+    let expect = async |cursor: &mut EventCursor, events: &[Event]| {
+        let batch = since(lab, cursor).await;
+        assert_eq!((&batch.events[..], batch.gap), (events, false));
+    };
+    expect(&mut cursor, std::slice::from_ref(&user)).await;
+
+    let dead = IdentityState::Dead { reason: "token_revoked".to_owned(), told: false };
+    store.set_identity_state(&client.done.user.id, &dead).await.unwrap();
+    store.set_identity_state(&client.done.user.id, &dead).await.unwrap();
+    expect(&mut cursor, std::slice::from_ref(&user)).await;
+    store.set_identity_state(&client.done.user.id, &IdentityState::Live).await.unwrap();
+    let version = store.credential(&client.done.user.id, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version;
+    store.store_credential(&client.done.user.id, IDENTITY_CREDENTIAL, version, &sealed()).await.unwrap();
+    store.user_checked(&user_update(1)).await.unwrap();
+    expect(&mut cursor, &[user.clone(), user.clone(), user.clone()]).await;
+
+    store.revoke_grant(&client.grant().id).await.unwrap();
+    store.revoke_grant(&client.grant().id).await.unwrap();
+    expect(&mut cursor, &[grant]).await;
+    client = lab.client(1).await;
+    store.purge_user(&client.done.user.id).await.unwrap();
+    expect(&mut cursor, &[user.clone(), Event::Grant(client.grant().id), user]).await;
+    expect(&mut cursor, &[]).await;
+}
+
+pub(crate) async fn a_waiting_reader_wakes(lab: &Lab) {
+    let cursor = lab.store.event_cursor().await.unwrap();
+    let reader = lab.store.events(&cursor, Duration::from_secs(10));
+    // Polled first, so the reader waits before anything happens.
+    let (batch, done) = tokio::time::timeout(Duration::from_secs(5), async {
+        tokio::join!(biased; reader, lab.signed_in(1))
+    })
+    .await
+    .expect("the reader wakes long before its wait is over");
+    let batch = batch.unwrap();
+    assert_eq!((batch.events, batch.gap), (vec![Event::User(done.user.id)], false));
+    let quiet = lab.store.events(&batch.cursor, Duration::from_millis(50)).await.unwrap();
+    assert_eq!(quiet, EventBatch { events: vec![], cursor: batch.cursor, gap: false });
+}
+
+pub(crate) async fn trimmed_events_are_a_gap(lab: &Lab) {
+    let user = lab.signed_in(1).await.user;
+    let mut behind = lab.store.event_cursor().await.unwrap();
+    lab.store.user_checked(&user).await.unwrap();
+    let mut just_there = lab.store.event_cursor().await.unwrap();
+    for _ in 0..EVENTS_KEPT {
+        lab.store.user_checked(&user).await.unwrap();
+    }
+    assert!(since(lab, &mut behind).await.gap);
+    let batch = since(lab, &mut just_there).await;
+    assert_eq!((batch.events.len(), batch.gap), (EVENTS_KEPT, false));
+    assert!(!since(lab, &mut behind).await.gap, "after a gap it goes on");
+}
+
+pub(crate) async fn a_cursor_of_nobody_is_a_gap(lab: &Lab) {
+    lab.signed_in(1).await;
+    for text in ["", "x", "99999999999999-0/77", "1/2/3", "-/1", "5-5"] {
+        let mut cursor = EventCursor(text.to_owned());
+        assert!(since(lab, &mut cursor).await.gap, "{text}");
+        assert!(!since(lab, &mut cursor).await.gap, "{text}");
+    }
+}

@@ -1,0 +1,174 @@
+//! Contracts of refresh tokens and revocation.
+
+use std::time::Duration;
+
+use gatehouse_gateway::{
+    model::{IdentityState, RefreshToken},
+    store::{Rotated, Rotation},
+};
+
+use crate::lab::{Client, GRACE, HOUR, Lab, about, refresh_with};
+
+/// Rotates the client's pair as a well-behaved client does.
+async fn rotate(lab: &Lab, client: &mut Client) -> Rotation {
+    let (rotation, access, refresh) = refresh_with(lab, &client.refresh);
+    let rotated = lab.store.rotate_refresh(&rotation).await.unwrap();
+    assert!(matches!(&rotated, Rotated::Rotated { grant, .. } if **grant == *client.grant()), "{rotated:?}");
+    (client.access, client.refresh) = (access, refresh);
+    rotation
+}
+
+async fn present(lab: &Lab, token: &RefreshToken) -> Rotated {
+    lab.store.rotate_refresh(&refresh_with(lab, token).0).await.unwrap()
+}
+
+pub(crate) async fn fifty_refreshes_are_one_rotation(lab: &Lab) {
+    let client = lab.client(1).await;
+    let rotations: Vec<_> = (0..50).map(|_| refresh_with(lab, &client.refresh)).collect();
+    let all = futures::future::join_all(rotations.iter().map(|(r, ..)| lab.store.rotate_refresh(r))).await;
+    let winners: Vec<usize> = (0..50).filter(|n| matches!(all[*n], Ok(Rotated::Rotated { .. }))).collect();
+    assert_eq!(winners.len(), 1, "{all:?}");
+    let (won, access, _) = &rotations[winners[0]];
+    for (n, rotated) in all.iter().enumerate().filter(|(n, _)| *n != winners[0]) {
+        match rotated {
+            Ok(Rotated::Successor { sealed, access_life, .. }) => {
+                assert_eq!(*sealed, won.successor, "caller {n}");
+                about(*access_life, HOUR);
+            }
+            other => panic!("caller {n}: {other:?}"),
+        }
+    }
+    assert!(lab.lives(access).await);
+}
+
+pub(crate) async fn the_grace_does_not_slide(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    let (old_access, old) = (client.access.clone(), client.refresh.clone());
+    rotate(lab, &mut client).await;
+    assert!(lab.lives(&old_access).await, "calls on the way still arrive");
+    lab.pass(GRACE / 2).await;
+    assert!(matches!(present(lab, &old).await, Rotated::Successor { .. }));
+    lab.pass(GRACE / 2 + Duration::from_secs(1)).await;
+    assert!(!lab.lives(&old_access).await);
+    assert!(lab.lives(&client.access).await);
+    assert_eq!(present(lab, &old).await, Rotated::Reused);
+    assert!(!lab.lives(&client.access).await);
+}
+
+pub(crate) async fn without_grace_the_old_pair_is_dead_at_once(lab: &Lab) {
+    let client = lab.client(1).await;
+    let (mut rotation, access, _) = refresh_with(lab, &client.refresh);
+    rotation.grace = Duration::ZERO;
+    assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+    assert!(!lab.lives(&client.access).await);
+    assert!(lab.lives(&access).await);
+    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Reused);
+    assert!(!lab.lives(&access).await);
+}
+
+pub(crate) async fn redeeming_the_successor_ends_the_grace(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    let (first_access, first) = (client.access.clone(), client.refresh.clone());
+    rotate(lab, &mut client).await;
+    let second_access = client.access.clone();
+    rotate(lab, &mut client).await;
+    assert!(!lab.lives(&first_access).await);
+    assert!(lab.lives(&second_access).await && lab.lives(&client.access).await);
+    assert_eq!(present(lab, &first).await, Rotated::Reused);
+    assert!(!lab.lives(&second_access).await && !lab.lives(&client.access).await);
+}
+
+pub(crate) async fn reuse_ends_the_family(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    let bystander = lab.client(1).await;
+    let first = client.refresh.clone();
+    rotate(lab, &mut client).await;
+    rotate(lab, &mut client).await;
+    assert_eq!(present(lab, &first).await, Rotated::Reused);
+    assert!(!lab.lives(&client.access).await);
+    assert_eq!(present(lab, &client.refresh).await, Rotated::Refused);
+    assert_eq!(present(lab, &first).await, Rotated::Refused, "there is nothing left to revoke");
+    assert!(lab.lives(&bystander.access).await, "another grant of the same user lives");
+}
+
+pub(crate) async fn a_refresh_is_for_its_own_client_identity_and_resource(lab: &Lab) {
+    let client = lab.client(1).await;
+    let another = lab.client(1).await;
+    let (right, ..) = refresh_with(lab, &client.refresh);
+    let wrong = [
+        Rotation { client_id: "gc_other".to_owned(), ..right.clone() },
+        Rotation { identity: "https://other.example".to_owned(), ..right.clone() },
+        Rotation { resource: Some("https://other.example/mcp".to_owned()), ..right.clone() },
+        Rotation { generation: 2, ..right.clone() },
+        Rotation { grant: another.grant().id, ..right.clone() },
+        Rotation { presented: another.refresh.hash(), ..right.clone() },
+    ];
+    for rotation in &wrong {
+        assert_eq!(lab.store.rotate_refresh(rotation).await.unwrap(), Rotated::Refused, "{rotation:?}");
+    }
+    assert!(lab.lives(&client.access).await && lab.lives(&another.access).await);
+    let left_out = Rotation { resource: None, ..right };
+    assert!(matches!(lab.store.rotate_refresh(&left_out).await.unwrap(), Rotated::Rotated { .. }));
+}
+
+pub(crate) async fn revocation_ends_every_token(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    let (old_access, old) = (client.access.clone(), client.refresh.clone());
+    rotate(lab, &mut client).await;
+    lab.store.revoke_grant(&client.grant().id).await.unwrap();
+    assert!(!lab.lives(&old_access).await && !lab.lives(&client.access).await);
+    assert_eq!(present(lab, &old).await, Rotated::Refused);
+    assert_eq!(present(lab, &client.refresh).await, Rotated::Refused);
+    lab.store.revoke_grant(&client.grant().id).await.unwrap();
+}
+
+pub(crate) async fn a_revocation_wins_over_parallel_refreshes(lab: &Lab) {
+    let client = lab.client(1).await;
+    let rotations: Vec<_> = (0..20).map(|_| refresh_with(lab, &client.refresh)).collect();
+    let refresh = async |n: usize| {
+        lab.store.rotate_refresh(&rotations[n].0).await.unwrap();
+    };
+    let revoke = async { lab.store.revoke_grant(&client.grant().id).await.unwrap() };
+    let (before, after) =
+        (futures::future::join_all((0..10).map(refresh)), futures::future::join_all((10..20).map(refresh)));
+    tokio::join!(before, revoke, after);
+    for (_, access, refresh) in &rotations {
+        assert!(!lab.lives(access).await);
+        assert_eq!(present(lab, refresh).await, Rotated::Refused);
+    }
+    assert!(!lab.lives(&client.access).await);
+}
+
+pub(crate) async fn a_refresh_asks_for_a_check_when_it_is_due(lab: &Lab) {
+    let client = lab.client(1).await;
+    lab.pass(6 * HOUR + Duration::from_secs(1)).await;
+    let (mut rotation, access, _) = refresh_with(lab, &client.refresh);
+    match lab.store.rotate_refresh(&rotation).await.unwrap() {
+        Rotated::CheckDue { grant, user } => {
+            assert_eq!((*grant, user.id), (client.grant().clone(), client.done.user.id));
+            about(user.checked_ago, 6 * HOUR);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!lab.lives(&access).await, "nothing was changed");
+    rotation.recheck_every = None;
+    assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+    rotation.recheck_every = Some(HOUR);
+    let again = lab.store.rotate_refresh(&rotation).await.unwrap();
+    assert!(matches!(again, Rotated::Successor { .. }), "the successor needs no check: {again:?}");
+}
+
+pub(crate) async fn a_dead_user_keeps_the_family(lab: &Lab) {
+    let client = lab.client(1).await;
+    let user = client.done.user.id;
+    let dead = IdentityState::Dead { reason: "refresh_refused".to_owned(), told: false };
+    lab.store.set_identity_state(&user, &dead).await.unwrap();
+    match present(lab, &client.refresh).await {
+        Rotated::Dead(record) => assert_eq!((record.id, record.state), (user, dead.clone())),
+        other => panic!("{other:?}"),
+    }
+    let call = lab.store.call(&client.access.hash()).await.unwrap().unwrap();
+    assert_eq!(call.user.state, dead);
+    lab.store.set_identity_state(&user, &IdentityState::Live).await.unwrap();
+    assert!(matches!(present(lab, &client.refresh).await, Rotated::Rotated { .. }));
+}

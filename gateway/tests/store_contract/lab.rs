@@ -1,0 +1,240 @@
+//! A store, a way to let time pass, and the steps of a client in short.
+
+use std::{sync::Arc, time::Duration};
+
+use gatehouse_gateway::{
+    clock::{Clock, Entropy, ManualClock, SystemClock, SystemEntropy, random},
+    keys::{Keys, Sealed},
+    model::{AccessToken, FlowId, FlowRequest, Grant, GrantId, Hash32, RefreshToken, UserId},
+    refs::{FixedRefs, Refs},
+    store::{
+        CodeProof, Completion, NewTokens, Rotation, Store, UserUpdate, memory::MemoryStore, redis::RedisStore,
+    },
+};
+use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, keys::Keyring};
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::server::RedisServer;
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const RESOURCE: &str = "https://h.example/mcp";
+pub(crate) const CLIENT: &str = "gc_client";
+pub(crate) const IDENTITY: &str = "https://idp.example";
+pub(crate) const PASSWORD: &str = "p:a@ss word";
+pub(crate) const GRACE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Lab {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Keys,
+    clock: ManualClock,
+    pub(crate) server: Option<RedisServer>,
+}
+
+impl Lab {
+    pub(crate) fn memory() -> Self {
+        let clock = ManualClock::at(1_000_000);
+        let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        Self { store, keys: some_keys(), clock, server: None }
+    }
+
+    /// A Redis that is used as a user with the rights that the operator gives, no more.
+    pub(crate) async fn redis() -> Option<Self> {
+        let server = RedisServer::start().await?;
+        let keys = some_keys();
+        server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
+        let store = Arc::new(redis_store(&config(&server.url()), &keys, password(PASSWORD)));
+        Some(Self { store, keys, clock: ManualClock::at(0), server: Some(server) })
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, time: Duration) {
+        match &self.server {
+            None => self.clock.advance(time),
+            Some(server) => server.admin().await.age(time).await,
+        }
+    }
+
+    pub(crate) fn refresh(&self, grant: GrantId, generation: u32) -> RefreshToken {
+        RefreshToken::mint(&self.keys, &SystemEntropy, grant, generation)
+    }
+
+    /// A flow that is approved and whose callback was claimed.
+    pub(crate) async fn approved(&self) -> FlowRequest {
+        let request = request();
+        self.store.create_flow(&request, 10 * MINUTE).await.unwrap();
+        self.store.approve_flow(&request.id, &request.nonce, &request.cookie, 10 * MINUTE).await.unwrap();
+        self.store.claim_callback(&request.id, &request.cookie, 1).await.unwrap();
+        request
+    }
+
+    /// A finished sign-in whose code waits to be redeemed.
+    pub(crate) async fn signed_in(&self, user: u8) -> Completion {
+        let done = completion(&self.approved().await, user);
+        assert!(self.store.complete_flow(&done).await.unwrap());
+        done
+    }
+
+    /// A sign-in with its first pair.
+    pub(crate) async fn client(&self, user: u8) -> Client {
+        let done = self.signed_in(user).await;
+        let (access, refresh) = (new_access(), self.refresh(done.grant.id, 1));
+        let tokens = tokens(&access, &refresh);
+        let redeemed = self.store.redeem_code(&proof(&done), &tokens).await.unwrap();
+        assert!(matches!(redeemed, gatehouse_gateway::store::Redemption::Redeemed { .. }), "{redeemed:?}");
+        Client { done, access, refresh }
+    }
+
+    pub(crate) async fn lives(&self, access: &AccessToken) -> bool {
+        self.store.call(&access.hash()).await.unwrap().is_some()
+    }
+}
+
+/// A client that holds a pair.
+pub(crate) struct Client {
+    pub(crate) done: Completion,
+    pub(crate) access: AccessToken,
+    pub(crate) refresh: RefreshToken,
+}
+
+impl Client {
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.done.grant
+    }
+}
+
+pub(crate) fn new_access() -> AccessToken {
+    AccessToken::mint(&SystemEntropy)
+}
+
+/// The request to replace `presented`, and the pair it would bring.
+pub(crate) fn refresh_with(lab: &Lab, presented: &RefreshToken) -> (Rotation, AccessToken, RefreshToken) {
+    let access = new_access();
+    let refresh = lab.refresh(presented.grant, presented.generation + 1);
+    let rotation = Rotation {
+        presented: presented.hash(),
+        grant: presented.grant,
+        generation: presented.generation,
+        client_id: CLIENT.to_owned(),
+        identity: IDENTITY.to_owned(),
+        resource: Some(RESOURCE.to_owned()),
+        next: tokens(&access, &refresh),
+        successor: sealed(),
+        grace: GRACE,
+        recheck_every: Some(6 * HOUR),
+    };
+    (rotation, access, refresh)
+}
+
+pub(crate) fn some_keys() -> Keys {
+    let mut seed = [0; 32];
+    SystemEntropy.fill(&mut seed);
+    Keys::new(Keyring::generate(&mut StdRng::from_seed(seed)), Arc::new(SystemClock::default()))
+}
+
+pub(crate) fn config(url: &str) -> RedisConfig {
+    RedisConfig {
+        url: url.to_owned(),
+        key_prefix: "gatehouse".to_owned(),
+        auth: Some(RedisAuthConfig {
+            username: Some(KeyRef::secret("redis", "username")),
+            password: KeyRef::secret("redis", "password"),
+        }),
+        ca: None,
+        min_replicas: 0,
+    }
+}
+
+pub(crate) fn password(password: &str) -> FixedRefs {
+    let mut refs = FixedRefs::default();
+    refs.insert(KeyRef::secret("redis", "username"), b"tenant\n".to_vec());
+    refs.insert(KeyRef::secret("redis", "password"), password.as_bytes().to_vec());
+    refs
+}
+
+pub(crate) fn redis_store(config: &RedisConfig, keys: &Keys, refs: impl Refs + 'static) -> RedisStore {
+    RedisStore::new(config, "team-a", "github", keys.clone(), Arc::new(refs)).unwrap()
+}
+
+pub(crate) fn hash() -> Hash32 {
+    Hash32::from_bytes(random(&SystemEntropy))
+}
+
+pub(crate) fn sealed() -> Sealed {
+    Sealed::from_bytes(random::<40>(&SystemEntropy).to_vec())
+}
+
+pub(crate) fn request() -> FlowRequest {
+    let clock: &dyn Clock = &SystemClock::default();
+    FlowRequest {
+        id: FlowId::new(clock, &SystemEntropy),
+        client_id: CLIENT.to_owned(),
+        client_name: "A \"client\" — ünïcode".to_owned(),
+        redirect_uri: "http://127.0.0.1:1234/cb".to_owned(),
+        state: Some("s/=?&".to_owned()),
+        scope: "mcp".to_owned(),
+        resource: RESOURCE.to_owned(),
+        challenge: "challenge".to_owned(),
+        cookie: hash(),
+        nonce: hash(),
+    }
+}
+
+pub(crate) fn user_update(user: u8) -> UserUpdate {
+    UserUpdate { id: UserId::from_bytes([user; 32]), identity: IDENTITY.to_owned(), profile: sealed() }
+}
+
+pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
+    let user = user_update(user);
+    let grant = Grant {
+        id: GrantId::random(&SystemEntropy),
+        client_id: request.client_id.clone(),
+        client_name: request.client_name.clone(),
+        user: user.id,
+        identity: IDENTITY.to_owned(),
+        scope: request.scope.clone(),
+        resource: request.resource.clone(),
+        redirect_uri: request.redirect_uri.clone(),
+        created: 1_000_000,
+    };
+    Completion {
+        flow: request.id,
+        attempt: 1,
+        user,
+        identity_credential: Some(sealed()),
+        grant,
+        code: hash(),
+        challenge: request.challenge.clone(),
+        code_life: 10 * MINUTE,
+        client_life: 365 * DAY,
+        consent: hash(),
+        sealed_redirect: sealed().to_text(),
+    }
+}
+
+pub(crate) fn proof(done: &Completion) -> CodeProof {
+    CodeProof {
+        code: done.code,
+        grant: done.grant.id,
+        client_id: done.grant.client_id.clone(),
+        redirect_uri: Some(done.grant.redirect_uri.clone()),
+        challenge: done.challenge.clone(),
+        resource: Some(done.grant.resource.clone()),
+    }
+}
+
+pub(crate) fn tokens(access: &AccessToken, refresh: &RefreshToken) -> NewTokens {
+    NewTokens {
+        access: access.hash(),
+        access_life: HOUR,
+        refresh: refresh.hash(),
+        refresh_life: 30 * DAY,
+        sign_in_life: 365 * DAY,
+    }
+}
+
+/// Within a second of what is expected: Redis's time goes on while a test runs.
+pub(crate) fn about(found: Duration, expected: Duration) {
+    assert!(found.abs_diff(expected) < Duration::from_secs(5), "{found:?} is not about {expected:?}");
+}

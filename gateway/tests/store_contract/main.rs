@@ -1,0 +1,83 @@
+//! The contract of the `Store` trait, on memory and on a real Redis.
+//!
+//! A contract is an async function of a [`lab::Lab`], which hides the back end and lets time pass. Redis is a
+//! `redis-server` of its own for each test; without one in PATH those tests say so and pass, but not where `CI` is set.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod chaos;
+mod credentials;
+mod events;
+mod family;
+mod flows;
+mod lab;
+mod property;
+mod redis_faults;
+mod redis_records;
+mod redis_tls;
+mod server;
+mod tokens;
+mod users;
+
+/// One test for each contract and back end.
+macro_rules! contracts {
+    ($($module:ident :: $name:ident)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                crate::$module::$name(&crate::lab::Lab::memory()).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                if let Some(lab) = crate::lab::Lab::redis().await {
+                    crate::$module::$name(&lab).await;
+                }
+            })*
+        }
+    };
+}
+
+contracts! {
+    flows::a_sign_in_goes_from_pending_to_done
+    flows::approval_needs_nonce_and_cookie
+    flows::fifty_approvals_are_one
+    flows::a_denied_flow_stays_denied
+    flows::a_callback_is_claimed_once_for_each_attempt
+    flows::a_flow_ends
+    flows::a_local_user_is_pinned_and_must_be_the_one
+    flows::a_session_ends
+    flows::a_finished_flow_cannot_be_finished_again
+    tokens::a_hundred_redemptions_give_one_pair
+    tokens::a_code_is_for_its_own_client
+    tokens::a_late_replay_ends_the_grant
+    tokens::a_code_ends
+    tokens::a_call_sees_all_it_needs
+    tokens::lives_are_cut_to_the_end_of_the_sign_in
+    tokens::a_refresh_beyond_the_sign_in_is_refused
+    family::fifty_refreshes_are_one_rotation
+    family::the_grace_does_not_slide
+    family::without_grace_the_old_pair_is_dead_at_once
+    family::redeeming_the_successor_ends_the_grace
+    family::reuse_ends_the_family
+    family::a_refresh_is_for_its_own_client_identity_and_resource
+    family::revocation_ends_every_token
+    family::a_revocation_wins_over_parallel_refreshes
+    family::a_refresh_asks_for_a_check_when_it_is_due
+    family::a_dead_user_keeps_the_family
+    users::a_sign_in_mends_a_dead_user
+    users::telling_never_undoes_a_sign_in
+    users::a_refusal_of_an_older_credential_changes_nothing
+    users::a_check_is_dated
+    users::a_purged_user_leaves_nothing
+    credentials::one_lease_at_a_time
+    credentials::a_result_is_stored_once_for_its_parent
+    credentials::a_version_is_never_used_twice
+    credentials::a_lease_can_be_given_back
+    credentials::hits_are_counted_in_windows
+    events::every_change_is_seen
+    events::a_waiting_reader_wakes
+    events::trimmed_events_are_a_gap
+    events::a_cursor_of_nobody_is_a_gap
+}

@@ -1,0 +1,272 @@
+//! Redis away, cut, slow, full, flushed, without replicas, or with another password.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use gatehouse_gateway::{
+    refs::{FixedRefs, Refs, Value},
+    store::{Redemption, Rotated, Store, StoreError, redis::RedisStore},
+};
+use gatehouse_gateway_config::{KeyRef, RedisConfig};
+
+use crate::{
+    chaos::{Chaos, Mode},
+    lab::{
+        Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store, refresh_with, request,
+        tokens,
+    },
+};
+
+/// A Redis, and a store that reaches it through a proxy.
+async fn through_chaos() -> Option<(Lab, Chaos, RedisStore)> {
+    let lab = Lab::redis().await?;
+    let chaos = Chaos::before(lab.server.as_ref().unwrap().socket.clone()).await;
+    let store = redis_store(&config(&chaos.url()), &lab.keys, password(PASSWORD));
+    Some((lab, chaos, store))
+}
+
+fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
+
+/// Waits until a store works, which it must by itself.
+async fn recovers(store: &impl Store) {
+    for _ in 0..500 {
+        if store.ping().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not recover");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_no_redemption_and_the_claim_stays_spent() {
+    let Some((lab, chaos, store)) = through_chaos().await else { return };
+    let done = lab.signed_in(1).await;
+    // Redis knows the script, and so the lost answer is the step's.
+    lab.client(2).await;
+    store.ping().await.unwrap();
+    chaos.set(Mode::LoseAnswer);
+    let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
+    assert!(unavailable(&store.redeem_code(&proof(&done), &pair).await));
+    chaos.set(Mode::Pass);
+    recovers(&store).await;
+    let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
+    let again = store.redeem_code(&proof(&done), &pair).await.unwrap();
+    assert_eq!(again, Redemption::Replayed { revoked: false });
+}
+
+#[tokio::test]
+async fn a_refresh_whose_answer_was_lost_gets_the_same_successor() {
+    let Some((lab, chaos, store)) = through_chaos().await else { return };
+    let client = lab.client(1).await;
+    let another = lab.client(2).await;
+    store.rotate_refresh(&refresh_with(&lab, &another.refresh).0).await.unwrap();
+    chaos.set(Mode::LoseAnswer);
+    let (first, access, _) = refresh_with(&lab, &client.refresh);
+    assert!(unavailable(&store.rotate_refresh(&first).await));
+    chaos.set(Mode::Pass);
+    recovers(&store).await;
+    let (second, ..) = refresh_with(&lab, &client.refresh);
+    match store.rotate_refresh(&second).await.unwrap() {
+        Rotated::Successor { sealed, .. } => assert_eq!(sealed, first.successor),
+        other => panic!("{other:?}"),
+    }
+    assert!(lab.lives(&access).await);
+}
+
+#[tokio::test]
+async fn a_cut_is_unavailable_until_it_mends_itself() {
+    let Some((lab, chaos, store)) = through_chaos().await else { return };
+    let client = lab.client(1).await;
+    let cursor = store.event_cursor().await.unwrap();
+    chaos.set(Mode::Cut);
+    let begun = tokio::time::Instant::now();
+    for _ in 0..20 {
+        assert!(unavailable(&store.call(&client.access.hash()).await));
+        assert!(unavailable(&store.events(&cursor, MINUTE).await));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "an outage answers at once");
+    chaos.set(Mode::Pass);
+    recovers(&store).await;
+    assert!(store.call(&client.access.hash()).await.unwrap().is_some());
+    store.revoke_grant(&client.grant().id).await.unwrap();
+    assert_eq!(store.events(&cursor, MINUTE).await.unwrap().events.len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_idle_costs_nobody_an_answer() {
+    let Some((lab, chaos, store)) = through_chaos().await else { return };
+    let client = lab.client(1).await;
+    store.ping().await.unwrap();
+    for _ in 0..5 {
+        chaos.cut_idle().await;
+        assert!(store.call(&client.access.hash()).await.expect("the next one is made first").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_replica_is_left() {
+    let Some((lab, chaos, store)) = through_chaos().await else { return };
+    let next = crate::server::RedisServer::start().await.unwrap();
+    next.admin().await.give_rights(&lab.keys.instance(), PASSWORD).await;
+    store.create_flow(&request(), MINUTE).await.unwrap();
+    let admin = lab.server.as_ref().unwrap().admin().await;
+    let () = admin.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    chaos.lead_to(next.socket.clone());
+    assert!(unavailable(&store.create_flow(&request(), MINUTE).await), "READONLY");
+    store.create_flow(&request(), MINUTE).await.expect("the name now leads to the new primary");
+}
+
+#[tokio::test]
+async fn a_stalled_redis_is_unavailable_in_time() {
+    let Some((_lab, chaos, store)) = through_chaos().await else { return };
+    store.ping().await.unwrap();
+    chaos.set(Mode::Stall);
+    let answer = tokio::time::timeout(Duration::from_secs(4), store.flow(&request().id)).await;
+    assert!(unavailable(&answer.expect("every command has a timeout")));
+    chaos.set(Mode::Pass);
+    recovers(&store).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_was_never_there_is_unavailable() {
+    let store = redis_store(&config("redis://127.0.0.1:1"), &crate::lab::some_keys(), password(PASSWORD));
+    assert!(unavailable(&store.ping().await));
+    let missing = redis_store(&config("redis://127.0.0.1:1"), &crate::lab::some_keys(), FixedRefs::default());
+    let error = missing.ping().await.unwrap_err().to_string();
+    assert!(error.contains(r#"Secret "redis", key "username""#), "{error}");
+}
+
+#[tokio::test]
+async fn a_flushed_redis_forgets_and_goes_on() {
+    let Some(mut lab) = Lab::redis().await else { return };
+    let client = lab.client(1).await;
+    let cursor = lab.store.event_cursor().await.unwrap();
+    let admin = lab.server.as_ref().unwrap().admin().await;
+    let () = admin.run(&["FLUSHALL"]).await;
+    let () = admin.run(&["SCRIPT", "FLUSH"]).await;
+    assert!(!lab.lives(&client.access).await);
+    let (rotation, ..) = refresh_with(&lab, &client.refresh);
+    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+    assert!(lab.store.events(&cursor, Duration::ZERO).await.unwrap().gap);
+    let cursor = lab.store.event_cursor().await.unwrap();
+    let client = lab.client(1).await;
+    assert!(!lab.store.events(&cursor, Duration::ZERO).await.unwrap().gap);
+
+    // A crash and a new, empty process: no script is known any more, the ACL user only after the operator came by.
+    lab.server.as_mut().unwrap().restart().await;
+    assert!(unavailable(&lab.store.call(&client.access.hash()).await), "closed on WRONGPASS");
+    lab.server.as_ref().unwrap().admin().await.give_rights(&lab.keys.instance(), PASSWORD).await;
+    for _ in 0..500 {
+        if lab.store.ping().await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!lab.lives(&client.access).await);
+    assert!(lab.lives(&lab.client(1).await.access).await);
+}
+
+#[tokio::test]
+async fn a_full_redis_is_unavailable() {
+    let Some(lab) = Lab::redis().await else { return };
+    let admin = lab.server.as_ref().unwrap().admin().await;
+    let () = admin.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(unavailable(&lab.store.create_flow(&request(), MINUTE).await));
+    assert!(unavailable(&lab.store.hit("source", MINUTE).await));
+    let () = admin.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    lab.store.create_flow(&request(), MINUTE).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_tenants_keys_are_out_of_reach() {
+    let Some(lab) = Lab::redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let another = redis_store(&config(&server.url()), &crate::lab::some_keys(), password(PASSWORD));
+    another.ping().await.unwrap();
+    let refused = another.create_flow(&request(), MINUTE).await;
+    assert!(unavailable(&refused), "{refused:?}");
+    assert!(unavailable(&another.session(&hash()).await), "NOPERM");
+    assert!(unavailable(&another.event_cursor().await));
+}
+
+#[derive(Debug)]
+struct ChangingRefs(Mutex<FixedRefs>);
+
+impl Refs for ChangingRefs {
+    fn get(&self, key: &KeyRef) -> Option<Value> {
+        self.0.lock().unwrap().get(key)
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_needs_no_restart() {
+    let Some(lab) = Lab::redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let admin = server.admin().await;
+    let refs = Arc::new(ChangingRefs(Mutex::new(password("wrong"))));
+    let store =
+        RedisStore::new(&config(&server.url()), "team-a", "github", lab.keys.clone(), refs.clone()).unwrap();
+    assert!(unavailable(&store.ping().await), "WRONGPASS");
+    *refs.0.lock().unwrap() = password(PASSWORD);
+    recovers(&store).await;
+    admin.give_rights(&lab.keys.instance(), "rotated").await;
+    *refs.0.lock().unwrap() = password("rotated");
+    let _: i64 = admin.run(&["CLIENT", "KILL", "USER", "tenant"]).await;
+    recovers(&store).await;
+    store.create_flow(&request(), MINUTE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_that_no_replica_acknowledged_is_unavailable_and_spent() {
+    let Some(lab) = Lab::redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let done = lab.signed_in(1).await;
+    let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
+    assert!(unavailable(&store.redeem_code(&proof(&done), &pair).await));
+    let again = lab.store.redeem_code(&proof(&done), &pair).await.unwrap();
+    assert_eq!(again, Redemption::Replayed { revoked: false });
+    store.call(&hash()).await.expect("only claims wait");
+}
+
+#[tokio::test]
+async fn a_claim_that_a_replica_acknowledged_holds() {
+    let Some(lab) = Lab::redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let way = Chaos::before(server.socket.clone()).await;
+    let replica = crate::server::RedisServer::start().await.unwrap();
+    let () = replica.admin().await.run(&["REPLICAOF", "127.0.0.1", &way.port.to_string()]).await;
+    let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let admin = server.admin().await;
+    for _ in 0..1000 {
+        let info: String = admin.run(&["INFO", "replication"]).await;
+        if info.contains("state=online") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let done = lab.signed_in(1).await;
+    let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
+    let redeemed = store.redeem_code(&proof(&done), &pair).await.unwrap();
+    assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
+}
+
+#[test]
+fn what_cannot_name_a_redis_is_refused_at_once() {
+    let refused = |config: RedisConfig| {
+        let refs = Arc::new(FixedRefs::default());
+        RedisStore::new(&config, "n", "s", crate::lab::some_keys(), refs).unwrap_err().to_string()
+    };
+    assert!(refused(config("http://h:1")).contains("redis.url \"http://h:1\""));
+    let secret = refused(config("redis://user:hunter2@h:1"));
+    assert!(secret.contains("redis.auth") && !secret.contains("hunter2"), "{secret}");
+    let ca = Some(KeyRef::secret("redis", "ca.crt"));
+    assert!(refused(RedisConfig { ca, ..config("redis://h:1") }).contains("rediss://"));
+}

@@ -1,0 +1,132 @@
+//! A `redis-server` of the test's own, on a unix socket in a temporary directory, ended with the test.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use redis::{Cmd, FromRedisValue, aio::MultiplexedConnection};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+pub(crate) struct RedisServer {
+    pub(crate) socket: PathBuf,
+    child: Child,
+    dir: TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one; `None` where there is none to start.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more arguments.
+    pub(crate) async fn start_with(arguments: &[String]) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let arguments = arguments.to_vec();
+        let Some(child) = launch(&dir, &arguments) else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "redis-server is not in PATH: apt install redis-server"
+            );
+            eprintln!("not run: redis-server is not in PATH");
+            return None;
+        };
+        let server = Self { socket: dir.path().join("redis.sock"), child, dir, arguments };
+        server.admin().await;
+        Some(server)
+    }
+
+    /// Ends the process, as a crash does, and starts it again, empty.
+    pub(crate) async fn restart(&mut self) {
+        self.child.kill().await.unwrap();
+        self.child = launch(&self.dir, &self.arguments).unwrap();
+        self.admin().await;
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket.display())
+    }
+
+    /// A connection as the user `default`, when the server is ready.
+    pub(crate) async fn admin(&self) -> Admin {
+        let client = redis::Client::open(self.url()).unwrap();
+        for _ in 0..1000 {
+            if let Ok(connection) = client.get_multiplexed_async_connection().await {
+                return Admin(connection);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("redis-server did not come up");
+    }
+}
+
+fn launch(dir: &TempDir, arguments: &[String]) -> Option<Child> {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
+    command.arg(dir.path().join("redis.sock")).arg("--dir").arg(dir.path());
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().ok()
+}
+
+/// What a holder of all rights can do.
+#[derive(Clone)]
+pub(crate) struct Admin(MultiplexedConnection);
+
+impl Admin {
+    /// Runs a command given as words.
+    pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut cmd = Cmd::new();
+        cmd.arg(words);
+        cmd.query_async(&mut self.0.clone()).await.unwrap()
+    }
+
+    /// Makes the user `tenant` as the operator makes a server's (protocols, section 10).
+    pub(crate) async fn give_rights(&self, instance: &str, password: &str) {
+        let keys = format!("~gatehouse:{{team-a/github.{instance}}}:*");
+        let password = format!(">{password}");
+        let mut words = vec!["ACL", "SETUSER", "tenant", "reset", "on", &password, &keys];
+        words.extend(RIGHTS.split_whitespace());
+        let () = self.run(&words).await;
+    }
+
+    /// The keys that end in or hold `pattern`, in order.
+    pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut keys: Vec<String> = self.run(&["KEYS", &format!("*{pattern}*")]).await;
+        keys.sort();
+        keys
+    }
+
+    /// The only key that holds `pattern`.
+    pub(crate) async fn key(&self, pattern: &str) -> String {
+        let keys = self.keys(pattern).await;
+        assert_eq!(keys.len(), 1, "{pattern}: {keys:?}");
+        keys[0].clone()
+    }
+
+    /// Lets time pass: lives are shortened, and dates are put back. Redis's own clock cannot be moved.
+    pub(crate) async fn age(&self, by: Duration) {
+        let () = self.run(&["EVAL", AGE, "0", &by.as_millis().to_string()]).await;
+    }
+}
+
+/// The ACL rule of protocols.md, section 10, after the keys.
+const RIGHTS: &str = "resetchannels -@all +@read +@write -@dangerous -@scripting -keys -scan -randomkey -dbsize \
+    +eval +evalsha +script|load +time +wait +ping +hello +auth +client|setname +role +asking +cluster|slots \
+    +cluster|shards";
+
+const AGE: &str = r"
+local by = tonumber(ARGV[1])
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local life = redis.call('PTTL', key)
+  local kind = redis.call('TYPE', key).ok
+  if life >= 0 then redis.call('PEXPIRE', key, string.format('%.0f', life - by)) end
+  if redis.call('EXISTS', key) == 1 and kind == 'hash' then
+    for _, field in ipairs({ 'at', 'redeemed', 'checked', 'leased', 'used' }) do
+      local value = tonumber(redis.call('HGET', key, field) or '')
+      if value then redis.call('HSET', key, field, string.format('%.0f', value - by)) end
+    end
+  elseif redis.call('EXISTS', key) == 1 and kind == 'zset' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
+  end
+end
+return redis.status_reply('OK')
+";

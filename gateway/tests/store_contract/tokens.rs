@@ -1,0 +1,130 @@
+//! Contracts of codes and of what a call sees.
+
+use std::time::Duration;
+
+use gatehouse_gateway::store::{CodeProof, Completion, NewTokens, Redemption, Rotated};
+
+use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, new_access, proof, refresh_with, tokens};
+
+fn new_tokens(lab: &Lab, done: &Completion) -> NewTokens {
+    tokens(&new_access(), &lab.refresh(done.grant.id, 1))
+}
+
+pub(crate) async fn a_hundred_redemptions_give_one_pair(lab: &Lab) {
+    let done = lab.signed_in(1).await;
+    let (proof, pairs) = (proof(&done), (0..100).map(|_| new_tokens(lab, &done)).collect::<Vec<NewTokens>>());
+    let all = futures::future::join_all(pairs.iter().map(|pair| lab.store.redeem_code(&proof, pair))).await;
+    let redeemed = |r: &&_| matches!(r, Ok(Redemption::Redeemed { grant, .. }) if **grant == done.grant);
+    assert_eq!(all.iter().filter(redeemed).count(), 1);
+    let lost = |r: &&_| matches!(r, Ok(Redemption::Replayed { revoked: false }));
+    assert_eq!(all.iter().filter(lost).count(), 99, "{all:?}");
+    let mut live = 0;
+    for pair in &pairs {
+        live += usize::from(lab.store.call(&pair.access).await.unwrap().is_some());
+    }
+    assert_eq!(live, 1);
+    assert!(!lab.store.code_exists(&done.code).await.unwrap());
+}
+
+pub(crate) async fn a_code_is_for_its_own_client(lab: &Lab) {
+    let done = lab.signed_in(1).await;
+    let other = lab.signed_in(1).await;
+    let right = proof(&done);
+    let wrong = [
+        CodeProof { code: hash(), ..right.clone() },
+        CodeProof { code: other.code, ..right.clone() },
+        CodeProof { grant: other.grant.id, ..right.clone() },
+        CodeProof { client_id: "gc_other".to_owned(), ..right.clone() },
+        CodeProof { redirect_uri: Some("http://127.0.0.1:9/cb".to_owned()), ..right.clone() },
+        CodeProof { redirect_uri: Some(String::new()), ..right.clone() },
+        CodeProof { challenge: "another".to_owned(), ..right.clone() },
+        CodeProof { resource: Some("https://other.example/mcp".to_owned()), ..right.clone() },
+    ];
+    for proof in &wrong {
+        let tokens = new_tokens(lab, &done);
+        let result = lab.store.redeem_code(proof, &tokens).await.unwrap();
+        assert_eq!(result, Redemption::Refused, "{proof:?}");
+        assert!(lab.store.call(&tokens.access).await.unwrap().is_none());
+    }
+    let left_out = CodeProof { redirect_uri: None, resource: None, ..right };
+    let result = lab.store.redeem_code(&left_out, &new_tokens(lab, &done)).await.unwrap();
+    assert!(matches!(result, Redemption::Redeemed { .. }), "refusals leave the code untouched");
+}
+
+pub(crate) async fn a_late_replay_ends_the_grant(lab: &Lab) {
+    let client = lab.client(1).await;
+    let replay =
+        async |proof: &CodeProof| lab.store.redeem_code(proof, &new_tokens(lab, &client.done)).await.unwrap();
+    let right = proof(&client.done);
+    lab.pass(Duration::from_secs(3)).await;
+    let stolen = CodeProof { challenge: "a guess".to_owned(), ..right.clone() };
+    assert_eq!(replay(&stolen).await, Redemption::Refused, "without the verifier nothing is revoked");
+    let foreign = CodeProof { client_id: "gc_other".to_owned(), ..right.clone() };
+    assert_eq!(replay(&foreign).await, Redemption::Refused);
+    assert!(lab.lives(&client.access).await);
+    assert_eq!(replay(&right).await, Redemption::Replayed { revoked: true });
+    assert!(!lab.lives(&client.access).await);
+    let (rotation, ..) = refresh_with(lab, &client.refresh);
+    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+    assert_eq!(replay(&right).await, Redemption::Replayed { revoked: false }, "there is nothing left");
+}
+
+pub(crate) async fn a_code_ends(lab: &Lab) {
+    let done = lab.signed_in(1).await;
+    lab.pass(10 * MINUTE).await;
+    assert!(!lab.store.code_exists(&done.code).await.unwrap());
+    let result = lab.store.redeem_code(&proof(&done), &new_tokens(lab, &done)).await.unwrap();
+    assert_eq!(result, Redemption::Refused);
+    let revoked = lab.signed_in(1).await;
+    lab.store.revoke_grant(&revoked.grant.id).await.unwrap();
+    assert!(!lab.store.code_exists(&revoked.code).await.unwrap());
+    let result = lab.store.redeem_code(&proof(&revoked), &new_tokens(lab, &revoked)).await.unwrap();
+    assert_eq!(result, Redemption::Refused);
+}
+
+pub(crate) async fn a_call_sees_all_it_needs(lab: &Lab) {
+    let client = lab.client(1).await;
+    lab.pass(10 * MINUTE).await;
+    let call = lab.store.call(&client.access.hash()).await.unwrap().unwrap();
+    assert_eq!(&call.grant, client.grant());
+    assert_eq!(call.scope, "mcp");
+    assert_eq!((call.user.id, &call.user.profile), (client.done.user.id, &client.done.user.profile));
+    about(call.user.checked_ago, 10 * MINUTE);
+    about(call.life, 50 * MINUTE);
+    assert_eq!(Some(call.credential.unwrap().sealed), client.done.identity_credential);
+    assert!(lab.store.call(&hash()).await.unwrap().is_none());
+    let another = lab.client(2).await;
+    assert_eq!(lab.store.call(&another.access.hash()).await.unwrap().unwrap().user.id, another.done.user.id);
+    lab.pass(51 * MINUTE).await;
+    assert!(!lab.lives(&client.access).await);
+}
+
+pub(crate) async fn lives_are_cut_to_the_end_of_the_sign_in(lab: &Lab) {
+    let done = lab.signed_in(1).await;
+    let (access, refresh) = (new_access(), lab.refresh(done.grant.id, 1));
+    let short = NewTokens { sign_in_life: 20 * MINUTE, ..tokens(&access, &refresh) };
+    let redeemed = lab.store.redeem_code(&proof(&done), &short).await.unwrap();
+    assert!(matches!(redeemed, Redemption::Redeemed { access_life, .. } if access_life == 20 * MINUTE));
+    lab.pass(15 * MINUTE).await;
+    let client = crate::lab::Client { done, access, refresh };
+    let (mut rotation, next, _) = refresh_with(lab, &client.refresh);
+    rotation.next.sign_in_life = 20 * MINUTE;
+    match lab.store.rotate_refresh(&rotation).await.unwrap() {
+        Rotated::Rotated { access_life, .. } => about(access_life, 5 * MINUTE),
+        other => panic!("{other:?}"),
+    }
+    lab.pass(6 * MINUTE).await;
+    assert!(!lab.lives(&next).await, "renewing a sign-in does not move its end");
+}
+
+pub(crate) async fn a_refresh_beyond_the_sign_in_is_refused(lab: &Lab) {
+    let client = lab.client(1).await;
+    lab.pass(2 * DAY).await;
+    let (mut rotation, ..) = refresh_with(lab, &client.refresh);
+    rotation.recheck_every = None;
+    // The policy became stricter since.
+    rotation.next.sign_in_life = DAY;
+    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+    rotation.next.sign_in_life = 2 * DAY + HOUR;
+    assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+}

@@ -1,0 +1,84 @@
+//! Contracts of users.
+
+use gatehouse_gateway::model::{IdentityState, Session, user::IDENTITY_CREDENTIAL};
+
+use crate::lab::{HOUR, Lab, MINUTE, about, hash, request, sealed, user_update};
+
+fn dead(told: bool) -> IdentityState {
+    IdentityState::Dead { reason: "token_revoked".to_owned(), told }
+}
+
+pub(crate) async fn a_sign_in_mends_a_dead_user(lab: &Lab) {
+    let client = lab.client(1).await;
+    let (store, user) = (&lab.store, client.done.user.id);
+    store.set_identity_state(&user, &dead(false)).await.unwrap();
+    store.set_identity_state(&user, &dead(true)).await.unwrap();
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, dead(true));
+    let again = lab.signed_in(1).await;
+    let record = store.user(&user).await.unwrap().unwrap();
+    assert_eq!((record.state, &record.profile), (IdentityState::Live, &again.user.profile));
+    let call = store.call(&client.access.hash()).await.unwrap().unwrap();
+    assert_eq!(call.user.state, IdentityState::Live, "every client is mended");
+    assert_eq!(Some(call.credential.unwrap().sealed), again.identity_credential);
+    assert_eq!(store.user(&user_update(2).id).await.unwrap(), None);
+}
+
+pub(crate) async fn telling_never_undoes_a_sign_in(lab: &Lab) {
+    let user = lab.signed_in(1).await.user.id;
+    lab.store.set_identity_state(&user, &dead(true)).await.unwrap();
+    assert_eq!(lab.store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+}
+
+pub(crate) async fn a_refusal_of_an_older_credential_changes_nothing(lab: &Lab) {
+    let (store, user) = (&lab.store, lab.signed_in(1).await.user.id);
+    let version = || async { store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version };
+    let old = version().await;
+    lab.signed_in(1).await;
+    assert!(!store.refuse_identity(&user, old, "refresh_refused").await.unwrap());
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+    assert!(store.refuse_identity(&user, version().await, "refresh_refused").await.unwrap());
+    let state = IdentityState::Dead { reason: "refresh_refused".to_owned(), told: false };
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, state);
+    store.set_identity_state(&user, &dead(true)).await.unwrap();
+    assert!(store.refuse_identity(&user, version().await, "refresh_refused").await.unwrap());
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, dead(true), "who was told stays told");
+    assert!(!store.refuse_identity(&user_update(2).id, 1, "refresh_refused").await.unwrap());
+}
+
+pub(crate) async fn a_check_is_dated(lab: &Lab) {
+    let (store, user) = (&lab.store, lab.signed_in(1).await.user.id);
+    lab.pass(HOUR).await;
+    about(store.user(&user).await.unwrap().unwrap().checked_ago, HOUR);
+    let update = user_update(1);
+    store.user_checked(&update).await.unwrap();
+    let record = store.user(&user).await.unwrap().unwrap();
+    about(record.checked_ago, std::time::Duration::ZERO);
+    assert_eq!(record.profile, update.profile);
+    store.user_checked(&user_update(2)).await.unwrap();
+    assert_eq!(store.user(&user_update(2).id).await.unwrap(), None, "a check makes no user");
+    assert_eq!(store.users().await.unwrap(), [user]);
+}
+
+pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
+    let store = &lab.store;
+    let (alice, bob) = (lab.client(1).await, lab.client(2).await);
+    let waiting = lab.signed_in(1).await;
+    let (flow, id) = (request(), hash());
+    let session =
+        Session { user: alice.done.user.id, identity: alice.done.user.identity.clone(), auth_time: 5 };
+    store.create_flow(&flow, MINUTE).await.unwrap();
+    assert!(store.sign_in(&flow.id, &alice.done.user, Some(&sealed()), (&id, &session, HOUR)).await.unwrap());
+    let mut both = store.users().await.unwrap();
+    both.sort();
+    assert_eq!(both, [alice.done.user.id, bob.done.user.id]);
+
+    store.purge_user(&alice.done.user.id).await.unwrap();
+    assert!(!lab.lives(&alice.access).await);
+    assert!(!store.code_exists(&waiting.code).await.unwrap());
+    assert_eq!(store.session(&id).await.unwrap(), None);
+    assert_eq!(store.user(&alice.done.user.id).await.unwrap(), None);
+    assert_eq!(store.credential(&alice.done.user.id, IDENTITY_CREDENTIAL).await.unwrap(), None);
+    assert_eq!(store.users().await.unwrap(), [bob.done.user.id]);
+    assert!(lab.lives(&bob.access).await);
+    store.purge_user(&alice.done.user.id).await.unwrap();
+}
