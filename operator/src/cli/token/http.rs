@@ -1,0 +1,128 @@
+//! As much of an HTTP client as the command needs.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+/// How much of an answer is read.
+const LIMIT: usize = 1 << 20;
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that follows no redirects.
+pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+/// An answer, read to its end.
+pub(super) struct Answer {
+    /// Who was asked.
+    url: Url,
+    /// The status.
+    pub(super) status: StatusCode,
+    /// The headers.
+    pub(super) headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Http {
+    /// A client that trusts the CAs of the web.
+    pub(super) fn new() -> Self {
+        let connector =
+            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Self(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    /// GET.
+    pub(super) fn get(&self, url: &Url) -> impl Future<Output = Result<Answer, String>> {
+        self.send(Method::GET, url, None, Bytes::new())
+    }
+
+    /// POST of a JSON document.
+    pub(super) fn post_json(&self, url: &Url, body: &Value) -> impl Future<Output = Result<Answer, String>> {
+        self.send(Method::POST, url, Some("application/json"), body.to_string().into())
+    }
+
+    /// POST of a form.
+    pub(super) fn post_form(
+        &self,
+        url: &Url,
+        form: &[(&str, &str)],
+    ) -> impl Future<Output = Result<Answer, String>> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        self.send(Method::POST, url, Some("application/x-www-form-urlencoded"), body.into())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        kind: Option<&str>,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let failed = |why: String| format!("{url} cannot be reached: {why}");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(header::ACCEPT, "application/json, text/event-stream")
+            .header(header::USER_AGENT, concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(Full::new(body)).map_err(|e| failed(e.to_string()))?;
+        let work = async {
+            let response = self.0.request(request).await.map_err(|e| failed(causes(&e)))?;
+            let (parts, body) = response.into_parts();
+            // The body of a probe may be an endless event stream; of a 2xx nothing is wanted.
+            let body = if is_stream(&parts.headers) {
+                Bytes::new()
+            } else {
+                Limited::new(body, LIMIT).collect().await.map_err(|e| failed(e.to_string()))?.to_bytes()
+            };
+            Ok(Answer { url: url.clone(), status: parts.status, headers: parts.headers, body })
+        };
+        tokio::time::timeout(TIMEOUT, work)
+            .await
+            .unwrap_or_else(|_| Err(failed(format!("no answer in {TIMEOUT:?}"))))
+    }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// An error and what caused it: hyper's own text is "client error (Connect)".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+impl Answer {
+    /// The document of a successful answer; `what` names it.
+    ///
+    /// # Errors
+    /// With the status, and the OAuth error where there is one.
+    pub(super) fn json<T: DeserializeOwned>(&self, what: &str) -> Result<T, String> {
+        if !self.status.is_success() {
+            let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+            let part = |name: &str| body[name].as_str().unwrap_or_default().escape_debug().to_string();
+            let why = format!("{} {}", part("error"), part("error_description"));
+            return Err(format!("{what} failed: {} answered {} {}", self.url, self.status, why.trim()));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|e| format!("{what}: {} did not answer with the JSON that was expected: {e}", self.url))
+    }
+}

@@ -1,0 +1,186 @@
+//! `OAuthClientPolicy`: which OAuth clients may come, and on what terms.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    policy_status::OAuthClientPolicyStatus,
+    primitive::{GepDuration, Mode},
+};
+
+/// Which OAuth clients may come to the McpServers of a namespace, and on what terms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "gatehouse.dev",
+    version = "v1alpha1",
+    kind = "OAuthClientPolicy",
+    plural = "oauthclientpolicies",
+    shortname = "ocpol",
+    category = "gatehouse",
+    namespaced,
+    derive = "PartialEq",
+    status = "OAuthClientPolicyStatus",
+    cel,
+    doc = "Which OAuth clients may come to the McpServers of a namespace, and on what terms. Of several policies for a server the most specific wins: by name, then by a non-empty selector, then by an empty one; of equals the oldest.",
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
+    printcolumn = r#"{"name":"Matched","type":"integer","jsonPath":".status.targets.matched"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].message","priority":1}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OAuthClientPolicySpec {
+    /// The servers that the policy is for.
+    #[schemars(length(min = 1, max = 16))]
+    pub target_refs: Vec<TargetRef>,
+    /// How clients become known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    /// Where codes may be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uris: Option<RedirectUris>,
+    /// How long things live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetimes: Option<Lifetimes>,
+}
+
+/// Servers of the same namespace, by name or by labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.name) != has(self.selector)", "a targetRef needs exactly one of name and selector"))]
+pub struct TargetRef {
+    /// The group of the target.
+    #[serde(default)]
+    pub group: TargetGroup,
+    /// The kind of the target.
+    #[serde(default)]
+    pub kind: TargetKind,
+    /// The name of one server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 48))]
+    pub name: Option<String>,
+    /// Servers by their labels; {} is every server of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// The group of a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TargetGroup {
+    /// The group of McpServer.
+    #[default]
+    #[serde(rename = "gatehouse.dev")]
+    Gatehouse,
+}
+
+/// The kind of a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TargetKind {
+    /// A server.
+    #[default]
+    McpServer,
+}
+
+/// How clients become known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// Dynamic client registration (RFC 7591).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicRegistration>,
+}
+
+/// Dynamic client registration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("duration(self.lifetime) >= duration('1s')", "registration.dynamic.lifetime must be at least 1s"))]
+pub struct DynamicRegistration {
+    /// Whether clients may register themselves.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How long a registration is good for.
+    #[serde(default = "DynamicRegistration::default_lifetime")]
+    pub lifetime: GepDuration,
+    /// Registrations before this time are refused: what was registered before is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
+}
+
+impl DynamicRegistration {
+    const fn default_lifetime() -> GepDuration {
+        GepDuration::from_secs(8760 * 3600)
+    }
+}
+
+/// Where codes may be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedirectUris {
+    /// Any port on 127.0.0.1, [::1] and localhost: clients on the user's own machine.
+    #[serde(default)]
+    pub loopback: Mode,
+    /// The callbacks of Claude, ChatGPT, Cursor and Visual Studio Code.
+    #[serde(default)]
+    pub known_clients: Mode,
+    /// More redirect URIs, in addition: exact, or with * as the whole last path segment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 512), regex(pattern = r"^[a-z][a-z0-9+.-]*:[!-)+-~]+(/\*)?$"))
+    )]
+    #[x_kube(validation = ("!self.exists(u, u.matches('^(javascript|data|vbscript|file|blob|about|http):') && !u.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])[:/]'))", "redirectUris.allow takes https, http on loopback, and schemes of applications; never javascript, data, vbscript, file, blob or about"))]
+    pub allow: Vec<String>,
+}
+
+/// How long things live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("[self.authorizationCode, self.accessToken, self.refreshToken, self.signIn].all(d, duration(d) >= duration('1s'))", "lifetimes must be at least 1s; only refreshGrace may be 0s"),
+    validation = ("duration(self.authorizationCode) <= duration('10m')", "lifetimes.authorizationCode must be at most 10m (RFC 6749 section 4.1.2)"),
+    validation = ("duration(self.accessToken) >= duration(self.refreshGrace) + duration(self.refreshGrace)", "lifetimes.accessToken must be at least twice refreshGrace"),
+    validation = ("duration(self.refreshToken) >= duration(self.accessToken)", "lifetimes.refreshToken must not be shorter than accessToken"),
+    validation = ("duration(self.signIn) >= duration(self.refreshToken)", "lifetimes.signIn must not be shorter than refreshToken")
+)]
+pub struct Lifetimes {
+    /// An authorization code.
+    #[serde(default = "Lifetimes::default_authorization_code")]
+    pub authorization_code: GepDuration,
+    /// An access token.
+    #[serde(default = "Lifetimes::default_access_token")]
+    pub access_token: GepDuration,
+    /// A refresh token, renewed at each use.
+    #[serde(default = "Lifetimes::default_refresh_token")]
+    pub refresh_token: GepDuration,
+    /// How long a replaced refresh token still answers with its successor, for clients that lost the answer. 0s: not
+    /// at all.
+    #[serde(default = "Lifetimes::default_refresh_grace")]
+    pub refresh_grace: GepDuration,
+    /// The absolute end of a sign-in.
+    #[serde(default = "Lifetimes::default_sign_in")]
+    pub sign_in: GepDuration,
+}
+
+impl Lifetimes {
+    const fn default_authorization_code() -> GepDuration {
+        GepDuration::from_secs(600)
+    }
+
+    const fn default_access_token() -> GepDuration {
+        GepDuration::from_secs(3600)
+    }
+
+    const fn default_refresh_token() -> GepDuration {
+        GepDuration::from_secs(720 * 3600)
+    }
+
+    const fn default_refresh_grace() -> GepDuration {
+        GepDuration::from_secs(120)
+    }
+
+    const fn default_sign_in() -> GepDuration {
+        GepDuration::from_secs(8760 * 3600)
+    }
+}

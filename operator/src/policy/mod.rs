@@ -1,0 +1,8 @@
+//! `OAuthClientPolicy`: which one wins for a server, and what its status says.
+
+pub mod attach;
+pub mod controller;
+pub mod status;
+pub mod terms;
+
+pub use attach::{Attachment, attach};

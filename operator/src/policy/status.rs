@@ -1,0 +1,268 @@
+//! The status of a policy over its targets: pure.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::ResourceExt;
+
+use super::attach::{Outcome, attach};
+use crate::crd::{
+    GROUP, McpServer, OAuthClientPolicy, OAuthClientPolicyStatus,
+    condition::{ConditionType, Reason},
+    policy_status::{AncestorRef, AncestorStatus, TargetCounts},
+};
+
+/// Who writes the entries of `ancestors`.
+const CONTROLLER_NAME: &str = "gatehouse.dev/operator";
+/// How many single targets a status names (GEP-713).
+const MOST_ANCESTORS: usize = 16;
+
+/// What a condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Verdict {
+    holds: bool,
+    reason: Reason,
+    message: String,
+}
+
+impl Verdict {
+    fn new(holds: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { holds, reason, message: message.into() }
+    }
+}
+
+/// One target.
+struct Target {
+    name: String,
+    accepted: Verdict,
+    programmed: Verdict,
+}
+
+/// The status of a policy, from the servers and policies of its namespace.
+pub fn status(
+    policy: &OAuthClientPolicy,
+    servers: &[McpServer],
+    policies: &[OAuthClientPolicy],
+    now: Timestamp,
+) -> OAuthClientPolicyStatus {
+    let old = policy.status.clone().unwrap_or_default();
+    let generation = policy.metadata.generation;
+    let mut targets: Vec<Target> = servers.iter().filter_map(|s| target(policy, s, policies)).collect();
+    // What is wrong first, then by name, so that the same world gives the same status.
+    targets.sort_by_cached_key(|t| (t.accepted.holds && t.programmed.holds, t.name.clone()));
+    let count = |matches: &dyn Fn(&Target) -> bool| {
+        i32::try_from(targets.iter().filter(|t| matches(t)).count()).unwrap_or(i32::MAX)
+    };
+    let counts = TargetCounts {
+        matched: count(&|_| true),
+        programmed: count(&|t| t.programmed.holds),
+        overridden: count(&|t| t.programmed.reason == Reason::Overridden),
+    };
+    let conditions = conditions(generation, &old.conditions, (accepted(&targets), programmed(&targets)), now);
+    let ancestors = targets.into_iter().take(MOST_ANCESTORS).map(|t| {
+        let before = old.ancestors.iter().find(|a| a.ancestor_ref.name == t.name);
+        let before = before.map(|a| a.conditions.as_slice()).unwrap_or_default();
+        AncestorStatus {
+            ancestor_ref: AncestorRef { group: GROUP.to_owned(), kind: "McpServer".to_owned(), name: t.name },
+            controller_name: CONTROLLER_NAME.to_owned(),
+            conditions: self::conditions(generation, before, (t.accepted, t.programmed), now),
+        }
+    });
+    let ancestors = ancestors.collect();
+    OAuthClientPolicyStatus { observed_generation: generation, targets: Some(counts), conditions, ancestors }
+}
+
+/// What became of the policy for one server; `None` when it does not target it.
+fn target(policy: &OAuthClientPolicy, server: &McpServer, policies: &[OAuthClientPolicy]) -> Option<Target> {
+    let name = policy.name_any();
+    let (_, outcome) = attach(server, policies).into_iter().find(|(p, _)| p.name_any() == name)?;
+    let accepted = Verdict::new(true, Reason::Accepted, "the policy is valid");
+    let (accepted, programmed) = match outcome {
+        Outcome::Wins => (accepted, running(&name, server)),
+        Outcome::Overridden(by) => {
+            let message = format!("OAuthClientPolicy {by} targets this server more specifically");
+            (accepted, Verdict::new(false, Reason::Overridden, message))
+        }
+        Outcome::Conflicted(by) => {
+            let message = format!("OAuthClientPolicy {by} is older and targets this server in the same way");
+            let conflicted = Verdict::new(false, Reason::Conflicted, message);
+            (conflicted.clone(), conflicted)
+        }
+    };
+    Some(Target { name: server.name_any(), accepted, programmed })
+}
+
+/// Whether a server runs with the policy that won.
+fn running(policy: &str, server: &McpServer) -> Verdict {
+    let status = server.status.clone().unwrap_or_default();
+    let programmed = status.conditions.iter().find(|c| c.type_ == ConditionType::Programmed.as_str());
+    let current =
+        programmed.filter(|c| c.status == "True" && c.observed_generation == server.metadata.generation);
+    if current.is_some() && status.policy.is_some_and(|p| p.name == policy) {
+        return Verdict::new(true, Reason::Programmed, "the server's pods run with this policy");
+    }
+    let why = programmed.map_or("not looked at yet", |c| c.message.as_str());
+    Verdict::new(false, Reason::Progressing, format!("the server does not run with this policy yet: {why}"))
+}
+
+fn accepted(targets: &[Target]) -> Verdict {
+    if targets.is_empty() {
+        return Verdict::new(false, Reason::TargetNotFound, "no McpServer of this namespace is a target");
+    }
+    let conflicts: Vec<&str> =
+        targets.iter().filter(|t| !t.accepted.holds).map(|t| t.name.as_str()).collect();
+    match targets.iter().find(|t| !t.accepted.holds) {
+        Some(first) => {
+            let message = format!("{}: {}", named(&conflicts), first.accepted.message);
+            Verdict::new(false, Reason::Conflicted, message)
+        }
+        None => Verdict::new(true, Reason::Accepted, "the policy is valid"),
+    }
+}
+
+fn programmed(targets: &[Target]) -> Verdict {
+    let failing: Vec<&Target> = targets.iter().filter(|t| !t.programmed.holds).collect();
+    let Some(first) = failing.first() else {
+        return if targets.is_empty() {
+            Verdict::new(false, Reason::TargetNotFound, "no McpServer of this namespace is a target")
+        } else {
+            Verdict::new(true, Reason::Programmed, "all targets run with this policy")
+        };
+    };
+    let names: Vec<&str> = failing.iter().map(|t| t.name.as_str()).collect();
+    let message = format!("{}: {}", named(&names), first.programmed.message);
+    if failing.len() < targets.len() {
+        return Verdict::new(false, Reason::PartiallyProgrammed, message);
+    }
+    let all = |reason| failing.iter().all(|t| t.programmed.reason == reason);
+    let reason = [Reason::Overridden, Reason::Conflicted].into_iter().find(|r| all(*r));
+    Verdict::new(false, reason.unwrap_or(Reason::Progressing), message)
+}
+
+/// Up to three names, and how many more.
+fn named(names: &[&str]) -> String {
+    let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > 3 { format!("{shown} and {} more", names.len() - 3) } else { shown }
+}
+
+fn conditions(
+    generation: Option<i64>,
+    old: &[Condition],
+    (accepted, programmed): (Verdict, Verdict),
+    now: Timestamp,
+) -> Vec<Condition> {
+    let both = [(ConditionType::Accepted, accepted), (ConditionType::Programmed, programmed)];
+    let made = both.into_iter().map(|(type_, verdict)| {
+        let status = if verdict.holds { "True" } else { "False" };
+        let before = old.iter().find(|c| c.type_ == type_.as_str() && c.status == status);
+        // Whole seconds: the API server keeps no more, and what differs is written again.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        Condition {
+            type_: type_.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: verdict.reason.as_str().to_owned(),
+            message: verdict.message,
+            observed_generation: generation,
+            last_transition_time: before.map_or(Time(now), |c| c.last_transition_time.clone()),
+        }
+    });
+    made.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn policy(name: &str, created: &str, target: &Value) -> OAuthClientPolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
+            "metadata": { "name": name, "namespace": "a", "generation": 2, "creationTimestamp": created },
+            "spec": { "targetRefs": [target] }
+        }))
+        .unwrap()
+    }
+
+    fn server(name: &str, running: Option<&str>) -> McpServer {
+        let status = running.map(|policy| {
+            json!({ "policy": { "name": policy }, "conditions": [{ "type": "Programmed", "status": "True",
+                "reason": "Programmed", "message": "", "observedGeneration": 1,
+                "lastTransitionTime": "2026-01-01T00:00:00Z" }] })
+        });
+        serde_json::from_value(json!({
+            "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer",
+            "metadata": { "name": name, "namespace": "a", "generation": 1 },
+            "spec": { "url": "https://h.example.com/mcp", "identity": {}, "access": {}, "backends": [] },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn reasons(status: &OAuthClientPolicyStatus) -> (String, String) {
+        (status.conditions[0].reason.clone(), status.conditions[1].reason.clone())
+    }
+
+    fn of(
+        policy: &OAuthClientPolicy,
+        servers: &[McpServer],
+        all: &[OAuthClientPolicy],
+    ) -> OAuthClientPolicyStatus {
+        status(policy, servers, all, Timestamp::UNIX_EPOCH)
+    }
+
+    const OLD: &str = "2026-01-01T00:00:00Z";
+    const NEW: &str = "2026-02-01T00:00:00Z";
+
+    #[test]
+    fn without_a_target_it_says_so() {
+        let only = policy("p", OLD, &json!({ "name": "missing" }));
+        let status = of(&only, &[server("s", None)], std::slice::from_ref(&only));
+        assert_eq!(reasons(&status), ("TargetNotFound".to_owned(), "TargetNotFound".to_owned()));
+    }
+
+    #[test]
+    fn a_target_that_runs_with_it_is_programmed() {
+        let only = policy("p", OLD, &json!({ "selector": {} }));
+        let all = std::slice::from_ref(&only);
+        let status = of(&only, &[server("s", Some("p"))], all);
+        assert_eq!(reasons(&status), ("Accepted".to_owned(), "Programmed".to_owned()));
+        assert_eq!(status.targets, Some(TargetCounts { matched: 1, programmed: 1, overridden: 0 }));
+        let behind = of(&only, &[server("s", Some("p")), server("t", None)], all);
+        assert_eq!(reasons(&behind).1, "PartiallyProgrammed");
+        assert_eq!(behind.ancestors[0].ancestor_ref.name, "t", "what is wrong stands first");
+        assert!(behind.conditions[1].message.starts_with("t: "), "{}", behind.conditions[1].message);
+    }
+
+    #[test]
+    fn the_more_specific_wins_and_the_other_is_overridden() {
+        let wide = policy("wide", OLD, &json!({ "selector": {} }));
+        let narrow = policy("narrow", NEW, &json!({ "name": "s" }));
+        let all = [wide.clone(), narrow.clone()];
+        let servers = [server("s", Some("narrow"))];
+        assert_eq!(reasons(&of(&narrow, &servers, &all)), ("Accepted".to_owned(), "Programmed".to_owned()));
+        let loser = of(&wide, &servers, &all);
+        assert_eq!(reasons(&loser), ("Accepted".to_owned(), "Overridden".to_owned()));
+        assert_eq!(loser.targets, Some(TargetCounts { matched: 1, programmed: 0, overridden: 1 }));
+    }
+
+    #[test]
+    fn of_equals_the_younger_is_conflicted() {
+        let older = policy("z", OLD, &json!({ "selector": {} }));
+        let younger = policy("a", NEW, &json!({ "selector": {} }));
+        let status = of(&younger, &[server("s", Some("z"))], &[older, younger.clone()]);
+        assert_eq!(reasons(&status), ("Conflicted".to_owned(), "Conflicted".to_owned()));
+        assert!(status.conditions[0].message.contains("OAuthClientPolicy z"), "{:?}", status.conditions[0]);
+    }
+
+    #[test]
+    fn the_same_world_gives_the_same_status() {
+        let mut only = policy("p", OLD, &json!({ "selector": {} }));
+        let servers = [server("s", Some("p")), server("t", None)];
+        let first = of(&only, &servers, std::slice::from_ref(&only));
+        only.status = Some(first.clone());
+        let later = status(&only, &servers, std::slice::from_ref(&only), Timestamp::from_second(99).unwrap());
+        assert_eq!(first, later);
+    }
+}

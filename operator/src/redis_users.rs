@@ -1,0 +1,243 @@
+//! Redis as the operator uses it: one ACL user for each server, and a look at settings that would lose data.
+//!
+//! One task holds the connection. It sets every user again after each connect, because `ACL SETUSER` does not
+//! replicate and dies with a restart. Nothing waits for it: a Redis that is away is a condition of each server, and
+//! never stops a reconcile.
+
+mod acl;
+mod info;
+mod login;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{Notify, watch};
+
+pub use self::{
+    acl::User,
+    login::{RedisConfigError, ca, open, operator_login},
+};
+use self::{
+    acl::rule,
+    info::{Info, describe, info},
+};
+use crate::{
+    config::{RedisSettings, RedisUsers},
+    metrics::Metrics,
+};
+
+/// How long Redis may take to connect or answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the connection is tried, and looked at.
+const BEAT: Duration = Duration::from_secs(5);
+/// What is known of Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedisState {
+    /// Why it does not work; `None` when it does.
+    pub failure: Option<String>,
+    /// Settings of it that would lose data or turn users away.
+    pub warnings: Vec<String>,
+    /// The users that are in force on the present connection.
+    users: BTreeSet<String>,
+    /// The users that Redis refused, with its reason.
+    refused: BTreeMap<String, String>,
+}
+
+impl RedisState {
+    /// Whether a user is in force.
+    ///
+    /// # Errors
+    /// Why not, in words for a condition.
+    pub fn user(&self, name: &str) -> Result<(), String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if let Some(reason) = self.refused.get(name) {
+            return Err(format!("Redis refused the ACL user of this server: {reason}"));
+        }
+        if self.users.contains(name) { Ok(()) } else { Err("the ACL user is being made".to_owned()) }
+    }
+}
+
+/// The users that shall be, and the state of Redis. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    wanted: Mutex<BTreeMap<String, User>>,
+    unwanted: Mutex<BTreeSet<String>>,
+    changed: Notify,
+    state: watch::Sender<RedisState>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        let state =
+            RedisState { failure: Some("Redis was not tried yet".to_owned()), ..RedisState::default() };
+        let inner = Inner {
+            wanted: Mutex::default(),
+            unwanted: Mutex::default(),
+            changed: Notify::new(),
+            state: watch::Sender::new(state),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Redis {
+    /// Asks for a user; the task does it when it can.
+    pub fn want(&self, user: User) {
+        let mut wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.get(&user.name) == Some(&user) {
+            return;
+        }
+        self.inner.unwanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&user.name);
+        // A new password is not in force yet.
+        self.inner.state.send_if_modified(|state| state.users.remove(&user.name));
+        wanted.insert(user.name.clone(), user);
+        drop(wanted);
+        self.inner.changed.notify_one();
+    }
+
+    /// Asks for a user's end.
+    pub fn forget(&self, name: &str) {
+        let was = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if was.is_some() {
+            self.inner.unwanted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+            self.inner.changed.notify_one();
+        }
+    }
+
+    /// Looks at the state.
+    pub fn state<T>(&self, look: impl FnOnce(&RedisState) -> T) -> T {
+        look(&self.inner.state.borrow())
+    }
+
+    /// Waits until what concerns every server changes: whether Redis works, and its warnings.
+    pub async fn changed(&self) {
+        let common = |state: &RedisState| (state.failure.clone(), state.warnings.clone());
+        let mut states = self.inner.state.subscribe();
+        let before = common(&states.borrow_and_update());
+        // The sender lives as long as this value.
+        let _ = states.wait_for(|state| common(state) != before).await;
+    }
+
+    /// Waits, at most `limit`, until a user is in force or Redis turned out not to work.
+    pub async fn settled(&self, name: &str, limit: Duration) {
+        let mut states = self.inner.state.subscribe();
+        let settled = states.wait_for(|state| {
+            state.failure.is_some() || state.users.contains(name) || state.refused.contains_key(name)
+        });
+        // Running out of time is an answer too: the state is read afterwards.
+        let _ = tokio::time::timeout(limit, settled).await;
+    }
+
+    /// Keeps the users in force until the future is dropped.
+    pub async fn run(self, settings: RedisSettings, metrics: Metrics) {
+        loop {
+            let failure = match self.hold(&settings, &metrics).await {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            tracing::warn!(url = settings.url, failure, "redis cannot be used");
+            metrics.redis(false, 0);
+            let message = format!("Redis at {} cannot be used: {failure}", settings.url);
+            self.inner.state.send_if_modified(|state| {
+                let next = RedisState { failure: Some(message), ..RedisState::default() };
+                let changed = *state != next;
+                *state = next;
+                changed
+            });
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// One connection, from its set-up to its end.
+    async fn hold(
+        &self,
+        settings: &RedisSettings,
+        metrics: &Metrics,
+    ) -> Result<std::convert::Infallible, String> {
+        let client = open(settings).map_err(|e| e.to_string())?;
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| describe(&e))?;
+        let mut done: BTreeMap<String, User> = BTreeMap::new();
+        loop {
+            let changed = self.inner.changed.notified();
+            let info = info(&mut connection).await?;
+            if settings.users == RedisUsers::Managed {
+                self.bring_into_force(&mut connection, &mut done, &info).await?;
+            }
+            metrics.redis(true, done.len());
+            let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
+            self.publish(info.warnings(wanted));
+            let _ = tokio::time::timeout(BEAT, changed).await;
+        }
+    }
+
+    async fn bring_into_force(
+        &self,
+        connection: &mut MultiplexedConnection,
+        done: &mut BTreeMap<String, User>,
+        info: &Info,
+    ) -> Result<(), String> {
+        let unwanted =
+            std::mem::take(&mut *self.inner.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in unwanted {
+            done.remove(&name);
+            redis::cmd("ACL")
+                .arg("DELUSER")
+                .arg(&name)
+                .query_async::<i64>(connection)
+                .await
+                .map_err(|e| describe(&e))?;
+        }
+        let missing: Vec<(String, User)> = {
+            let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let missing = wanted.iter().filter(|(name, user)| done.get(*name) != Some(user));
+            missing.map(|(name, user)| (name.clone(), user.clone())).collect()
+        };
+        for (name, user) in missing {
+            let mut command = redis::cmd("ACL");
+            command.arg("SETUSER").arg(&name).arg(rule(&user, (info.major, info.minor)));
+            match command.query_async::<()>(connection).await {
+                Ok(()) => {
+                    done.insert(name.clone(), user);
+                    self.inner.state.send_if_modified(|s| {
+                        s.failure = None;
+                        s.refused.remove(&name);
+                        s.users.insert(name)
+                    });
+                }
+                Err(error) if error.is_io_error() || error.is_timeout() => return Err(describe(&error)),
+                Err(error) => {
+                    let reason = describe(&error);
+                    self.inner.state.send_if_modified(|s| {
+                        s.failure = None;
+                        s.refused.insert(name, reason.clone()) != Some(reason)
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, warnings: Vec<String>) {
+        self.inner.state.send_if_modified(|state| {
+            let changed = state.failure.is_some() || state.warnings != warnings;
+            state.failure = None;
+            state.warnings = warnings;
+            changed
+        });
+    }
+}

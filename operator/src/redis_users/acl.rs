@@ -1,0 +1,74 @@
+//! The rule of one server's ACL user.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// One ACL user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// The SHA-256 of its password, in hexadecimal: Redis takes that too, so that the password is never sent.
+    pub password_sha256: String,
+    /// The prefix of its keys.
+    pub prefix: String,
+}
+
+impl User {
+    /// A user with a password.
+    pub fn new(name: &str, password: &str, prefix: &str) -> Self {
+        let mut hash = String::new();
+        for byte in Sha256::digest(password.as_bytes()) {
+            // Writing to a String cannot fail.
+            let _ = write!(hash, "{byte:02x}");
+        }
+        Self { name: name.to_owned(), password_sha256: hash, prefix: prefix.to_owned() }
+    }
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// The rule of one user, in the words that this version of Redis knows: one unknown word rejects all of it.
+pub(super) fn rule(user: &User, version: (u32, u32)) -> Vec<String> {
+    let pattern = format!("~{}*", user.prefix);
+    let password = format!("#{}", user.password_sha256);
+    let mut rule = vec!["reset".to_owned(), "on".to_owned(), password, pattern, "resetchannels".to_owned()];
+    let words = "-@all +@read +@write -@dangerous -@scripting -keys -scan -randomkey -dbsize +eval +evalsha \
+                 +script|load +time +wait +ping +hello +auth +client|setname +role +asking +cluster|slots";
+    rule.extend(words.split(' ').map(str::to_owned));
+    if version >= (7, 0) {
+        rule.push("+cluster|shards".to_owned());
+    }
+    if version >= (7, 2) {
+        rule.push("+client|setinfo".to_owned());
+    }
+    rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_names_the_prefix_and_no_password() {
+        let user = User::new("u", "secret", "gatehouse:{a/b.c}:");
+        let rule = rule(&user, (7, 0));
+        assert!(rule.contains(&"~gatehouse:{a/b.c}:*".to_owned()));
+        let sha256 = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        assert!(rule.contains(&sha256.to_owned()));
+        assert!(!format!("{user:?}").contains("2bb80d"));
+    }
+
+    #[test]
+    fn an_old_version_is_not_told_new_words() {
+        let user = User::new("u", "p", "p:");
+        let knows = |version, word: &str| rule(&user, version).iter().any(|w| w == word);
+        assert!(!knows((6, 2), "+cluster|shards") && knows((7, 0), "+cluster|shards"));
+        assert!(!knows((7, 0), "+client|setinfo") && knows((7, 2), "+client|setinfo"));
+    }
+}

@@ -1,0 +1,226 @@
+//! The operator as a whole: watches, leadership, controllers, and their orderly end.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use kube::runtime::{
+    controller::{self, applier},
+    reflector::{ObjectRef, store},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc::UnboundedReceiver, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    admin::{self, Health},
+    client,
+    clock::Clock,
+    config::{OperatorConfig, RedisUsers},
+    lease::{Elector, Fence, Timing},
+    metrics::Metrics,
+    policy, redis_users,
+    redis_users::Redis,
+    server,
+    server::context::{Context, Queue, Scope},
+    watch as watches,
+};
+
+/// How many servers are looked at at once: bounds connections and memory when thousands wait after a start.
+const CONCURRENCY: u16 = 16;
+/// How long running passes may go on at a stop.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What the operator is run with.
+#[derive(Debug)]
+pub struct Options {
+    /// How to reach the API server.
+    pub kube: kube::Config,
+    /// The operator's configuration.
+    pub config: OperatorConfig,
+    /// This process among the candidates for leadership: the pod's name.
+    pub identity: String,
+    /// Namespace and name of the lease; `None`: lead without one, for a single process.
+    pub lease: Option<(String, String)>,
+    /// How long things of the lease take.
+    pub timing: Timing,
+    /// Where health and metrics are served.
+    pub admin: TcpListener,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The client cannot be made.
+    #[error("the Kubernetes client cannot be made: {0}")]
+    Client(#[from] kube::Error),
+    /// Redis cannot be configured.
+    #[error(transparent)]
+    Redis(#[from] redis_users::RedisConfigError),
+    /// Another process may lead now; this one must not go on.
+    #[error("lost the lease; another process may lead now")]
+    LostLease,
+    /// A part of the operator ended that never should.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Runs the operator until `stop` is done, then ends in order: passes finish, the lease is given back.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    // A configuration that cannot work is told before anything begins.
+    if options.config.redis.users != RedisUsers::Provided {
+        redis_users::open(&options.config.redis)?;
+    }
+    let metrics = options.metrics.clone();
+    let (leading, mut leads) = watch::channel(false);
+    let (stopping, stopped) = watch::channel(false);
+    let elector = elector(&options)?;
+    let fence = elector.as_ref().map_or_else(Fence::open, Elector::fence);
+    let client = client::build(options.kube.clone(), fence, metrics.clone())?;
+
+    let namespaces = scopes(&options.config);
+    let lists = namespaces.iter().flat_map(|n| watches::lists(n.as_deref())).collect();
+    let health = Health::waiting_for(lists);
+    let redis = Redis::default();
+    let mut writers = Vec::new();
+    let scopes = namespaces.into_iter().map(|namespace| {
+        let ((servers, server_writer), (policies, policy_writer)) = (store(), store());
+        writers.push((server_writer, policy_writer));
+        let (server_queue, policy_queue) = (Queue::default(), Queue::default());
+        Scope { namespace, servers, policies, server_queue, policy_queue }
+    });
+    let scopes: Vec<Scope> = scopes.collect();
+    let config = options.config.clone();
+    let context =
+        Arc::new(Context::new(client, config, scopes, redis.clone(), metrics.clone(), &options.identity));
+
+    let mut parts = JoinSet::new();
+    parts.spawn(ends("the heart", health.clone().beat()));
+    let served = admin::serve(options.admin, health.clone(), metrics.clone());
+    parts.spawn(ends("the admin port", async move { drop(served.await) }));
+    for (scope, (servers, policies)) in context.scopes.clone().into_iter().zip(writers) {
+        let watching = watches::run(context.clone(), scope, servers, policies, health.clone());
+        parts.spawn(ends("the watches", watching));
+    }
+    if context.config.redis.users != RedisUsers::Provided {
+        parts
+            .spawn(ends("the Redis users", redis.clone().run(context.config.redis.clone(), metrics.clone())));
+        parts.spawn(ends("the look at Redis", follow_redis(context.clone())));
+    }
+    let election = async {
+        if let Some(elector) = elector {
+            elector.run(&leading, stopped.clone()).await;
+        } else {
+            leading.send_replace(true);
+            let _ = stopped.clone().wait_for(|stop| *stop).await;
+        }
+    };
+    let work = async {
+        health.until_ready().await;
+        let _ = leads.wait_for(|leads| *leads).await;
+        tracing::info!(identity = options.identity, "leading");
+        metrics.leads(true);
+        lead(context.clone()).await;
+    };
+    metrics.leads(false);
+    tokio::pin!(election, work, stop);
+    tokio::select! {
+        () = &mut election => return Err(RunError::LostLease),
+        ended = parts.join_next() => return Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a part"))),
+        () = &mut work => return Err(RunError::Ended("the controllers")),
+        () = &mut stop => {}
+    }
+    tracing::info!("stopping");
+    context.scopes.iter().for_each(|scope| {
+        scope.server_queue.close();
+        scope.policy_queue.close();
+    });
+    // A standby has nothing to finish, and its `work` never ends.
+    if metrics.is_leading() {
+        let _ = tokio::time::timeout(GRACE, work).await;
+    }
+    stopping.send_replace(true);
+    election.await;
+    Ok(())
+}
+
+fn elector(options: &Options) -> Result<Option<Elector>, kube::Error> {
+    let Some((namespace, name)) = &options.lease else { return Ok(None) };
+    // The lease has a client of its own: its writes must pass the fence that they open.
+    let client = client::build(options.kube.clone(), Fence::open(), options.metrics.clone())?;
+    let (identity, timing) = (&options.identity, options.timing);
+    Ok(Some(Elector::new(client, namespace, name, identity, timing, Clock::system())))
+}
+
+fn scopes(config: &OperatorConfig) -> Vec<Option<String>> {
+    if config.watch.namespaces.is_empty() {
+        vec![None]
+    } else {
+        config.watch.namespaces.iter().cloned().map(Some).collect()
+    }
+}
+
+async fn ends(what: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    what
+}
+
+/// When Redis comes or goes, every server says so.
+async fn follow_redis(context: Arc<Context>) {
+    loop {
+        context.redis.changed().await;
+        context.enqueue_all();
+    }
+}
+
+/// The controllers of all scopes, until their queues are closed.
+async fn lead(context: Arc<Context>) {
+    let mut controllers = JoinSet::new();
+    for scope in context.scopes.clone() {
+        let (servers, policies) = (scope.server_queue.open(), scope.policy_queue.open());
+        for server in scope.servers.state() {
+            scope.server_queue.push(ObjectRef::from_obj(&*server));
+        }
+        for policy in scope.policies.state() {
+            scope.policy_queue.push(ObjectRef::from_obj(&*policy));
+        }
+        let config = controller::Config::default().concurrency(CONCURRENCY);
+        controllers.spawn(
+            applier(
+                |server, context| Box::pin(server::controller::reconcile(server, context)),
+                server::controller::error_policy,
+                context.clone(),
+                scope.servers.clone(),
+                requests(servers),
+                config,
+            )
+            .for_each(|_| std::future::ready(())),
+        );
+        // A policy's status follows many servers: a moment's wait folds their changes.
+        let config = controller::Config::default().concurrency(4).debounce(Duration::from_millis(200));
+        controllers.spawn(
+            applier(
+                |policy, context| Box::pin(policy::controller::reconcile(policy, context)),
+                policy::controller::error_policy,
+                context.clone(),
+                scope.policies.clone(),
+                requests(policies),
+                config,
+            )
+            .for_each(|_| std::future::ready(())),
+        );
+    }
+    controllers.join_all().await;
+}
+
+fn requests<K: kube::Resource<DynamicType = ()>>(
+    mut queue: UnboundedReceiver<ObjectRef<K>>,
+) -> impl futures::Stream<Item = Result<ObjectRef<K>, Infallible>> {
+    stream::poll_fn(move |cx| queue.poll_recv(cx)).map(Ok)
+}

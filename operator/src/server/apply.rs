@@ -1,0 +1,217 @@
+//! Server-side apply of what `build` gave, where it differs from what is there.
+//!
+//! One field manager; no write whose outcome the watch already shows; an object of the same name that is not ours is
+//! left alone and named in a condition.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    build::Desired,
+    children::{Child, ChildKind, Children, Rollout},
+    fetch::ServerName,
+    names::FIELD_MANAGER,
+    project,
+};
+
+/// Why an object could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An object of this name exists and is not ours.
+    #[error(
+        "{kind} {name} exists and {held_by}; it is left as it is. Rename or delete it, or rename this server"
+    )]
+    Conflict {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Whose it is, in words.
+        held_by: String,
+    },
+    /// The API server refuses it; trying again changes nothing until somebody acts.
+    #[error("the API server refused {kind} {name}: {message}")]
+    Refused {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The API server failed.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// What applying came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Everything is as desired; this is how far the pods are.
+    Done(Rollout),
+    /// The roll-out waits for its turn.
+    Queued,
+}
+
+/// Applies the objects of one server.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Applier<'a> {
+    /// The client, whose writes are fenced.
+    pub client: &'a Client,
+    /// What the watches saw.
+    pub children: &'a Children,
+    /// The server.
+    pub server: &'a ServerName,
+    /// The server's UID: what is owned by another is not ours.
+    pub owner: &'a str,
+}
+
+impl Applier<'_> {
+    /// Applies everything but the Deployment, and tells whether the Deployment differs from what is there.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn prepare(&self, desired: &Desired) -> Result<(), ApplyError> {
+        self.ensure::<ServiceAccount>(ChildKind::ServiceAccount, &desired.service_account).await?;
+        self.ensure::<ConfigMap>(ChildKind::ConfigMap, &desired.config_map).await?;
+        self.ensure::<Service>(ChildKind::Service, &desired.service).await?;
+        if let Some(twin) = &desired.twin {
+            self.ensure::<Service>(ChildKind::Service, twin).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether applying the Deployment would replace running pods.
+    pub fn would_roll(&self, desired: &Deployment) -> bool {
+        let known = self.children.get(ChildKind::Deployment, &self.server.namespace, &desired.name_any());
+        known.is_some_and(|child| child.digest != Some(project::of_desired(&value(desired))))
+    }
+
+    /// Applies the Deployment: last, because its pods need everything else.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn roll(&self, desired: &Deployment) -> Result<Rollout, ApplyError> {
+        let child = self.ensure::<Deployment>(ChildKind::Deployment, desired).await?;
+        Ok(child.and_then(|child| child.rollout).unwrap_or_default())
+    }
+
+    /// Deletes what is ours and no longer desired: old configurations once no pod reads them, and old Services.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn sweep(&self, desired: &Desired) -> Result<(), ApplyError> {
+        let keep = BTreeSet::from([desired.config_map.name_any()]);
+        self.delete_others::<ConfigMap>(ChildKind::ConfigMap, &keep).await?;
+        let twin = desired.twin.as_ref().map(ResourceExt::name_any);
+        let keep = [Some(desired.service.name_any()), twin].into_iter().flatten().collect();
+        self.delete_others::<Service>(ChildKind::Service, &keep).await
+    }
+
+    async fn ensure<K>(&self, kind: ChildKind, object: &K) -> Result<Option<Child>, ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let name = object.name_any();
+        let mut desired = value(object);
+        let digest = project::of_desired(&desired);
+        let api = self.api::<K>();
+        let known = match self.children.get(kind, &self.server.namespace, &name) {
+            Some(child) => Some(child),
+            // The watch knows only what carries our label.
+            None => self.look(kind, &api, &name).await?,
+        };
+        let mut params = PatchParams::apply(FIELD_MANAGER);
+        if let Some(child) = known {
+            self.is_ours(&K::kind(&()), &name, &child)?;
+            if child.digest == Some(digest) {
+                return Ok(Some(child));
+            }
+            // Another object of the same name, made since, is not ours to change.
+            desired["metadata"]["uid"] = json!(child.uid);
+            params = params.force();
+        }
+        let result = api.patch(&name, &params, &Patch::Apply(&desired)).await;
+        let live = result.map_err(|error| refusal(&K::kind(&()), &name, error))?;
+        tracing::info!(kind = %K::kind(&()), name, server = %self.server, "applied");
+        let child = Child::of(kind, live.clone()).map(|(_, child)| child);
+        self.children.saw(kind, live);
+        Ok(child)
+    }
+
+    /// A live look at an object that the watch does not know.
+    async fn look(
+        &self,
+        kind: ChildKind,
+        api: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<Child>, ApplyError> {
+        let Some(mut object) = api.get_opt(name).await? else { return Ok(None) };
+        let label = super::names::SERVER_LABEL.to_owned();
+        object.labels_mut().entry(label).or_insert_with(|| self.server.name.clone());
+        Ok(Child::of(kind, object).map(|(_, child)| child))
+    }
+
+    fn is_ours(&self, kind: &str, name: &str, child: &Child) -> Result<(), ApplyError> {
+        let held_by = match &child.owner {
+            Some(owner) if owner == self.owner && !child.deleting => return Ok(()),
+            Some(owner) if owner == self.owner => "is being deleted".to_owned(),
+            Some(owner) => format!("is owned by another object (UID {owner})"),
+            None => "has no owner".to_owned(),
+        };
+        Err(ApplyError::Conflict { kind: kind.to_owned(), name: name.to_owned(), held_by })
+    }
+
+    async fn delete_others<K>(&self, kind: ChildKind, keep: &BTreeSet<String>) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for (name, child) in self.children.of_server(kind, self.server) {
+            let ours = child.owner.as_deref() == Some(self.owner) && child.digest.is_some();
+            if keep.contains(&name) || !ours || child.deleting {
+                continue;
+            }
+            let preconditions = Preconditions { uid: Some(child.uid), resource_version: None };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            match self.api::<K>().delete(&name, &params).await {
+                Ok(_) => tracing::info!(kind = %K::kind(&()), name, server = %self.server, "deleted"),
+                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+                Err(error) => return Err(refusal(&K::kind(&()), &name, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn api<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.server.namespace, &ApiResource::erase::<K>(&()))
+    }
+}
+
+fn value(object: &impl Serialize) -> Value {
+    // Kubernetes' types always serialize.
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// What waits for a person is told apart from what a retry may mend.
+fn refusal(kind: &str, name: &str, error: kube::Error) -> ApplyError {
+    let (kind, name) = (kind.to_owned(), name.to_owned());
+    match error {
+        kube::Error::Api(status) if status.code == 409 => {
+            ApplyError::Conflict { kind, name, held_by: "changed while it was written".to_owned() }
+        }
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 413 | 422) => {
+            ApplyError::Refused { kind, name, message: status.message.clone() }
+        }
+        error => ApplyError::Api(error),
+    }
+}

@@ -1,0 +1,308 @@
+//! What all passes share: the caches, the client, and a few words of memory about each server.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use kube::{
+    Client, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{children::Children, fetch::ServerName, peers::Peers};
+use crate::{
+    clock::{Clock, Entropy},
+    config::OperatorConfig,
+    crd::{McpServer, McpServerStatus, OAuthClientPolicy},
+    metrics::Metrics,
+    redis_users::Redis,
+};
+
+/// An McpServer that may not be one: an object that an older schema let in must not stop the others.
+pub type GuardedServer = DeserializeGuard<McpServer>;
+/// An OAuthClientPolicy, likewise.
+pub type GuardedPolicy = DeserializeGuard<OAuthClientPolicy>;
+
+/// The first pause after a failure; it doubles.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause after a failure.
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// The objects of one watch scope: a namespace, or all of them.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The namespace; `None`: all.
+    pub namespace: Option<String>,
+    /// Its servers.
+    pub servers: Store<GuardedServer>,
+    /// Its policies.
+    pub policies: Store<GuardedPolicy>,
+    /// Servers to look at.
+    pub server_queue: Queue<GuardedServer>,
+    /// Policies to look at.
+    pub policy_queue: Queue<GuardedPolicy>,
+}
+
+/// Objects to look at. Closed, which loses nothing, while this process does not lead: leading begins with all of them.
+#[derive(Debug)]
+pub struct Queue<K: kube::Resource<DynamicType = ()>> {
+    sender: Arc<Mutex<Option<UnboundedSender<ObjectRef<K>>>>>,
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone() }
+    }
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
+    fn default() -> Self {
+        Self { sender: Arc::default() }
+    }
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
+    /// Asks for a look at an object.
+    pub fn push(&self, object: ObjectRef<K>) {
+        if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
+            // The receiver is gone only when the process ends.
+            let _ = sender.send(object);
+        }
+    }
+
+    /// Opens the queue.
+    pub fn open(&self) -> UnboundedReceiver<ObjectRef<K>> {
+        let (sender, receiver) = unbounded_channel();
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Closes it: what runs ends, nothing new begins.
+    pub fn close(&self) {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What is remembered of a server between two passes.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    /// Failures in a row.
+    failures: u32,
+    /// The status that was written last, with the version that it made.
+    written: Option<(u64, McpServerStatus)>,
+    /// Whether this process found the server as desired once. What differs before that was caused by the operator
+    /// itself (a new image, new defaults), not by an edit.
+    settled: bool,
+    /// The Redis user that is kept for it.
+    redis_user: Option<String>,
+}
+
+/// What all passes share.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Context {
+    /// The client; its writes are fenced.
+    pub client: Client,
+    /// The operator's configuration.
+    pub config: OperatorConfig,
+    /// The watch scopes.
+    pub scopes: Vec<Scope>,
+    /// The children.
+    pub children: Children,
+    /// The servers by host.
+    pub peers: Peers,
+    /// Redis.
+    pub redis: Redis,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The one recorder of events; it folds repeats.
+    pub recorder: Recorder,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    memory: Mutex<HashMap<ServerName, Memory>>,
+    rolling: Mutex<HashSet<ServerName>>,
+}
+
+impl Context {
+    /// A context without memory.
+    pub fn new(
+        client: Client,
+        config: OperatorConfig,
+        scopes: Vec<Scope>,
+        redis: Redis,
+        metrics: Metrics,
+        instance: &str,
+    ) -> Self {
+        let reporter =
+            Reporter { controller: "gatehouse.dev/operator".to_owned(), instance: Some(instance.to_owned()) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            config,
+            scopes,
+            children: Children::default(),
+            peers: Peers::default(),
+            redis,
+            metrics,
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            memory: Mutex::default(),
+            rolling: Mutex::default(),
+        }
+    }
+
+    /// A server as the cache has it.
+    pub fn server(&self, name: &ServerName) -> Option<McpServer> {
+        let key = ObjectRef::new(&name.name).within(&name.namespace);
+        let found = self.scopes.iter().find_map(|scope| scope.servers.get(&key))?;
+        found.0.clone().ok()
+    }
+
+    /// The servers of a namespace.
+    pub fn servers_of(&self, namespace: &str) -> Vec<McpServer> {
+        let all = self.scopes.iter().flat_map(|scope| scope.servers.state());
+        all.filter(|s| s.namespace().as_deref() == Some(namespace)).filter_map(|s| s.0.clone().ok()).collect()
+    }
+
+    /// The policies of a namespace.
+    pub fn policies_of(&self, namespace: &str) -> Vec<OAuthClientPolicy> {
+        let all = self.scopes.iter().flat_map(|scope| scope.policies.state());
+        all.filter(|p| p.namespace().as_deref() == Some(namespace)).filter_map(|p| p.0.clone().ok()).collect()
+    }
+
+    /// Asks for a look at a server.
+    pub fn enqueue(&self, server: &ServerName) {
+        let object = ObjectRef::new(&server.name).within(&server.namespace);
+        self.queues(&server.namespace).for_each(|scope| scope.server_queue.push(object.clone()));
+    }
+
+    /// Asks for a look at every server.
+    pub fn enqueue_all(&self) {
+        for scope in &self.scopes {
+            scope.servers.state().iter().for_each(|s| scope.server_queue.push(ObjectRef::from_obj(&**s)));
+        }
+    }
+
+    /// Asks for a look at every server of a namespace.
+    pub fn enqueue_servers_of(&self, namespace: &str) {
+        for scope in self.queues(namespace) {
+            for server in scope.servers.state().iter().filter(|s| s.namespace().as_deref() == Some(namespace))
+            {
+                scope.server_queue.push(ObjectRef::from_obj(&**server));
+            }
+        }
+    }
+
+    /// Asks for a look at every policy of a namespace.
+    pub fn enqueue_policies_of(&self, namespace: &str) {
+        for scope in self.queues(namespace) {
+            for policy in
+                scope.policies.state().iter().filter(|p| p.namespace().as_deref() == Some(namespace))
+            {
+                scope.policy_queue.push(ObjectRef::from_obj(&**policy));
+            }
+        }
+    }
+
+    fn queues(&self, namespace: &str) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter().filter(move |s| s.namespace.as_deref().is_none_or(|n| n == namespace))
+    }
+
+    /// The status as it is now: the cached one, or the one that was written since.
+    pub fn current_status(&self, server: &ServerName, cached: &GuardedServer) -> Option<McpServerStatus> {
+        let version: u64 = cached.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default();
+        let written = self.remember(server, |memory| memory.written.clone());
+        match written {
+            Some((at, status)) if at > version => Some(status),
+            _ => cached.0.as_ref().ok().and_then(|server| server.status.clone()),
+        }
+    }
+
+    /// Notes what was written.
+    pub fn wrote_status(&self, server: &ServerName, version: u64, status: McpServerStatus) {
+        self.remember(server, |memory| memory.written = Some((version, status)));
+    }
+
+    /// The pause before the next attempt after a failure.
+    pub fn failed(&self, server: &ServerName) -> Duration {
+        let failures = self.remember(server, |memory| {
+            memory.failures = memory.failures.saturating_add(1);
+            memory.failures
+        });
+        backoff(failures, self.entropy.fraction())
+    }
+
+    /// Notes that a pass went through.
+    pub fn succeeded(&self, server: &ServerName) {
+        self.remember(server, |memory| memory.failures = 0);
+    }
+
+    /// Notes the Redis user of a server, and ends the one of an earlier instance.
+    pub fn uses_redis_user(&self, server: &ServerName, user: Option<&String>) {
+        let old = self.remember(server, |memory| std::mem::replace(&mut memory.redis_user, user.cloned()));
+        if let Some(old) = old.filter(|old| Some(old) != user) {
+            self.redis.forget(&old);
+        }
+    }
+
+    /// Whether a roll-out of this server may begin: an edit always, one of the operator's own in its turn.
+    pub fn may_roll(&self, server: &ServerName, edited: bool) -> bool {
+        if edited || self.remember(server, |memory| memory.settled) {
+            return true;
+        }
+        let mut rolling = self.rolling.lock().unwrap_or_else(PoisonError::into_inner);
+        if rolling.contains(server) {
+            return true;
+        }
+        let limit = usize::try_from(self.config.rollouts.max_concurrent.max(1)).unwrap_or(usize::MAX);
+        rolling.len() < limit && rolling.insert(server.clone())
+    }
+
+    /// Notes that a server is as desired.
+    pub fn settled(&self, server: &ServerName) {
+        self.remember(server, |memory| memory.settled = true);
+        self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+    }
+
+    /// Forgets a server that is gone.
+    pub fn forget(&self, server: &ServerName) {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        if let Some(user) = memory.and_then(|memory| memory.redis_user) {
+            self.redis.forget(&user);
+        }
+        self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        self.metrics.server(&server.to_string(), None);
+    }
+
+    fn remember<T>(&self, server: &ServerName, f: impl FnOnce(&mut Memory) -> T) -> T {
+        f(self.memory.lock().unwrap_or_else(PoisonError::into_inner).entry(server.clone()).or_default())
+    }
+}
+
+/// The pause after so many failures in a row: doubled each time, and spread so that a common cause does not bring
+/// everyone back at once.
+pub fn backoff(failures: u32, fraction: f64) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    doubled.min(LAST_RETRY).mul_f64(0.5 + fraction / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes_and_are_spread() {
+        assert_eq!(backoff(1, 0.0), Duration::from_millis(500));
+        assert_eq!(backoff(2, 0.0), Duration::from_secs(1));
+        assert_eq!(backoff(40, 0.0), Duration::from_secs(150));
+        assert!(backoff(40, 0.999) <= LAST_RETRY);
+    }
+}

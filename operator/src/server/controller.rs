@@ -1,0 +1,324 @@
+//! The reconciler of McpServers: five named steps, and what surrounds them so that no server can harm another: a
+//! deadline, a net under panics, back-off for each object.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use kube::{
+    Resource, ResourceExt, api::ApiResource, core::error_boundary::InvalidObject, runtime::controller::Action,
+};
+use tokio::time::Instant;
+
+use super::{
+    apply::{Applied, Applier, ApplyError},
+    build::{Desired, build},
+    children::ChildKind,
+    context::{Context, GuardedServer},
+    fetch::{
+        Keys, ServerName,
+        live::{Gathered, Source},
+    },
+    names, peers,
+    status::{self, Findings, write},
+    validate::{ValidatedServer, validate},
+};
+use crate::{
+    client::NotLeading,
+    config::RedisUsers,
+    crd::{
+        McpServer,
+        condition::{ConditionType, Problem, Reason},
+    },
+    metrics::Outcome,
+};
+
+/// The controller's name in metrics.
+pub const CONTROLLER: &str = "mcpserver";
+/// How long one pass may take: kube's client has no read timeout, and its retries may last minutes.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a server is looked at that nothing happens to: its Secrets are not watched.
+const RECHECK: Duration = Duration::from_secs(30 * 60);
+/// How often a server is looked at that waits for something of which a watch tells.
+const RECHECK_AWAITED: Duration = Duration::from_secs(5 * 60);
+/// How often a server is looked at that waits for something of which nothing tells.
+const RECHECK_UNRESOLVED: Duration = Duration::from_secs(15);
+/// How long a pass waits for Redis to take a new user, so that a first pass need not report what is a moment away.
+const REDIS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a pass failed. The variant's name is the metric's reason.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The API server failed; retried with back-off.
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// The pass took too long.
+    #[error("not done within {} s", DEADLINE.as_secs())]
+    Deadline,
+    /// The pass panicked: a defect.
+    #[error("a defect in the operator: {0}")]
+    Panic(String),
+}
+
+impl ReconcileError {
+    /// The reason in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(kube::Error::Service(error)) if error.is::<NotLeading>() => "NotLeading",
+            Self::Api(_) => "Api",
+            Self::Deadline => "Deadline",
+            Self::Panic(_) => "Panic",
+        }
+    }
+}
+
+/// One pass over a server.
+///
+/// # Errors
+/// See [`ReconcileError`].
+pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let name = name_of(&server);
+    let pass = context.metrics.pass(CONTROLLER);
+    let started = Instant::now();
+    let work = AssertUnwindSafe(look_at(&name, &server, &context)).catch_unwind();
+    let result = match tokio::time::timeout(DEADLINE, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => {
+            context.metrics.panicked(CONTROLLER);
+            Err(ReconcileError::Panic(panic_text(&*panic)))
+        }
+        Err(_) => Err(ReconcileError::Deadline),
+    };
+    let outcome = match &result {
+        Ok(pause) if *pause < RECHECK / 2 => Outcome::RequeueAfter,
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Error,
+    };
+    pass.end(outcome, started.elapsed());
+    let pause = result?;
+    context.succeeded(&name);
+    Ok(Action::requeue(pause))
+}
+
+/// What is done about a failure: the same again after a pause of this object's own.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that kube calls")]
+pub fn error_policy(server: Arc<GuardedServer>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let name = name_of(&server);
+    let pause = context.failed(&name);
+    context.metrics.failed(CONTROLLER, error.reason());
+    tracing::warn!(server = %name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
+    Action::requeue(pause)
+}
+
+/// A server's name.
+pub fn name_of(server: &GuardedServer) -> ServerName {
+    ServerName { namespace: server.namespace().unwrap_or_default(), name: server.name_any() }
+}
+
+/// The steps. Gives the time until the next look.
+async fn look_at(
+    name: &ServerName,
+    guarded: &GuardedServer,
+    context: &Context,
+) -> Result<Duration, ReconcileError> {
+    if guarded.meta().deletion_timestamp.is_some() {
+        return Ok(RECHECK);
+    }
+    let server = match &guarded.0 {
+        Ok(server) => server,
+        Err(invalid) => return report_unreadable(guarded, invalid, context).await,
+    };
+    let Some(gathered) = fetch(name, server, context).await? else { return Ok(RECHECK) };
+    let valid = validate_with(server, &gathered, context);
+    let desired = valid.as_ref().ok().map(build);
+    let applied = match &desired {
+        Some(desired) => Some(apply(name, server, desired, context).await?),
+        None => None,
+    };
+    let valid = match (&valid, &desired) {
+        (Ok(valid), Some(desired)) => Ok((valid, desired)),
+        (Err(problems), _) => Err(problems.clone()),
+        (Ok(_), None) => Err(Vec::new()),
+    };
+    let found = findings(name, valid, applied, &gathered, context);
+    write_status(name, guarded, server, &found, context).await?;
+    let events = gathered.keys_created.then(keys_created).into_iter().collect();
+    write::publish(&context.recorder, &server.object_ref(&()), events).await;
+    let pause = match () {
+        () if found.is_unresolved() => RECHECK_UNRESOLVED,
+        () if found.is_awaited() => RECHECK_AWAITED,
+        () => RECHECK,
+    };
+    Ok(spread(pause, context))
+}
+
+/// Step 1 (IO): everything that `validate` looks at. `None` when the server is gone.
+async fn fetch(
+    name: &ServerName,
+    server: &McpServer,
+    context: &Context,
+) -> Result<Option<Gathered>, ReconcileError> {
+    let host = peers::host(server);
+    let on_host = host.map(|host| context.peers.on_host(&host, name)).unwrap_or_default();
+    let rivals: Vec<McpServer> = on_host.iter().filter_map(|rival| context.server(rival)).collect();
+    let source = Source {
+        client: &context.client,
+        config: &context.config,
+        redis: &context.redis,
+        entropy: &context.entropy,
+    };
+    let gathered = match source.gather(server, &rivals, context.policies_of(&name.namespace)).await {
+        // What waits for a person is a condition, not a loop.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
+            let message = format!("the API server refused the operator: {}", status.message);
+            Some(Gathered::refused(Problem::refs(Reason::InvalidRef, "metadata.namespace", message)))
+        }
+        other => other?,
+    };
+    if let Some(Gathered { redis_user, fetched, .. }) = &gathered
+        && matches!(fetched.keys, Keys::Present { .. })
+    {
+        context.uses_redis_user(name, redis_user.as_ref());
+        if let Some(user) = redis_user {
+            context.redis.settled(user, REDIS_PATIENCE).await;
+        }
+    }
+    Ok(gathered)
+}
+
+/// Step 2 (pure): a server that is proven valid, or everything that is wrong.
+fn validate_with(
+    server: &McpServer,
+    gathered: &Gathered,
+    context: &Context,
+) -> Result<ValidatedServer, Vec<Problem>> {
+    let valid = validate(server, &gathered.fetched, &context.config);
+    match valid {
+        valid if gathered.problems.is_empty() => valid,
+        Ok(_) => Err(gathered.problems.clone()),
+        Err(problems) => Err(gathered.problems.iter().cloned().chain(problems).collect()),
+    }
+}
+
+/// Step 4 (IO): server-side apply where something differs. The inner result is what a person must see.
+async fn apply(
+    name: &ServerName,
+    server: &McpServer,
+    desired: &Desired,
+    context: &Context,
+) -> Result<Result<Applied, ApplyError>, ReconcileError> {
+    let uid = server.uid().unwrap_or_default();
+    let applier = Applier { client: &context.client, children: &context.children, server: name, owner: &uid };
+    let status = server.status.as_ref();
+    let edited = status.and_then(|s| s.observed_generation) != server.metadata.generation;
+    let work = async {
+        let rolls = applier.would_roll(&desired.deployment);
+        if rolls && !context.may_roll(name, edited) {
+            return Ok(Applied::Queued);
+        }
+        applier.prepare(desired).await?;
+        let rollout = applier.roll(&desired.deployment).await?;
+        if rollout.is_complete() {
+            context.settled(name);
+            applier.sweep(desired).await?;
+        }
+        Ok(Applied::Done(rollout))
+    };
+    match work.await {
+        Err(ApplyError::Api(error)) => Err(error.into()),
+        other => Ok(other),
+    }
+}
+
+fn findings<'a>(
+    name: &ServerName,
+    valid: Result<(&'a ValidatedServer, &'a Desired), Vec<Problem>>,
+    applied: Option<Result<Applied, ApplyError>>,
+    gathered: &Gathered,
+    context: &Context,
+) -> Findings<'a> {
+    let deployment = names::gateway(&name.name);
+    let pods =
+        context.children.get(ChildKind::Deployment, &name.namespace, &deployment).and_then(|c| c.rollout);
+    let user = gathered.redis_user.as_deref();
+    let (redis_failure, redis_warnings) = context.redis.state(|redis| match context.config.redis.users {
+        RedisUsers::Provided => (None, Vec::new()),
+        RedisUsers::Shared => (redis.failure.clone(), redis.warnings.clone()),
+        RedisUsers::Managed => (user.and_then(|user| redis.user(user).err()), redis.warnings.clone()),
+    });
+    let own =
+        valid.as_ref().ok().into_iter().flat_map(|(valid, _)| valid.warnings.iter().map(Problem::to_string));
+    let warnings = own.chain(redis_warnings).collect();
+    let keys = gathered.fetched.keys.clone();
+    let redis_is_away = context.redis.state(|redis| redis.failure.is_some());
+    let redis_users = context.config.redis.users;
+    Findings { valid, applied, pods, keys, redis_users, redis_failure, redis_is_away, warnings }
+}
+
+/// Step 5: the status (pure), then one patch if it changed, and events for what changed.
+async fn write_status(
+    name: &ServerName,
+    guarded: &GuardedServer,
+    server: &McpServer,
+    found: &Findings<'_>,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let old = context.current_status(name, guarded).unwrap_or_default();
+    let new = status::status(server, &old, found, context.clock.now());
+    let ready = new.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
+    context.metrics.server(&name.to_string(), Some(ready));
+    if new == old {
+        return Ok(());
+    }
+    let object = server.object_ref(&());
+    let written = write::apply(&context.client, &ApiResource::erase::<McpServer>(&()), &object, &new).await?;
+    let Some(version) = written else { return Ok(()) };
+    let mut events = write::events(&old.conditions, &new.conditions);
+    events.extend(write::warnings(&old.conditions, &new.conditions, &found.warnings));
+    context.wrote_status(name, version, new);
+    context.enqueue_policies_of(&name.namespace);
+    write::publish(&context.recorder, &object, events).await;
+    Ok(())
+}
+
+/// An object that is no McpServer of this version: said in its status, and nothing else is touched.
+async fn report_unreadable(
+    guarded: &GuardedServer,
+    invalid: &InvalidObject,
+    context: &Context,
+) -> Result<Duration, ReconcileError> {
+    let name = name_of(guarded);
+    let message = format!(
+        "this object cannot be read, perhaps an older version of the CRD let it in: {}; correct it",
+        invalid.error
+    );
+    tracing::warn!(server = %name, error = invalid.error, "an McpServer cannot be read");
+    context.metrics.server(&name.to_string(), Some(false));
+    let problem = Problem::accepted(Reason::Invalid, "spec", message);
+    let (events, version) = write::unreadable(context, guarded, problem).await?;
+    if let Some((version, status)) = version {
+        context.wrote_status(&name, version, status);
+    }
+    write::publish(&context.recorder, &guarded.object_ref(&()), events).await;
+    Ok(RECHECK)
+}
+
+fn keys_created() -> kube::runtime::events::Event {
+    kube::runtime::events::Event {
+        type_: kube::runtime::events::EventType::Normal,
+        reason: "KeysCreated".to_owned(),
+        note: Some("made the keys that seal what this server stores; back the Secret up".to_owned()),
+        action: "CreateKeys".to_owned(),
+        secondary: None,
+    }
+}
+
+/// A tenth more or less, so that servers made together are not looked at together for ever.
+fn spread(pause: Duration, context: &Context) -> Duration {
+    pause.mul_f64(0.9 + context.entropy.fraction() / 5.0)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}

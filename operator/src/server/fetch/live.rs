@@ -1,0 +1,189 @@
+//! Reads what `validate` looks at: Secrets by name and live, never by list or watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gatehouse_gateway_config::users::Users;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::{Api, Client, ResourceExt};
+
+use super::{Fetched, Keys, ServerName};
+use crate::{
+    clock::Entropy,
+    config::OperatorConfig,
+    crd::{ISSUER_ANNOTATION, McpServer, OAuthClientPolicy, condition::Problem},
+    redis_users::Redis,
+    server::{
+        keys::{self, Ensured},
+        names,
+        peers::{self, Candidate},
+        redis_login, refs,
+    },
+};
+
+/// Where things are read.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Source<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// The operator's configuration.
+    pub config: &'a OperatorConfig,
+    /// The Redis users that are kept.
+    pub redis: &'a Redis,
+    /// Where keys and passwords come from.
+    pub entropy: &'a Entropy,
+}
+
+/// What a live read came to.
+#[derive(Debug)]
+pub struct Gathered {
+    /// What `validate` looks at.
+    pub fetched: Fetched,
+    /// What is wrong with the generated Secrets.
+    pub problems: Vec<Problem>,
+    /// Whether the keys were made just now.
+    pub keys_created: bool,
+    /// The name of the Redis user that the operator keeps, if it keeps one.
+    pub redis_user: Option<String>,
+}
+
+/// What there is to know of Secrets without knowing them.
+#[derive(Debug, Default)]
+struct Secrets {
+    keys: BTreeMap<String, BTreeSet<String>>,
+    bad_content: BTreeMap<(String, String), String>,
+}
+
+impl Gathered {
+    /// Nothing could be read, for this reason.
+    pub fn refused(problem: Problem) -> Self {
+        Self { fetched: Fetched::default(), problems: vec![problem], keys_created: false, redis_user: None }
+    }
+}
+
+impl Source<'_> {
+    /// Reads everything, and ensures the Secrets whose content is generated. `None` when the server is gone, or is
+    /// another one of the same name.
+    ///
+    /// # Errors
+    /// When the API server fails or refuses.
+    pub async fn gather(
+        &self,
+        server: &McpServer,
+        rivals: &[McpServer],
+        policies: Vec<OAuthClientPolicy>,
+    ) -> Result<Option<Gathered>, kube::Error> {
+        let (issuer_holder, host_holder) = self.holders(server, rivals).await?;
+        let holds_both = issuer_holder.is_none() && host_holder.is_none();
+        let issuer = holds_both.then(|| refs::issuer(server));
+        let ensured = keys::ensure_keys(self.client, server, issuer.as_deref(), self.entropy).await?;
+        let Ensured::Keys { keys, created } = ensured else { return Ok(None) };
+        let mut problems = Vec::new();
+        let mut redis_user = None;
+        if let Keys::Present { instance } = &keys {
+            match redis_login::ensure(self, server, instance).await? {
+                Ok(user) => redis_user = user,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let secrets = self.secrets(server).await?;
+        let fetched = Fetched {
+            secrets: secrets.keys,
+            bad_content: secrets.bad_content,
+            config_maps: self.config_maps(server).await?,
+            services: self.services(server).await?,
+            policies,
+            keys,
+            issuer_holder,
+            host_holder,
+            ..Fetched::default()
+        };
+        Ok(Some(Gathered { fetched, problems, keys_created: created, redis_user }))
+    }
+
+    async fn secrets(&self, server: &McpServer) -> Result<Secrets, kube::Error> {
+        let api: Api<Secret> = self.api(server);
+        let mut found = Secrets::default();
+        for name in refs::secrets(server, self.config.redis.users) {
+            let Some(secret) = api.get_opt(&name).await? else { continue };
+            let data = secret.data.unwrap_or_default();
+            if let Some(local) = &server.spec.identity.local
+                && local.users_secret_ref.name == name
+                && let Some(users) = data.get(&local.users_secret_ref.key)
+                && let Err(why) = Users::parse(&users.0)
+            {
+                found.bad_content.insert((name.clone(), local.users_secret_ref.key.clone()), why.to_string());
+            }
+            // Only the names of the keys leave this place.
+            found.keys.insert(name, data.into_keys().collect());
+        }
+        Ok(found)
+    }
+
+    async fn config_maps(
+        &self,
+        server: &McpServer,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, kube::Error> {
+        let api: Api<ConfigMap> = self.api(server);
+        let mut found = BTreeMap::new();
+        for name in refs::config_maps(server) {
+            if let Some(map) = api.get_opt(&name).await? {
+                let text = map.data.into_iter().flatten().map(|(key, _)| key);
+                let binary = map.binary_data.into_iter().flatten().map(|(key, _)| key);
+                found.insert(name, text.chain(binary).collect());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn services(&self, server: &McpServer) -> Result<BTreeMap<String, Service>, kube::Error> {
+        let api: Api<Service> = self.api(server);
+        let mut found = BTreeMap::new();
+        for name in refs::services(server) {
+            if let Some(service) = api.get_opt(&name).await? {
+                found.insert(name, service);
+            }
+        }
+        Ok(found)
+    }
+
+    fn api<K>(&self, server: &McpServer) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &server.namespace().unwrap_or_default())
+    }
+
+    /// Who, if somebody else, had the issuer first, and who in another namespace the host. `rivals` are on its host.
+    async fn holders(
+        &self,
+        server: &McpServer,
+        rivals: &[McpServer],
+    ) -> Result<(Option<ServerName>, Option<ServerName>), kube::Error> {
+        if rivals.is_empty() {
+            return Ok((None, None));
+        }
+        let wanted = refs::issuer(server);
+        let mut for_issuer = Vec::new();
+        let mut for_host = Vec::new();
+        for candidate in std::iter::once(server).chain(rivals) {
+            let recorded = self.recorded_issuer(candidate).await?;
+            let has_issuer = recorded.as_ref() == Some(&wanted);
+            let has_host =
+                recorded.as_deref().and_then(peers::host_of).is_some_and(|h| Some(h) == peers::host(server));
+            if refs::issuer(candidate) == wanted {
+                for_issuer.push(Candidate::of(candidate, has_issuer));
+            }
+            for_host.push(Candidate::of(candidate, has_host));
+        }
+        let own = Candidate::of(server, false).name;
+        let issuer = peers::incumbent(&for_issuer).filter(|holder| **holder != own).cloned();
+        let host = peers::incumbent(&for_host).filter(|holder| holder.namespace != own.namespace).cloned();
+        Ok((issuer, host))
+    }
+
+    async fn recorded_issuer(&self, server: &McpServer) -> Result<Option<String>, kube::Error> {
+        let api: Api<Secret> = self.api(server);
+        let secret = api.get_opt(&names::keys_secret(&server.name_any())).await?;
+        Ok(secret.and_then(|s| s.annotations().get(ISSUER_ANNOTATION).cloned()))
+    }
+}

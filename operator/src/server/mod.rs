@@ -1,0 +1,16 @@
+//! `McpServer`: fetch (IO) → validate (pure) → build (pure, cannot fail) → apply (IO) → status (pure, one patch).
+
+pub mod apply;
+pub mod build;
+pub mod children;
+pub mod context;
+pub mod controller;
+pub mod fetch;
+pub mod keys;
+pub mod names;
+pub mod peers;
+pub mod project;
+pub mod redis_login;
+pub mod refs;
+pub mod status;
+pub mod validate;

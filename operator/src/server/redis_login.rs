@@ -1,0 +1,103 @@
+//! The Redis user of one server: its name, its Secret, and the ask to keep it in force.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use kube::ResourceExt;
+use rand::Rng;
+
+use super::{
+    fetch::live::Source,
+    keys::{self, RedisData},
+    names,
+};
+use crate::{
+    config::RedisUsers,
+    crd::{
+        McpServer,
+        condition::{Problem, Reason},
+    },
+    redis_users::{self, User},
+};
+
+/// The prefix of every key of a server, see the protocols.
+pub fn prefix(key_prefix: &str, server: &McpServer, instance: &str) -> String {
+    format!("{key_prefix}:{{{}/{}.{instance}}}:", server.namespace().unwrap_or_default(), server.name_any())
+}
+
+/// The ACL user of a server: as unique as its keys.
+pub fn username(key_prefix: &str, server: &McpServer, instance: &str) -> String {
+    format!("{key_prefix}:{}/{}.{instance}", server.namespace().unwrap_or_default(), server.name_any())
+}
+
+/// Ensures the Secret, and asks for the user where the operator makes it. Gives the user's name in that case.
+pub(super) async fn ensure(
+    source: &Source<'_>,
+    server: &McpServer,
+    instance: &str,
+) -> Result<Result<Option<String>, Problem>, kube::Error> {
+    let settings = &source.config.redis;
+    let unusable = |message: String| Problem::refs(Reason::InvalidRef, "redis", message);
+    let ca = match redis_users::ca(settings) {
+        Ok(ca) => ca,
+        Err(error) => return Ok(Err(unusable(error.to_string()))),
+    };
+    let name = username(&settings.key_prefix, server, instance);
+    let wanted: Box<dyn Fn(&RedisData) -> RedisData + Send + Sync> = match settings.users {
+        RedisUsers::Provided => return Ok(Ok(None)),
+        RedisUsers::Managed => {
+            let (name, entropy) = (name.clone(), source.entropy.clone());
+            Box::new(move |now| {
+                let ours = now.get(names::REDIS_USERNAME_KEY).is_some_and(|n| n == name.as_bytes());
+                let kept = now.get(names::REDIS_PASSWORD_KEY).filter(|p| ours && p.len() >= 32);
+                let password = kept.cloned().unwrap_or_else(|| entropy.with(password).into_bytes());
+                login(name.as_bytes(), &password)
+            })
+        }
+        RedisUsers::Shared => match redis_users::operator_login(settings) {
+            Ok(Some((user, password))) => {
+                let user = user.unwrap_or_else(|| "default".to_owned());
+                Box::new(move |_| login(user.as_bytes(), password.as_bytes()))
+            }
+            Ok(None) => Box::new(|_| RedisData::new()),
+            Err(error) => return Ok(Err(unusable(error.to_string()))),
+        },
+    };
+    let wanted = |now: &RedisData| {
+        let mut data = wanted(now);
+        data.extend(ca.clone().map(|ca| (names::REDIS_CA_KEY.to_owned(), ca)));
+        data
+    };
+    let Some(data) = keys::ensure_redis_secret(source.client, server, wanted).await? else {
+        let secret = names::redis_secret(&server.name_any());
+        let message = format!(
+            "Secret {secret} exists and is not this server's; it is left as it is. Rename or delete it"
+        );
+        return Ok(Err(Problem::accepted(Reason::Conflict, "metadata.name", message)));
+    };
+    if settings.users != RedisUsers::Managed {
+        return Ok(Ok(None));
+    }
+    let password = data.get(names::REDIS_PASSWORD_KEY).map(|p| String::from_utf8_lossy(p).into_owned());
+    let prefix = prefix(&settings.key_prefix, server, instance);
+    source.redis.want(User::new(&name, &password.unwrap_or_default(), &prefix));
+    Ok(Ok(Some(name)))
+}
+
+fn login(username: &[u8], password: &[u8]) -> RedisData {
+    BTreeMap::from([
+        (names::REDIS_USERNAME_KEY.to_owned(), username.to_vec()),
+        (names::REDIS_PASSWORD_KEY.to_owned(), password.to_vec()),
+    ])
+}
+
+/// 256 random bits in hexadecimal.
+fn password(rng: &mut rand::rngs::StdRng) -> String {
+    let mut bytes = [0u8; 32];
+    rng.fill_bytes(&mut bytes);
+    let mut text = String::new();
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,176 @@
+//! What a pass found, as status: pure, so that every failure's words can be tested; then one patch, if it changed.
+
+mod conditions;
+pub mod write;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{ResourceExt, api::ObjectMeta};
+
+use super::{
+    apply::{Applied, ApplyError},
+    build::Desired,
+    children::Rollout,
+    fetch::Keys,
+    names,
+    validate::ValidatedServer,
+};
+use crate::{
+    config::RedisUsers,
+    crd::{
+        McpServer, McpServerStatus,
+        condition::Problem,
+        server_status::{KeysStatus, PolicyStatusRef, ServiceStatus},
+    },
+};
+
+/// What one pass over a server found.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    /// The server, or all that is wrong with it.
+    pub valid: Result<(&'a ValidatedServer, &'a Desired), Vec<Problem>>,
+    /// What applying came to; absent when the server is not valid.
+    pub applied: Option<Result<Applied, ApplyError>>,
+    /// The pods as the watch last saw them; they may run an older configuration.
+    pub pods: Option<Rollout>,
+    /// The sealing keys.
+    pub keys: Keys,
+    /// How the Redis users are made.
+    pub redis_users: RedisUsers,
+    /// Why Redis does not work for this server.
+    pub redis_failure: Option<String>,
+    /// Whether that is because Redis cannot be reached at all.
+    pub redis_is_away: bool,
+    /// What is not wrong but worth saying.
+    pub warnings: Vec<String>,
+}
+
+impl Findings<'_> {
+    /// Whether something is awaited that no watch tells of, so that the server must be looked at again soon. Pods and
+    /// Redis tell of themselves: to ask for them again and again would starve the others where there are thousands.
+    pub fn is_unresolved(&self) -> bool {
+        let redis = self.redis_failure.is_some() && !self.redis_is_away;
+        // What is not valid was not applied.
+        redis || !matches!(&self.applied, Some(Ok(Applied::Done(_))))
+    }
+
+    /// Whether something is awaited that a watch or the Redis connection tells of.
+    pub fn is_awaited(&self) -> bool {
+        let complete = matches!(&self.applied, Some(Ok(Applied::Done(rollout))) if rollout.is_complete());
+        self.redis_failure.is_some() || !complete
+    }
+}
+
+/// The status of a server: the old one, with what the pass found.
+pub fn status(
+    server: &McpServer,
+    old: &McpServerStatus,
+    found: &Findings<'_>,
+    now: Timestamp,
+) -> McpServerStatus {
+    status_of(&server.metadata, old, found, now)
+}
+
+/// The same, for an object of which only the metadata can be read.
+fn status_of(
+    meta: &ObjectMeta,
+    old: &McpServerStatus,
+    found: &Findings<'_>,
+    now: Timestamp,
+) -> McpServerStatus {
+    let mut status = old.clone();
+    status.observed_generation = meta.generation;
+    if let Ok((valid, desired)) = &found.valid {
+        status.issuer = Some(valid.server().issuer.clone());
+        status.resource = Some(valid.server().url.clone());
+        status.callback_url = valid.callback_url();
+        status.service = service(desired);
+        status.policy = valid.policy.name.clone().map(|name| PolicyStatusRef { name });
+        if let Some(Ok(Applied::Done(_))) = &found.applied {
+            status.config_hash = Some(desired.config_hash.clone());
+        }
+    }
+    if let Keys::Present { instance } = &found.keys {
+        let secret = names::keys_secret(meta.name.as_deref().unwrap_or_default());
+        status.keys = Some(KeysStatus { secret, instance: instance.clone() });
+    }
+    let pods = found.pods.clone().unwrap_or_default();
+    status.replicas = found.pods.as_ref().map(|pods| pods.replicas);
+    status.ready_replicas = found.pods.as_ref().map(|pods| pods.ready);
+    if pods.is_complete() {
+        status.version = pods.image.as_deref().and_then(version);
+    }
+    status.conditions = conditions::all(meta.generation, &old.conditions, found, now);
+    status
+}
+
+fn service(desired: &Desired) -> Option<ServiceStatus> {
+    let port = desired.service.spec.as_ref()?.ports.as_ref()?.first()?.port;
+    Some(ServiceStatus { name: desired.service.name_any(), port })
+}
+
+/// What an image calls itself: its tag, or else its digest.
+fn version(image: &str) -> Option<String> {
+    if let Some((_, digest)) = image.split_once('@') {
+        return Some(digest.chars().take(19).collect());
+    }
+    let last = image.rsplit('/').next()?;
+    Some(last.split_once(':').map_or("latest", |(_, tag)| tag).to_owned())
+}
+
+/// Problems in words, each with its field, without saying one twice.
+fn words(problems: &[&Problem]) -> String {
+    let mut seen = BTreeMap::new();
+    for (index, problem) in problems.iter().enumerate() {
+        seen.entry(problem.to_string()).or_insert(index);
+    }
+    let mut texts: Vec<(usize, String)> = seen.into_iter().map(|(text, index)| (index, text)).collect();
+    texts.sort_unstable();
+    let text = texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
+    bounded(&text)
+}
+
+/// The API server takes messages of up to 32 KiB; people read less.
+fn bounded(text: &str) -> String {
+    const LIMIT: usize = 1024;
+    if text.chars().count() <= LIMIT {
+        return text.to_owned();
+    }
+    text.chars().take(LIMIT - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_itself_is_not_asked_for_again_and_again() {
+        let findings = |applied, redis_failure: Option<&str>, redis_is_away| Findings {
+            valid: Err(Vec::new()),
+            applied: Some(Ok(applied)),
+            pods: None,
+            keys: Keys::Offline,
+            redis_users: RedisUsers::Managed,
+            redis_failure: redis_failure.map(str::to_owned),
+            redis_is_away,
+            warnings: Vec::new(),
+        };
+        assert!(findings(Applied::Queued, None, false).is_unresolved(), "nothing tells whose turn it is");
+        let rolling = Applied::Done(Rollout { generation: 1, ..Rollout::default() });
+        let rolling = findings(rolling, None, false);
+        assert!(rolling.is_awaited() && !rolling.is_unresolved());
+        let complete = || Applied::Done(Rollout::default());
+        let away = findings(complete(), Some("away"), true);
+        assert!(away.is_awaited() && !away.is_unresolved());
+        assert!(findings(complete(), Some("refused"), false).is_unresolved());
+        assert!(!findings(complete(), None, false).is_awaited());
+    }
+
+    #[test]
+    fn a_version_is_the_tag_or_the_digest() {
+        assert_eq!(version("ghcr.io/a/gateway:0.1.0").as_deref(), Some("0.1.0"));
+        assert_eq!(version("localhost:5000/gateway").as_deref(), Some("latest"));
+        assert_eq!(version("g:1@sha256:0123456789abcdef0123").as_deref(), Some("sha256:0123456789ab"));
+    }
+}

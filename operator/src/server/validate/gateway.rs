@@ -1,0 +1,85 @@
+//! `spec.gateway`: the pods.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
+
+use super::{Checks, labels, resources};
+use crate::crd::{condition::Reason, server_gateway::PodTemplate};
+
+/// More than a minute of margin would only delay a node's drain; less could cut the last answers off.
+const GRACE_MARGIN: u64 = 10;
+
+/// The pods of a valid server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodSettings {
+    /// The image.
+    pub image: String,
+    /// When the image is pulled.
+    pub image_pull_policy: Option<String>,
+    /// How many pods.
+    pub replicas: i32,
+    /// Requests and limits, canonical.
+    pub resources: ResourceRequirements,
+    /// How long open requests and streams may go on when a pod ends.
+    pub drain_period: Duration,
+    /// How long Kubernetes waits for a pod to end, in seconds: the drain and ten seconds.
+    pub termination_grace_seconds: i64,
+    /// What the tenant adds to the pod template, and the operator's image pull secrets.
+    pub template: PodTemplate,
+}
+
+/// Checks the pods.
+pub(super) fn check(checks: &mut Checks<'_>) -> Option<PodSettings> {
+    let gateway = checks.server.spec.gateway.clone().unwrap_or_default();
+    let defaults = &checks.config.gateway;
+    let mut template = gateway.pod.unwrap_or_default();
+    for name in &defaults.image_pull_secrets {
+        if !template.image_pull_secrets.iter().any(|s| s.name == *name) {
+            template.image_pull_secrets.push(LocalObjectReference { name: name.clone() });
+        }
+    }
+    let drain = gateway.drain_period.0;
+    // Rounded up to whole seconds, which is what Kubernetes counts in.
+    let drain_seconds = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
+    let settings = PodSettings {
+        image: defaults.image.clone(),
+        image_pull_policy: defaults.image_pull_policy.clone(),
+        replicas: gateway.replicas.unwrap_or(defaults.replicas),
+        resources: resources::check(
+            checks,
+            gateway.resources.as_ref().unwrap_or(&defaults.resources),
+            "spec.gateway.resources",
+        )?,
+        drain_period: drain,
+        termination_grace_seconds: i64::try_from(drain_seconds + GRACE_MARGIN).unwrap_or(i64::MAX),
+        template,
+    };
+    if settings.replicas < 0 {
+        checks.invalid("spec.gateway.replicas", format!("{} is below 0", settings.replicas));
+    }
+    template_allowed(checks, &settings.template);
+    labels::check(checks, &settings.template);
+    Some(settings)
+}
+
+/// What the operator's admin leaves to tenants.
+fn template_allowed(checks: &mut Checks<'_>, template: &PodTemplate) {
+    if !template.tolerations.is_empty() && !checks.config.gateway.allow_tolerations {
+        checks.accepted(
+            Reason::NotAllowed,
+            "spec.gateway.pod.tolerations",
+            "tolerations are not allowed here (gateway.allowTolerations of the operator's configuration)",
+        );
+    }
+    let Some(class) = &template.priority_class_name else { return };
+    let allowed = &checks.config.gateway.allowed_priority_classes;
+    if !allowed.contains(class) {
+        let message = format!(
+            "priority class \"{class}\" is not allowed; allowed: {} (gateway.allowedPriorityClasses of the operator's \
+             configuration)",
+            if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
+        );
+        checks.accepted(Reason::NotAllowed, "spec.gateway.pod.priorityClassName", message);
+    }
+}

@@ -1,0 +1,186 @@
+//! `spec.identity`: resolved endpoints, and what the operator allows.
+
+use gatehouse_gateway_config::{
+    IdentityConfig, LocalConfig, OAuth2Config, OidcConfig, UserInfoConfig, preset::Provider,
+};
+use url::Url;
+
+use super::{Checks, host};
+use crate::crd::{
+    condition::Reason,
+    primitive::Mode,
+    server_identity::{OAuth2Identity, OidcIdentity, ProviderPreset, UserInfo},
+};
+
+/// What is asked of an OpenID provider when the spec does not say.
+const DEFAULT_OIDC_SCOPES: [&str; 2] = ["profile", "email"];
+
+/// Checks the identity; what the gateway is told of it, when nothing is wrong.
+pub(super) fn check(checks: &mut Checks<'_>) -> Option<IdentityConfig> {
+    let identity = checks.server.spec.identity.clone();
+    match (identity.oauth2, identity.oidc, identity.local) {
+        (Some(oauth2), None, None) => {
+            oauth2_config(checks, oauth2).map(|c| IdentityConfig::Oauth2(Box::new(c)))
+        }
+        (None, Some(oidc), None) => oidc_config(checks, oidc).map(|c| IdentityConfig::Oidc(Box::new(c))),
+        (None, None, Some(local)) => {
+            if checks.config.identity.local == Mode::Refused {
+                checks.accepted(
+                    Reason::IdentityNotAllowed,
+                    "spec.identity.local",
+                    "local users are not allowed here (identity.local of the operator's configuration); use oidc or oauth2",
+                );
+                return None;
+            }
+            Some(IdentityConfig::Local(LocalConfig { users: local.users_secret_ref.key_ref() }))
+        }
+        _ => {
+            checks.invalid("spec.identity", "identity needs exactly one of oauth2, oidc and local");
+            None
+        }
+    }
+}
+
+fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2Config> {
+    let path = "spec.identity.oauth2";
+    let provider = spec.provider.map(|ProviderPreset::GitHub| Provider::GitHub);
+    let (authorization_url, token_url, user_info) =
+        match (provider, spec.authorization_url, spec.token_url, spec.user_info) {
+            (Some(provider), None, None, None) => {
+                let endpoints = provider.endpoints(spec.base_url.as_deref());
+                (endpoints.authorization_url, endpoints.token_url, endpoints.user_info)
+            }
+            (None, Some(authorization), Some(token), Some(user_info)) => {
+                (authorization, token, user_info_config(user_info))
+            }
+            _ => {
+                checks.invalid(
+                    path,
+                    "oauth2 needs either provider, or all of authorizationUrl, tokenUrl and userInfo",
+                );
+                return None;
+            }
+        };
+    if provider.is_some_and(|p| p.ignores_scopes(&spec.client_id)) && !spec.scopes.is_empty() {
+        let message = format!(
+            "\"{}\" is a GitHub App, which ignores scopes: the permissions of the app decide; leave scopes out, or use an \
+             OAuth App",
+            spec.client_id.escape_debug()
+        );
+        checks.warn(format!("{path}.scopes"), message);
+    }
+    let base = if provider.is_some() { "baseUrl" } else { "authorizationUrl" };
+    let mut good = reachable(checks, &format!("{path}.{base}"), &authorization_url);
+    if provider.is_none() {
+        good &= reachable(checks, &format!("{path}.tokenUrl"), &token_url);
+        good &= reachable(checks, &format!("{path}.userInfo.url"), &user_info.url);
+    }
+    let config = OAuth2Config {
+        provider,
+        authorization_url,
+        token_url,
+        user_info,
+        client_id: spec.client_id,
+        client_secret: spec.client_secret_ref.key_ref(),
+        scopes: spec.scopes,
+        extra_parameters: spec.extra_parameters.into_iter().map(|p| (p.name, p.value)).collect(),
+        ca: spec.tls.map(|tls| tls.ca_ref.key_ref()),
+    };
+    good &= issuer_allowed(checks, path, &config.issuer());
+    good.then_some(config)
+}
+
+fn user_info_config(spec: UserInfo) -> UserInfoConfig {
+    UserInfoConfig {
+        url: spec.url,
+        subject: spec.subject,
+        name: spec.name,
+        email: spec.email,
+        email_verified: spec.email_verified,
+        groups: spec.groups,
+        emails_url: None,
+        teams_url: None,
+    }
+}
+
+fn oidc_config(checks: &mut Checks<'_>, spec: OidcIdentity) -> Option<OidcConfig> {
+    let path = "spec.identity.oidc";
+    let mut good = true;
+    // Behind a backchannel the public issuer is only compared and shown to browsers, never connected to.
+    if let Some(backchannel) = &spec.backchannel_url {
+        good &= reachable(checks, &format!("{path}.backchannelUrl"), backchannel);
+    } else {
+        good &= reachable(checks, &format!("{path}.issuer"), &spec.issuer);
+    }
+    good &= issuer_allowed(checks, &format!("{path}.issuer"), &spec.issuer);
+    let claims = spec.claims.unwrap_or_default();
+    let named = |claim: Option<String>, default: &str| claim.unwrap_or_else(|| default.to_owned());
+    let scopes = if spec.scopes.is_empty() {
+        DEFAULT_OIDC_SCOPES.map(str::to_owned).to_vec()
+    } else {
+        spec.scopes.into_iter().filter(|scope| scope != "openid").collect()
+    };
+    let config = OidcConfig {
+        issuer: spec.issuer,
+        backchannel_url: spec.backchannel_url,
+        client_id: spec.client_id,
+        client_secret: spec.client_secret_ref.map(|r| r.key_ref()),
+        scopes,
+        subject_claim: named(claims.subject, "sub"),
+        name_claim: named(claims.name, "name"),
+        email_claim: named(claims.email, "email"),
+        groups_claim: named(claims.groups, "groups"),
+        ca: spec.tls.map(|tls| tls.ca_ref.key_ref()),
+    };
+    good.then_some(config)
+}
+
+/// Whether the gateway may connect to a provider's endpoint: https anywhere; http, and Services of the cluster, only
+/// where `egress.allow` names the host. Loopback is for `dev`.
+fn reachable(checks: &mut Checks<'_>, field: &str, text: &str) -> bool {
+    let url = match Url::parse(text) {
+        Ok(url) if url.host_str().is_some() => url,
+        _ => {
+            checks.invalid(field, format!("\"{}\" is not a URL with a host", text.escape_debug()));
+            return false;
+        }
+    };
+    let host = url.host_str().unwrap_or_default();
+    if host::is_loopback(host) || host::egress_allows(&checks.config.egress.allow, host) {
+        return true;
+    }
+    if url.scheme() != "https" {
+        let message = format!(
+            "\"{text}\" must be https; http is for loopback, and for hosts that egress.allow of the operator's \
+             configuration lists: - {host}"
+        );
+        checks.invalid(field, message);
+        return false;
+    }
+    if host::is_service(host) {
+        let message = format!(
+            "\"{text}\" names a Service of the cluster, which is refused unless egress.allow of the operator's \
+             configuration lists it: - {host}"
+        );
+        checks.accepted(Reason::NotAllowed, field, message);
+        return false;
+    }
+    true
+}
+
+fn issuer_allowed(checks: &mut Checks<'_>, field: &str, issuer: &str) -> bool {
+    let allowed = &checks.config.identity.allowed_issuers;
+    let matches = |pattern: &String| match pattern.strip_suffix('*') {
+        Some(prefix) => issuer.starts_with(prefix),
+        None => issuer.trim_end_matches('/') == pattern.trim_end_matches('/'),
+    };
+    if allowed.is_empty() || allowed.iter().any(matches) {
+        return true;
+    }
+    let message = format!(
+        "issuer \"{issuer}\" is not allowed; allowed: {} (identity.allowedIssuers of the operator's configuration)",
+        allowed.join(", ")
+    );
+    checks.accepted(Reason::IdentityNotAllowed, field, message);
+    false
+}

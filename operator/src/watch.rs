@@ -1,0 +1,257 @@
+//! The watches: they fill the caches and ask for passes. All of them run on a standby too, so that it leads at once.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::NamespaceResourceScope,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, store::Writer},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    admin::Health,
+    server::{
+        children::ChildKind,
+        context::{Context, GuardedPolicy, GuardedServer, Scope},
+        controller::name_of,
+        fetch::ServerName,
+        names::SERVER_LABEL,
+        peers,
+    },
+};
+
+/// How many objects a page of a list has: children are read in full once, and pages bound what that takes.
+const PAGE: u32 = 100;
+/// How long after a watch could not go on it is begun anew.
+const ANEW_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs all watches of a scope until the future is dropped. `health` learns when each has listed once.
+pub async fn run(
+    context: Arc<Context>,
+    scope: Scope,
+    servers: Writer<GuardedServer>,
+    policies: Writer<GuardedPolicy>,
+    health: Health,
+) {
+    let children = ChildKind::ALL.map(|kind| {
+        let (context, scope, health) = (context.clone(), scope.clone(), health.clone());
+        async move { watch_children(kind, &context, &scope, &health).await }
+    });
+    tokio::join!(
+        watch_servers(&context, &scope, servers, &health),
+        watch_policies(&context, &scope, policies, &health),
+        futures::future::join_all(children),
+    );
+}
+
+/// What readiness waits for in a scope.
+pub fn lists(namespace: Option<&str>) -> Vec<String> {
+    let children = ChildKind::ALL.map(ChildKind::plural);
+    let resources = ["mcpservers", "oauthclientpolicies"].into_iter().chain(children);
+    resources.map(|resource| list(resource, namespace)).collect()
+}
+
+fn list(resource: &str, namespace: Option<&str>) -> String {
+    let place = namespace.map(|n| format!(" of namespace {n}")).unwrap_or_default();
+    format!("the list of {resource}{place}")
+}
+
+async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<GuardedServer>, health: &Health) {
+    let api: Api<GuardedServer> = api(context, scope);
+    let mut config = watcher::Config::default().page_size(PAGE);
+    if let Some(selector) = &context.config.watch.label_selector {
+        config = config.labels(selector);
+    }
+    let mut known = HashMap::new();
+    let seen = |event: Event<GuardedServer>| {
+        let event = event.modify(prune);
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(server) | Event::InitApply(server) => {
+                let fingerprint = fingerprint(server);
+                // Our own writes of its status are no news to its own pass, only to the policies.
+                if known.insert(name_of(server), fingerprint) != Some(fingerprint) {
+                    server_seen(context, scope, server);
+                }
+                context.enqueue_policies_of(&server.namespace().unwrap_or_default());
+            }
+            Event::Delete(server) => {
+                known.remove(&name_of(server));
+                server_gone(context, &name_of(server));
+            }
+            Event::InitDone => health.done(&list("mcpservers", scope.namespace.as_deref())),
+            Event::Init => {}
+        }
+        context.metrics.cached("mcpservers", scope.servers.len());
+    };
+    forever(context, "mcpservers", api, config, seen).await;
+}
+
+fn server_seen(context: &Context, scope: &Scope, server: &GuardedServer) {
+    let name = name_of(server);
+    scope.server_queue.push(ObjectRef::from_obj(server));
+    let host = server.0.as_ref().ok().and_then(peers::host);
+    context.peers.moved(&name, host).iter().for_each(|rival| context.enqueue(rival));
+}
+
+/// What of an object a pass looks at, besides its status.
+fn fingerprint(server: &GuardedServer) -> u64 {
+    let meta = server.meta();
+    let mut hasher = DefaultHasher::new();
+    (&meta.uid, meta.generation, &meta.labels, &meta.annotations).hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn server_gone(context: &Context, name: &ServerName) {
+    context.forget(name);
+    context.peers.moved(name, None).iter().for_each(|rival| context.enqueue(rival));
+    context.enqueue_policies_of(&name.namespace);
+}
+
+async fn watch_policies(
+    context: &Context,
+    scope: &Scope,
+    mut writer: Writer<GuardedPolicy>,
+    health: &Health,
+) {
+    let api: Api<GuardedPolicy> = api(context, scope);
+    let mut generations = HashMap::new();
+    let seen = |event: Event<GuardedPolicy>| {
+        let event = event.modify(prune);
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(policy) | Event::InitApply(policy) => {
+                let namespace = policy.namespace().unwrap_or_default();
+                let key = (namespace.clone(), policy.name_any());
+                let generation = (policy.uid(), policy.meta().generation);
+                // Our own writes of its status are no news to the servers.
+                if generations.insert(key, generation.clone()) != Some(generation) {
+                    context.enqueue_servers_of(&namespace);
+                    context.enqueue_policies_of(&namespace);
+                }
+            }
+            Event::Delete(policy) => {
+                let namespace = policy.namespace().unwrap_or_default();
+                generations.remove(&(namespace.clone(), policy.name_any()));
+                context.enqueue_servers_of(&namespace);
+                context.enqueue_policies_of(&namespace);
+            }
+            // What vanished between two lists had no event: everyone is looked at.
+            Event::InitDone => {
+                health.done(&list("oauthclientpolicies", scope.namespace.as_deref()));
+                context.enqueue_all();
+            }
+            Event::Init => {}
+        }
+        context.metrics.cached("oauthclientpolicies", scope.policies.len());
+    };
+    forever(context, "oauthclientpolicies", api, watcher::Config::default().page_size(PAGE), seen).await;
+}
+
+async fn watch_children(kind: ChildKind, context: &Context, scope: &Scope, health: &Health) {
+    let resource = match kind {
+        ChildKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        ChildKind::Service => ApiResource::erase::<Service>(&()),
+        ChildKind::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+        ChildKind::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+    };
+    let client = context.client.clone();
+    let api: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let in_scope = scope.namespace.clone().unwrap_or_default();
+    let config = watcher::Config::default().page_size(PAGE).labels(SERVER_LABEL);
+    let seen = |event: Event<DynamicObject>| {
+        let touched = match event {
+            Event::Init => {
+                context.children.list_begins(kind, &in_scope);
+                Vec::new()
+            }
+            Event::InitApply(child) => context.children.listed(kind, &in_scope, child).into_iter().collect(),
+            Event::Apply(child) => context.children.saw(kind, child).into_iter().collect(),
+            Event::Delete(child) => {
+                let namespace = child.namespace().unwrap_or_default();
+                context.children.gone(kind, &namespace, &child.name_any()).into_iter().collect()
+            }
+            Event::InitDone => {
+                health.done(&list(kind.plural(), scope.namespace.as_deref()));
+                context.children.list_ends(kind, &in_scope)
+            }
+        };
+        for server in &touched {
+            context.enqueue(server);
+        }
+        context.metrics.cached(kind.plural(), context.children.count(kind));
+    };
+    forever(context, kind.plural(), api, config, seen).await;
+}
+
+/// One watch, resumed for ever.
+async fn forever<K>(
+    context: &Context,
+    resource: &'static str,
+    api: Api<K>,
+    config: watcher::Config,
+    mut seen: impl FnMut(Event<K>),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    loop {
+        let mut events = std::pin::pin!(watcher(api.clone(), config.clone()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => seen(event),
+                Err(error) => {
+                    context.metrics.watch_failed(resource);
+                    tracing::warn!(resource, %error, "a watch failed and is resumed");
+                    if is_stuck(&error) {
+                        break;
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(ANEW_AFTER).await;
+    }
+}
+
+/// A 410 as the answer to the start of a watch: kube tries the same version again for ever, so it is begun anew.
+fn is_stuck(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// What nobody reads is not kept: half of an object's metadata.
+fn prune<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+fn api<K>(context: &Context, scope: &Scope) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    }
+}
