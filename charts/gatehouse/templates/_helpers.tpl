@@ -1,0 +1,61 @@
+{{- define "gatehouse.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 48 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "gatehouse.selectorLabels" -}}
+app.kubernetes.io/name: gatehouse
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "gatehouse.labels" -}}
+{{ include "gatehouse.selectorLabels" . }}
+{{ include "gatehouse.commonLabels" . }}
+{{- end -}}
+
+{{- define "gatehouse.commonLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: gatehouse
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "gatehouse.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "gatehouse.fullname" .) -}}
+{{- end -}}
+
+{{- /* An image by digest when one is given, else by tag, else by the chart's version. */ -}}
+{{- define "gatehouse.image" -}}
+{{- $image := .image -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "gatehouse.redisUrl" -}}
+{{- if .Values.redis.dev.enabled -}}
+{{- printf "redis://%s-redis.%s.svc:6379" (include "gatehouse.fullname" .) .Release.Namespace -}}
+{{- else -}}
+{{- required "redis.url is required: the Redis or Valkey that holds all state, such as redis://redis.infra.svc:6379; or set redis.dev.enabled=true to try Gatehouse without one" .Values.redis.url -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What every container of this chart may not do: the restricted Pod Security Standard and a read-only root. */ -}}
+{{- define "gatehouse.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "gatehouse.redisLabels" -}}
+app.kubernetes.io/name: gatehouse
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: redis
+{{- end -}}
