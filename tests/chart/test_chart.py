@@ -1,0 +1,237 @@
+"""What `helm template` makes of the chart: `pytest tests/chart` with pytest and PyYAML; helm from PATH or $HELM."""
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts/gatehouse"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+HELM = os.environ.get("HELM") or shutil.which("helm") or str(CACHE / "gatehouse/kubernetes/helm")
+DEV = {"redis": {"dev": {"enabled": True}}}
+
+
+def helm(*args, values=None):
+    """Runs helm with `values` as a values file on standard input."""
+    command = [HELM, *args, *(["-f", "-"] if values is not None else [])]
+    return subprocess.run(command, input=json.dumps(values or {}), text=True, capture_output=True, check=False)
+
+
+def render(values=DEV, release="gatehouse"):
+    """The rendered objects by (kind, name, namespace)."""
+    result = helm("template", release, str(CHART), "--namespace", "gatehouse", values=values)
+    assert result.returncode == 0, result.stderr
+    objects = [o for o in yaml.safe_load_all(result.stdout) if o]
+    keys = [(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")) for o in objects]
+    assert len(set(keys)) == len(keys), "an object is rendered twice"
+    return dict(zip(keys, objects, strict=True))
+
+
+def refusal(values):
+    """What helm says about values that it must refuse."""
+    result = helm("template", "gatehouse", str(CHART), values=values)
+    assert result.returncode != 0, "was accepted"
+    return result.stderr
+
+
+def of_kind(objects, kind):
+    return [o for o in objects.values() if o["kind"] == kind]
+
+
+def config(objects):
+    return yaml.safe_load(objects["ConfigMap", "gatehouse", "gatehouse"]["data"]["operator.yaml"])
+
+
+def operator(objects):
+    return objects["Deployment", "gatehouse", "gatehouse"]["spec"]["template"]["spec"]
+
+
+def test_lint_is_clean():
+    result = helm("lint", "--strict", str(CHART), values=DEV)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_without_redis_says_what_to_set():
+    assert "redis.url is required" in refusal({})
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"redis": {"url": "redis://user:secret@host:6379"}}, "/redis/url"),
+        ({"redis": {"url": "http://host"}}, "/redis/url"),
+        ({"redis": {"users": "managed", "dev": {"enabled": True}}}, "/redis/users"),
+        ({"identity": {"local": True}, **DEV}, "/identity/local"),
+        ({"image": {"digest": "sha256:1"}, **DEV}, "/image/digest"),
+        ({"policy": {"default": {"targetRefs": []}}, **DEV}, "/policy/default"),
+        ({"watch": {"namespaces": [f"n{i}" for i in range(11)]}, **DEV}, "/watch/namespaces"),
+        ({"replicaCount": 2, **DEV}, "replicaCount"),
+    ],
+)
+def test_schema_refuses(values, field):
+    assert field in refusal(values)
+
+
+def test_schema_covers_every_value():
+    def walk(schema, values, path):
+        for key, value in values.items():
+            assert key in schema["properties"], f"{path}{key} is missing in values.schema.json"
+            below = schema["properties"][key]
+            if isinstance(value, dict) and "properties" in below:
+                assert below["additionalProperties"] is False, f"{path}{key} accepts unknown keys"
+                walk(below, value, f"{path}{key}.")
+
+    walk(json.loads((CHART / "values.schema.json").read_text()), yaml.safe_load((CHART / "values.yaml").read_text()), "")
+
+
+def test_crds_are_the_generated_ones():
+    generated = {p.name: p.read_text() for p in (ROOT / "crds").glob("*.yaml")}
+    copied = {p.name: p.read_text() for p in (CHART / "files/crds").glob("*.yaml")}
+    assert generated, "crds/ is empty: run `gatehouse crds`"
+    assert copied == generated, "stale: cp crds/*.yaml charts/gatehouse/files/crds/"
+    rendered = of_kind(render(), "CustomResourceDefinition")
+    assert [c["spec"] for c in rendered] == [yaml.safe_load(text)["spec"] for _, text in sorted(generated.items())]
+
+
+def test_crds_are_kept_unless_told_otherwise():
+    def policies(values):
+        crds = of_kind(render({**DEV, "crds": values}), "CustomResourceDefinition")
+        return [c["metadata"].get("annotations", {}).get("helm.sh/resource-policy") for c in crds]
+
+    assert policies({}) == ["keep", "keep"]
+    assert policies({"keep": False}) == [None, None]
+    assert policies({"enabled": False}) == []
+
+
+@pytest.mark.parametrize("name", ["gatehouse", "gatehouse-redis"])
+def test_pods_meet_the_restricted_standard(name):
+    pod = render()["Deployment", name, "gatehouse"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert container["livenessProbe"] and container["readinessProbe"]
+
+
+def test_the_operator_stands_by_and_may_be_drained():
+    objects = render()
+    assert objects["Deployment", "gatehouse", "gatehouse"]["spec"]["replicas"] == 2
+    assert objects["PodDisruptionBudget", "gatehouse", "gatehouse"]["spec"]["maxUnavailable"] == 1
+    assert not of_kind(render({**DEV, "replicas": 1}), "PodDisruptionBudget")
+
+
+def test_every_rule_has_a_reason():
+    for template in ["rbac.yaml", "rbac-aggregate.yaml"]:
+        lines = (CHART / "templates" / template).read_text().splitlines()
+        rules = [i for i, line in enumerate(lines) if re.match(r"\s*- apiGroups:", line)]
+        assert rules
+        for i in rules:
+            assert lines[i - 1].strip().startswith("# "), f"{template}:{i + 1} has no reason"
+
+
+def rules_of(objects, kind, name="gatehouse", namespace=None):
+    return objects[kind, name, namespace]["rules"]
+
+
+def test_rights_are_narrow():
+    for rule in rules_of(render(), "ClusterRole"):
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
+        if "secrets" in rule["resources"]:
+            assert rule["resources"] == ["secrets"]
+            assert rule["verbs"] == ["get", "create", "update"]
+    lease = rules_of(render(), "Role", "gatehouse-lease", "gatehouse")
+    assert all(r["resources"] == ["leases"] for r in lease)
+    assert [r["verbs"] for r in lease if r.get("resourceNames") != ["gatehouse"]] == [["create"]]
+
+
+def test_namespaced_mode_grants_nothing_in_the_cluster():
+    values = {**DEV, "watch": {"namespaces": ["a", "b"]}, "hosts": {"allow": ["*.{namespace}.example.com"]}}
+    objects = render({**values, "rbac": {"aggregate": False}})
+    assert not of_kind(objects, "ClusterRole") and not of_kind(objects, "ClusterRoleBinding")
+    everywhere = rules_of(render(), "ClusterRole")
+    for namespace in "ab":
+        assert rules_of(objects, "Role", namespace=namespace) == everywhere
+        assert objects["RoleBinding", "gatehouse", namespace]["roleRef"]["kind"] == "Role"
+    assert config(objects)["watch"] == {"namespaces": ["a", "b"]}
+
+
+def test_namespaced_mode_needs_hosts():
+    assert "hosts.allow is required" in refusal({**DEV, "watch": {"namespaces": ["a"]}})
+
+
+def test_write_access_is_not_for_viewers():
+    objects = render()
+    view, edit = objects["ClusterRole", "gatehouse-view", None], objects["ClusterRole", "gatehouse-edit", None]
+    assert {v for r in view["rules"] for v in r["verbs"]} == {"get", "list", "watch"}
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    assert not any("status" in x for r in edit["rules"] for x in r["resources"])
+
+
+def test_redis_by_url_secret_and_ca():
+    objects = render(
+        {
+            "redis": {
+                "url": "rediss://redis.infra.svc:6380",
+                "existingSecret": {"name": "redis-admin", "usernameKey": "user", "passwordKey": "pass"},
+                "tls": {"ca": {"kind": "Secret", "name": "redis-tls", "key": "ca.pem"}},
+            }
+        }
+    )
+    assert not [n for (_, n, _) in objects if n == "gatehouse-redis"]
+    redis = config(objects)["redis"]
+    assert redis["url"] == "rediss://redis.infra.svc:6380"
+    mounts = {m["name"]: m["mountPath"] for m in operator(objects)["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v for v in operator(objects)["volumes"]}
+    paths = set()
+    for name, mount in mounts.items():
+        paths |= {f"{mount}/{i['path']}" for i in volumes[name].get("secret", {}).get("items", [])}
+    assert {redis["usernameFile"], redis["passwordFile"], redis["tls"]["caFile"]} == paths
+    assert {i["key"] for i in volumes["redis-login"]["secret"]["items"]} == {"user", "pass"}
+    assert volumes["redis-ca"]["secret"] == {"secretName": "redis-tls", "items": [{"key": "ca.pem", "path": "ca.crt"}]}
+
+
+def test_nothing_secret_is_rendered():
+    assert not of_kind(render(), "Secret")
+
+
+def test_a_change_of_the_configuration_rolls_the_operator():
+    def annotation(values):
+        return render(values)["Deployment", "gatehouse", "gatehouse"]["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotation(DEV) == annotation(DEV)
+    assert annotation(DEV) != annotation({**DEV, "gateway": {"replicas": 3}})
+
+
+def test_images_by_digest():
+    digest = "sha256:" + "a" * 64
+    objects = render({**DEV, "image": {"digest": digest}, "gateway": {"image": {"digest": digest}}})
+    assert operator(objects)["containers"][0]["image"] == f"ghcr.io/gatehouse-dev/operator@{digest}"
+    assert config(objects)["gateway"]["image"] == f"ghcr.io/gatehouse-dev/gateway@{digest}"
+
+
+def test_long_release_names_stay_within_bounds():
+    for kind, name, _ in render(release="r" * 53):
+        assert len(name) <= 63 or kind == "CustomResourceDefinition"
+
+
+def test_notes_lead_on_and_warn():
+    def notes(values):
+        result = helm("install", "gatehouse", str(CHART), "--dry-run=client", values=values)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.split("NOTES:")[1]
+
+    assert "kubectl -n demo wait --for=condition=Ready mcps/quickstart" in notes({"redis": {"url": "redis://r:6379"}})
+    assert "WARNING" not in notes({"redis": {"url": "redis://r:6379"}})
+    assert "keeps nothing" in notes(DEV)
+    assert "TenantIsolated=False" in notes({"redis": {"url": "redis://r:6379", "users": "Shared"}})

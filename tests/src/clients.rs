@@ -1,0 +1,228 @@
+//! Real MCP clients, unpatched, each in a home of its own with a browser in which one user sits.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{dev::beside, process::Process};
+
+/// A client that a script drives: it connects, signs in, and then calls the tools it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sdk {
+    /// `@modelcontextprotocol/sdk`, legacy era.
+    TypeScript1,
+    /// `@modelcontextprotocol/client`, both eras.
+    TypeScript2,
+    /// PyPI `mcp`, both eras.
+    Python,
+    /// `mcp-remote` under the TypeScript SDK's stdio client.
+    McpRemote,
+}
+
+impl Sdk {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TypeScript1, Self::TypeScript2, Self::Python, Self::McpRemote];
+}
+
+/// A signed-in client.
+#[derive(Debug)]
+pub struct Session {
+    process: Process,
+    answers: usize,
+    /// The protocol version it negotiated.
+    pub protocol: String,
+    /// The tools it was shown.
+    pub tools: Vec<String>,
+    _home: Home,
+}
+
+/// The answer to one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The first text of the result.
+    pub text: String,
+    /// Whether the result is a tool error.
+    pub is_error: bool,
+    /// What the client threw instead of a result.
+    pub error: String,
+    /// How often it has opened the browser so far.
+    pub sign_ins: u64,
+}
+
+impl Session {
+    /// Starts a client of `user` on an MCP URL and waits until it is connected.
+    ///
+    /// # Panics
+    /// When it does not get there; the message holds everything it said.
+    pub async fn connect(sdk: Sdk, url: &str, user: &str) -> Self {
+        Self::connect_with(sdk, url, user, &[]).await
+    }
+
+    /// [`Session::connect`] with more environment variables.
+    pub async fn connect_with(sdk: Sdk, url: &str, user: &str, environment: &[(&str, &str)]) -> Self {
+        let home = Home::of(user);
+        let mut command = match sdk {
+            Sdk::Python => Command::new(python()),
+            _ => Command::new(node()),
+        };
+        command.arg(directory().join(match sdk {
+            Sdk::TypeScript1 => "ts_v1.mjs",
+            Sdk::TypeScript2 => "ts_v2.mjs",
+            Sdk::Python => "python_sdk.py",
+            Sdk::McpRemote => "mcp_remote.mjs",
+        }));
+        home.enter(&mut command);
+        command.arg(url).envs(environment.iter().copied());
+        let mut process = Process::start(command);
+        let hello = process.line(0).await;
+        let hello: Value = serde_json::from_str(&hello).unwrap_or_else(|e| panic!("{hello}: {e}"));
+        let tools = hello["tools"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        Self {
+            answers: 1,
+            protocol: hello["protocol"].as_str().unwrap_or_default().to_owned(),
+            tools: tools.map(str::to_owned).collect(),
+            process,
+            _home: home,
+        }
+    }
+
+    /// Calls a tool.
+    pub async fn call(&mut self, tool: &str, arguments: Value) -> Answer {
+        self.process.write_line(&json!({ "tool": tool, "arguments": arguments }).to_string()).await;
+        let line = self.process.line(self.answers).await;
+        self.answers += 1;
+        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Answer {
+            text: text("text"),
+            is_error: answer["isError"].as_bool().unwrap_or_default(),
+            error: text("error"),
+            sign_ins: answer["signIns"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    /// Whom the backend takes the caller for.
+    ///
+    /// # Panics
+    /// When the call fails.
+    pub async fn whoami(&mut self) -> String {
+        let answer = self.call("whoami", json!({})).await;
+        assert!(!answer.is_error && answer.error.is_empty(), "{answer:?}\n{}", self.process.output());
+        answer.text
+    }
+
+    /// Ends it as a host does: by closing its input.
+    pub async fn close(mut self) {
+        let status = self.process.wait().await;
+        assert!(status.success(), "{status}:\n{}", self.process.output());
+    }
+
+    /// What it wrote.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// Claude Code without an account: it signs in to an MCP server, connects and lists.
+#[derive(Debug)]
+pub struct ClaudeCode {
+    home: Home,
+}
+
+impl ClaudeCode {
+    /// One in which `url` is configured as the server `gw`.
+    pub async fn with(url: &str, user: &str) -> Self {
+        let this = Self { home: Home::of(user) };
+        this.run(&["mcp", "add", "--transport", "http", "gw", url]).await;
+        this
+    }
+
+    /// `claude mcp login gw`, on a terminal.
+    pub async fn login(&self) -> String {
+        let mut command = Command::new("script");
+        let line = format!("{} mcp login gw", claude().display());
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        self.finish(command).await
+    }
+
+    /// `claude mcp list`, which connects to every server.
+    pub async fn list(&self) -> String {
+        self.run(&["mcp", "list"]).await
+    }
+
+    async fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(claude());
+        command.args(arguments);
+        self.finish(command).await
+    }
+
+    async fn finish(&self, mut command: Command) -> String {
+        self.home.enter(&mut command);
+        // Nothing but the MCP server is asked for anything.
+        command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("DISABLE_AUTOUPDATER", "1");
+        let mut process = Process::start(command);
+        let status = process.wait().await;
+        assert!(status.success(), "{status}:\n{}", process.output());
+        process.output()
+    }
+}
+
+/// A home directory, and a directory that comes first in `PATH` and holds the user's browser as `xdg-open`.
+#[derive(Debug)]
+pub struct Home {
+    directory: TempDir,
+    user: String,
+}
+
+impl Home {
+    /// A fresh one.
+    pub fn of(user: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let bin = directory.path().join("bin");
+        std::fs::create_dir(&bin).expect("the directory is ours");
+        let browse = beside("browse", "cargo build --package e2e --bins");
+        symlink(browse, bin.join("xdg-open")).expect("the directory is ours");
+        Self { directory, user: user.to_owned() }
+    }
+
+    /// Makes a command run in it.
+    pub fn enter(&self, command: &mut Command) {
+        let bin = self.directory.path().join("bin");
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+        command
+            .current_dir(self.directory.path())
+            .env("HOME", self.directory.path())
+            .env("XDG_CONFIG_HOME", self.directory.path().join(".config"))
+            .env("PATH", path)
+            .env("BROWSER", bin.join("xdg-open"))
+            .env("BROWSE_USER", &self.user)
+            .env("DISPLAY", ":0")
+            // No desktop files: `xdg-open` would find a browser that is installed before it looks at BROWSER.
+            .env("XDG_DATA_HOME", self.directory.path().join("share"))
+            .env("XDG_DATA_DIRS", self.directory.path().join("share"))
+            // A proxy of the machine would be asked for loopback by some clients.
+            .env("NO_PROXY", "*")
+            .env("no_proxy", "*");
+    }
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+fn node() -> PathBuf {
+    directory().join(".venv/bin/node")
+}
+
+fn python() -> PathBuf {
+    directory().join(".venv/bin/python")
+}
+
+fn claude() -> PathBuf {
+    directory().join("node_modules/@anthropic-ai/claude-code-linux-x64/claude")
+}

@@ -1,0 +1,211 @@
+//! `gatehouse dev` as a program: one process, or replicas behind a load balancer.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{
+    balancer::Balancer,
+    net::{eventually, free_port, http},
+    process::Process,
+    redis::Redis,
+};
+
+/// What to start.
+#[derive(Debug)]
+pub struct Setup {
+    port: u16,
+    manifest: Option<String>,
+    backends: Vec<String>,
+    redis: Option<String>,
+    replicas: usize,
+    /// Manifests and sealing keys.
+    files: TempDir,
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The MCP URL.
+    pub url: String,
+    /// The issuer: the URL's origin.
+    pub issuer: String,
+    /// The processes.
+    pub replicas: Vec<Process>,
+    /// Where each replica listens, as `host:port`.
+    pub addresses: Vec<String>,
+    /// The balancer, when there are several.
+    pub balancer: Option<Balancer>,
+    setup: Setup,
+}
+
+impl Setup {
+    /// The built-in demo, on a free port.
+    pub fn demo() -> Self {
+        let files = TempDir::new().expect("a temporary directory");
+        Self { port: free_port(), manifest: None, backends: Vec::new(), redis: None, replicas: 1, files }
+    }
+
+    /// These manifests, in which `{issuer}` stands for the origin.
+    pub fn manifest(manifest: &str) -> Self {
+        let mut this = Self::demo();
+        this.manifest = Some(manifest.replace("{issuer}", &this.issuer()));
+        this
+    }
+
+    /// The origin at which it will be.
+    pub fn issuer(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// Puts `value` where the manifests say `{name}`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.manifest = self.manifest.map(|m| m.replace(&format!("{{{name}}}"), value));
+        self
+    }
+
+    /// The address of a backend that the manifests call a Service.
+    #[must_use]
+    pub fn backend(mut self, name: &str, url: &str) -> Self {
+        self.backends.push(format!("{name}={url}"));
+        self
+    }
+
+    /// Keeps its state in this Redis.
+    #[must_use]
+    pub fn redis(mut self, redis: &Redis) -> Self {
+        self.redis = Some(redis.url());
+        self
+    }
+
+    /// Starts this many replicas, which need a Redis.
+    #[must_use]
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        assert!(self.redis.is_some() || replicas == 1, "replicas share a Redis");
+        self.replicas = replicas;
+        self
+    }
+
+    /// The command line.
+    pub fn command(&self, listen: Option<&str>) -> Command {
+        let mut command = gatehouse();
+        command.arg("dev").arg("--state").arg(self.files.path().join("state"));
+        match &self.manifest {
+            None => {
+                command.arg("--port").arg(self.port.to_string());
+            }
+            Some(text) => {
+                let file = self.files.path().join("manifest.yaml");
+                std::fs::write(&file, text).expect("the directory can be written to");
+                command.arg("-f").arg(file);
+            }
+        }
+        if let Some(listen) = listen {
+            command.args(["--listen", listen]);
+        }
+        if let Some(url) = &self.redis {
+            command.args(["--redis", url]);
+        }
+        for backend in &self.backends {
+            command.arg("--backend").arg(backend);
+        }
+        command
+    }
+
+    /// Starts it and waits until it serves.
+    pub async fn start(self) -> Gateway {
+        let single = format!("127.0.0.1:{}", self.port);
+        let addresses: Vec<String> = if self.replicas == 1 {
+            vec![single]
+        } else {
+            (0..self.replicas).map(|_| format!("127.0.0.1:{}", free_port())).collect()
+        };
+        let mut gateway = Gateway {
+            url: format!("{}/mcp", self.issuer()),
+            issuer: self.issuer(),
+            replicas: Vec::new(),
+            addresses,
+            balancer: None,
+            setup: self,
+        };
+        for index in 0..gateway.setup.replicas {
+            gateway.replicas.push(gateway.process(index));
+            // One after the other: the first makes the sealing keys that the others read.
+            gateway.serves(index).await;
+        }
+        if gateway.setup.replicas > 1 {
+            gateway.balancer = Some(Balancer::start(gateway.setup.port, gateway.addresses.clone()).await);
+        }
+        gateway
+    }
+}
+
+impl Gateway {
+    /// Kills replica `index`, as a crash does, and sends nothing there any more.
+    pub async fn kill(&mut self, index: usize) {
+        self.replicas[index].kill().await;
+        let address = self.addresses[index].clone();
+        if let Some(balancer) = &self.balancer {
+            balancer.use_only(self.addresses.iter().filter(|a| **a != address).cloned().collect());
+        }
+    }
+
+    /// Starts replica `index` again and sends to all.
+    pub async fn restart(&mut self, index: usize) {
+        self.replicas[index] = self.process(index);
+        self.serves(index).await;
+        if let Some(balancer) = &self.balancer {
+            balancer.use_only(self.addresses.clone());
+        }
+    }
+
+    /// What the replicas wrote.
+    pub fn output(&self) -> String {
+        self.replicas.iter().map(Process::output).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    fn process(&self, index: usize) -> Process {
+        // The demo takes its address from --port; manifests are served where we say, also when they say it too.
+        let listen = self.addresses[index].as_str();
+        Process::start(self.setup.command(Some(listen)))
+    }
+
+    async fn serves(&mut self, index: usize) {
+        let address = &self.addresses[index];
+        let client = http();
+        let replica = &mut self.replicas[index];
+        let host = self.issuer.trim_start_matches("http://");
+        eventually(&format!("gatehouse dev to serve at {address}"), async || {
+            assert!(!replica.has_ended(), "gatehouse dev ended:\n{}", replica.output());
+            let request = client.get(format!("http://{address}/.well-known/oauth-protected-resource/mcp"));
+            request.header("host", host).send().await.ok().filter(|r| r.status().is_success())
+        })
+        .await;
+    }
+}
+
+/// The `gatehouse` program that was built with these suites.
+pub fn gatehouse() -> Command {
+    let mut command = Command::new(gatehouse_path());
+    command.env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
+}
+
+/// Where that program is.
+pub fn gatehouse_path() -> PathBuf {
+    beside("gatehouse", "cargo build --package gatehouse-operator --features dev")
+}
+
+/// A program of this workspace, in the directory above the test's own.
+pub(crate) fn beside(name: &str, build: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its program");
+    let directory = test.ancestors().find(|d| d.join(".fingerprint").exists()).map(Path::to_owned);
+    let program = directory.expect("tests run from cargo's target directory").join(name);
+    assert!(program.exists(), "{} does not exist: {build}", program.display());
+    program
+}

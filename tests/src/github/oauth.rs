@@ -1,0 +1,158 @@
+//! GitHub's web application flow ("Authorizing OAuth apps", "Refreshing user access tokens").
+
+use std::{collections::HashMap, time::Instant};
+
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header::ACCEPT},
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use url::{Url, form_urlencoded};
+
+use super::{App, Code, Hub, Inner, Refresh, Shared, Token};
+
+type Parameters = HashMap<String, String>;
+
+/// The page that asks who is there; with a `login` it sends the browser back with a code.
+pub(super) async fn authorize(State(hub): State<Shared>, Query(query): Query<Parameters>) -> Response {
+    let mut inner = hub.lock();
+    if inner.outage {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let get = |name: &str| query.get(name).map_or("", String::as_str);
+    if get("client_id") != hub.app.client_id {
+        return (StatusCode::NOT_FOUND, "404: no such application").into_response();
+    }
+    let redirect_uri = get("redirect_uri");
+    let below = redirect_uri.strip_prefix(&hub.app.callback);
+    let Some(mut back) =
+        Url::parse(redirect_uri).ok().filter(|_| below.is_some_and(|r| r.is_empty() || r.starts_with('/')))
+    else {
+        let text = "The redirect_uri is not associated with this application.";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let challenge = query.get("code_challenge").cloned();
+    if challenge.is_some() && get("code_challenge_method") != "S256" {
+        return (StatusCode::BAD_REQUEST, "code_challenge_method must be S256").into_response();
+    }
+    let Some(login) = query.get("login").filter(|l| inner.users.contains_key(*l)).cloned() else {
+        return Html(sign_in_page(&query)).into_response();
+    };
+    let code = inner.mint("code_");
+    back.query_pairs_mut().append_pair("code", &code).append_pair("state", get("state"));
+    let entry =
+        Code { login, scope: get("scope").to_owned(), redirect_uri: redirect_uri.to_owned(), challenge };
+    inner.codes.insert(code, entry);
+    Redirect::to(back.as_str()).into_response()
+}
+
+fn sign_in_page(query: &Parameters) -> String {
+    let escape = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let hidden: Vec<String> = query
+        .iter()
+        .filter(|(name, _)| *name != "login")
+        .map(|(n, v)| format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(n), escape(v)))
+        .collect();
+    let hidden = hidden.concat();
+    format!(
+        "<!doctype html><title>Sign in to GitHub</title><form method=\"get\">{hidden}\
+         <input name=\"login\" aria-label=\"Username\"><button>Authorize</button></form>"
+    )
+}
+
+/// The token endpoint. GitHub answers errors with 200.
+pub(super) async fn access_token(
+    State(hub): State<Shared>,
+    headers: HeaderMap,
+    Form(form): Form<Parameters>,
+) -> Response {
+    let mut inner = hub.lock();
+    if inner.outage {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let (id, secret) = credentials(&headers, &form);
+    let answer = if id != hub.app.client_id || secret != hub.app.client_secret {
+        error("incorrect_client_credentials")
+    } else if form.get("grant_type").is_some_and(|g| g == "refresh_token") {
+        refresh(&hub, &mut inner, &form)
+    } else {
+        redeem(&hub, &mut inner, &form)
+    };
+    drop(inner);
+    if headers.get(ACCEPT).is_some_and(|a| a.as_bytes().starts_with(b"application/json")) {
+        return axum::Json(answer).into_response();
+    }
+    // What GitHub does for those who forget to ask for JSON.
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in answer.as_object().expect("an object") {
+        body.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    ([("content-type", "application/x-www-form-urlencoded; charset=utf-8")], body.finish()).into_response()
+}
+
+fn credentials(headers: &HeaderMap, form: &Parameters) -> (String, String) {
+    let basic =
+        headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Basic "));
+    let basic = basic.and_then(|b| base64::engine::general_purpose::STANDARD.decode(b).ok());
+    if let Some((id, secret)) = basic
+        .and_then(|b| String::from_utf8(b).ok()?.split_once(':').map(|(i, s)| (i.to_owned(), s.to_owned())))
+    {
+        return (id, secret);
+    }
+    let get = |name: &str| form.get(name).cloned().unwrap_or_default();
+    (get("client_id"), get("client_secret"))
+}
+
+fn redeem(hub: &Hub, inner: &mut Inner, form: &Parameters) -> Value {
+    let Some(code) = form.get("code").and_then(|c| inner.codes.remove(c)) else {
+        return error("bad_verification_code");
+    };
+    if form.get("redirect_uri").is_some_and(|r| *r != code.redirect_uri) {
+        return error("redirect_uri_mismatch");
+    }
+    if let Some(challenge) = &code.challenge {
+        let verifier = form.get("code_verifier").map_or("", String::as_str);
+        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != *challenge {
+            return error("bad_verification_code");
+        }
+    }
+    issue(&hub.app, inner, &code.login, &code.scope)
+}
+
+fn refresh(hub: &Hub, inner: &mut Inner, form: &Parameters) -> Value {
+    let Some(spent) = form.get("refresh_token").and_then(|r| inner.refreshes.remove(r)) else {
+        return error("bad_refresh_token");
+    };
+    // Renewal kills the old token, also in flight.
+    inner.tokens.remove(&spent.access);
+    issue(&hub.app, inner, &spent.login, &spent.scope)
+}
+
+fn issue(app: &App, inner: &mut Inner, login: &str, scope: &str) -> Value {
+    let prefix = if app.token_life.is_some() { "ghu_" } else { "gho_" };
+    let access = inner.mint(&format!("{prefix}{login}_"));
+    let ends = app.token_life.map(|life| Instant::now() + life);
+    inner.tokens.insert(access.clone(), Token { login: login.to_owned(), scope: scope.to_owned(), ends });
+    let mut answer = json!({
+        "access_token": access,
+        "token_type": "bearer",
+        "scope": scope.replace(' ', ","),
+    });
+    if let Some(life) = app.token_life {
+        let refresh = inner.mint("ghr_");
+        let spent = Refresh { login: login.to_owned(), scope: scope.to_owned(), access };
+        inner.refreshes.insert(refresh.clone(), spent);
+        answer["expires_in"] = life.as_secs().into();
+        answer["refresh_token"] = refresh.into();
+        answer["refresh_token_expires_in"] = 15_897_600.into();
+    }
+    answer
+}
+
+fn error(code: &str) -> Value {
+    json!({ "error": code, "error_description": format!("The request failed: {code}."), "error_uri": "https://docs.github.com" })
+}

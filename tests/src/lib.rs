@@ -1,0 +1,28 @@
+//! Fixtures of Gatehouse's end-to-end suites: real parts, and stand-ins for what is out on the internet.
+//!
+//! Everything listens on loopback, on free ports, and ends with the value that started it.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that cannot start fails its test")]
+
+pub mod apiserver;
+pub mod backend;
+pub mod balancer;
+pub mod browser;
+pub mod chromium;
+pub mod clients;
+pub mod cluster;
+pub mod dev;
+pub mod github;
+mod html;
+pub mod idp;
+pub mod manifests;
+pub mod net;
+pub mod oauth;
+pub mod operator;
+pub mod process;
+mod record;
+pub mod redis;
+pub mod rmcp_client;
+pub mod scenario;
+
+pub use record::Recorded;

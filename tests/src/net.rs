@@ -1,0 +1,101 @@
+//! Ports, servers and waiting.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+
+/// How long anything may take before its test fails.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where the ports of the suites lie: below what Linux hands out for outgoing connections (32768 and up), so that no
+/// client's connection can take a port between its choice and the moment that its server listens.
+const PORTS: std::ops::Range<u16> = 18_000..28_000;
+
+/// A port of loopback that nothing listens on and that no other caller of this process gets.
+///
+/// # Panics
+/// When every port of the range is taken.
+pub fn free_port() -> u16 {
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let length = PORTS.end - PORTS.start;
+    let next = NEXT.get_or_init(|| {
+        // Test programs that run at once start at different places.
+        let start = std::process::id().wrapping_mul(97) % u32::from(length);
+        AtomicU16::new(u16::try_from(start).expect("less than the length, which is one"))
+    });
+    (0..length)
+        .map(|_| PORTS.start + next.fetch_add(1, Ordering::Relaxed) % length)
+        .find(|&port| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok())
+        .expect("a port is free")
+}
+
+/// Waits until `condition` gives a value, asking every 20 ms.
+///
+/// # Panics
+/// When it has given none within [`PATIENCE`]; `what` says what was waited for.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An HTTP server on loopback that ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves `router` on a free port of 127.0.0.1.
+    pub async fn start(router: Router) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback can be bound");
+        Self::on(listener, router)
+    }
+
+    /// Serves `router` on a listener.
+    pub fn on(listener: TcpListener, router: Router) -> Self {
+        let address = listener.local_addr().expect("it is bound");
+        let task = tokio::spawn(async move {
+            // Serving a bound listener ends only with the task.
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { address, task }
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A client that follows no redirects.
+pub fn http() -> reqwest::Client {
+    // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .expect("a plain client can be built")
+}

@@ -1,0 +1,202 @@
+//! An OAuth and MCP client at the level of HTTP, for what the SDKs do not let a test do wrong.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::{Client, RequestBuilder, Response, header::WWW_AUTHENTICATE};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::{
+    browser::{Browser, Page},
+    net::http,
+};
+
+/// An application's own scheme: the browser stops there, and its address holds the code.
+pub const REDIRECT_URI: &str = "cursor://anysphere.cursor-mcp/oauth/callback";
+/// A PKCE verifier (RFC 7636 section 4.1).
+pub const VERIFIER: &str = "a-verifier-of-forty-three-characters-or-more-0123";
+
+/// A registered client of one MCP endpoint.
+#[derive(Debug, Clone)]
+pub struct OAuthClient {
+    /// The MCP URL.
+    pub url: String,
+    /// The issuer.
+    pub issuer: String,
+    /// Where codes go.
+    pub redirect_uri: String,
+    /// The registration's answer.
+    pub registration: Value,
+    http: Client,
+}
+
+/// An answer, read.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The challenge, or nothing.
+    pub challenge: String,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// Reads a response to its end.
+    pub async fn of(response: Response) -> Self {
+        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|v| v.to_str().ok());
+        let (status, challenge) = (response.status().as_u16(), challenge.unwrap_or_default().to_owned());
+        Self { status, challenge, text: response.text().await.unwrap_or_default() }
+    }
+
+    /// The body as JSON, also when it is the first event of a stream.
+    pub fn json(&self) -> Value {
+        let event = self.text.lines().filter_map(|l| l.strip_prefix("data:")).find(|l| l.contains('{'));
+        serde_json::from_str(event.unwrap_or(&self.text)).unwrap_or_default()
+    }
+
+    /// A text in the body.
+    pub fn get(&self, name: &str) -> String {
+        self.json()[name].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl OAuthClient {
+    /// Registers a public client.
+    pub async fn register(issuer: &str) -> Self {
+        Self::register_with(issuer, "none", REDIRECT_URI).await
+    }
+
+    /// Registers a client that authenticates with `method` at the token endpoint.
+    pub async fn register_as(issuer: &str, method: &str) -> Self {
+        Self::register_with(issuer, method, REDIRECT_URI).await
+    }
+
+    /// Registers a client with a redirect URI of its own.
+    pub async fn register_with(issuer: &str, method: &str, redirect_uri: &str) -> Self {
+        let metadata = json!({
+            "client_name": "test", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": method,
+            "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        });
+        let http = http();
+        let response = http.post(format!("{issuer}/oauth/register")).json(&metadata).send().await;
+        let answer = Answer::of(response.expect("the gateway answers")).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        Self {
+            url: format!("{issuer}/mcp"),
+            issuer: issuer.to_owned(),
+            redirect_uri: redirect_uri.to_owned(),
+            registration: answer.json(),
+            http,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.registration["client_id"].as_str().expect("a registration has a client_id")
+    }
+
+    /// The address of the consent page.
+    pub fn authorize_url(&self) -> String {
+        let mut url = Url::parse(&format!("{}/oauth/authorize", self.issuer)).expect("the issuer is a URL");
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", self.id())
+            .append_pair("redirect_uri", &self.redirect_uri)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("state", "the-state")
+            .append_pair("resource", &self.url);
+        url.into()
+    }
+
+    /// Signs the browser's user in; the page that it ends at.
+    pub async fn sign_in(&self, browser: &Browser) -> Page {
+        browser.sign_in(&self.authorize_url()).await
+    }
+
+    /// A code for the browser's user.
+    pub async fn code(&self, browser: &Browser) -> String {
+        let page = self.sign_in(browser).await;
+        page.parameter("code")
+            .unwrap_or_else(|| panic!("no code: {} {}\n{}", page.status, page.url, page.body))
+    }
+
+    /// Redeems a code.
+    pub async fn redeem(&self, code: &str) -> Answer {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", VERIFIER),
+            ("resource", &self.url),
+        ];
+        self.token(&form).await
+    }
+
+    /// Uses a refresh token.
+    pub async fn refresh(&self, token: &str) -> Answer {
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+    }
+
+    /// Signs the browser's user in all the way; access and refresh token.
+    pub async fn tokens(&self, browser: &Browser) -> (String, String) {
+        let answer = self.redeem(&self.code(browser).await).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        (answer.get("access_token"), answer.get("refresh_token"))
+    }
+
+    async fn token(&self, form: &[(&str, &str)]) -> Answer {
+        let secret = self.registration["client_secret"].as_str();
+        let mut form = form.to_vec();
+        let mut request = self.http.post(format!("{}/oauth/token", self.issuer));
+        match (secret, self.registration["token_endpoint_auth_method"].as_str()) {
+            (Some(secret), Some("client_secret_basic")) => {
+                request = request.basic_auth(self.id(), Some(secret));
+            }
+            (Some(secret), _) => form.extend([("client_id", self.id()), ("client_secret", secret)]),
+            (None, _) => form.push(("client_id", self.id())),
+        }
+        Answer::of(request.form(&form).send().await.expect("the gateway answers")).await
+    }
+
+    /// A POST to the MCP endpoint.
+    pub fn mcp(&self, token: Option<&str>, body: &Value) -> RequestBuilder {
+        mcp(&self.http, &self.url, token, body)
+    }
+
+    /// Calls `whoami` without a session, as curl does.
+    pub async fn whoami(&self, token: Option<&str>) -> Answer {
+        self.call(token, "whoami", json!({})).await
+    }
+
+    /// Calls a tool without a session.
+    pub async fn call(&self, token: Option<&str>, tool: &str, arguments: Value) -> Answer {
+        let body = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                "name": tool, "arguments": arguments,
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                },
+            },
+        });
+        let request = self
+            .mcp(token, &body)
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", tool);
+        Answer::of(request.send().await.expect("the gateway answers")).await
+    }
+}
+
+/// A POST to an MCP endpoint.
+pub fn mcp(http: &Client, url: &str, token: Option<&str>, body: &Value) -> RequestBuilder {
+    let request = http.post(url).header("accept", "application/json, text/event-stream").json(body);
+    match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}

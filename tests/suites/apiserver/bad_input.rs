@@ -1,0 +1,202 @@
+//! Bad input: each gets its words in a condition and an event, and never stops another server.
+
+use e2e::{
+    apiserver::{ApiServer, Kubelet},
+    net::{eventually, free_port},
+    operator::{Operator, apply, condition, reaches, ready, references, server},
+    redis::Redis,
+};
+use gatehouse_operator::crd::McpServer;
+use k8s_openapi::{
+    api::{core::v1::Secret, events::v1::Event},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+struct World {
+    client: Client,
+    namespace: String,
+    operator: Operator,
+    _kubelet: Kubelet,
+}
+
+async fn world(name: &str, redis: &str) -> World {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace(name).await;
+    references(&client, &namespace).await;
+    let operator = Operator::start(api.config(), &namespace, redis).await;
+    let kubelet = Kubelet::start(client.clone(), &namespace);
+    World { client, namespace, operator, _kubelet: kubelet }
+}
+
+impl World {
+    async fn has_event(&self, reason: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        eventually(&format!("an event {reason}"), async || {
+            let events = events.list(&ListParams::default()).await.ok()?;
+            let told =
+                |e: &Event| e.reason.as_deref() == Some(reason) && e.type_.as_deref() == Some("Warning");
+            events.iter().any(told).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_without_the_named_key() {
+    let redis = Redis::start().await;
+    let world = world("nokey", &redis.url()).await;
+    let mut broken = server("broken");
+    broken["spec"]["identity"]["local"]["usersSecretRef"]["key"] = json!("typo.yaml");
+    apply::<McpServer>(&world.client, &world.namespace, &broken).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("good")).await;
+    let found =
+        reaches(&world.client, &world.namespace, "broken", "ResolvedRefs", "False", "KeyNotFound").await;
+    let message = &condition(&found, "ResolvedRefs").unwrap().message;
+    assert!(message.contains("typo.yaml") && message.contains("users"), "{message}");
+    world.has_event("KeyNotFound").await;
+    ready(&world.client, &world.namespace, "good").await;
+
+    // Put right, it is found without anyone telling: Secrets are not watched.
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "users" } });
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let users = secrets.get("users").await.unwrap().data.unwrap()["users.yaml"].clone();
+    let patch =
+        json!({ "data": { "typo.yaml": users }, "apiVersion": secret["apiVersion"], "kind": "Secret" });
+    secrets.patch("users", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    ready(&world.client, &world.namespace, "broken").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_users_file_is_told_without_its_content() {
+    let redis = Redis::start().await;
+    let world = world("users", &redis.url()).await;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "bad" },
+        "stringData": { "users.yaml": "- { name: alice, uid: 5d0cf1c4b7d84a0e, passwordHash: hunter2 }" } });
+    apply::<Secret>(&world.client, &world.namespace, &secret).await;
+    let mut broken = server("broken");
+    broken["spec"]["identity"]["local"]["usersSecretRef"]["name"] = json!("bad");
+    apply::<McpServer>(&world.client, &world.namespace, &broken).await;
+    let found =
+        reaches(&world.client, &world.namespace, "broken", "ResolvedRefs", "False", "InvalidRef").await;
+    let message = &condition(&found, "ResolvedRefs").unwrap().message;
+    assert!(message.contains("argon2id") && !message.contains("hunter2"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_redis() {
+    let world = world("noredis", &format!("redis://127.0.0.1:{}", free_port())).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    let found =
+        reaches(&world.client, &world.namespace, "one", "Programmed", "False", "RedisUnavailable").await;
+    let message = &condition(&found, "Programmed").unwrap().message;
+    assert!(message.contains("redis://127.0.0.1"), "{message}");
+    // It stopped nothing: the pods are there.
+    reaches(&world.client, &world.namespace, "one", "Available", "True", "Available").await;
+    world.has_event("RedisUnavailable").await;
+    assert!(world.operator.metrics().is_leading());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_evicts() {
+    let redis = Redis::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]).await;
+    let world = world("evicts", &redis.url()).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    let message = eventually("the warning", async || {
+        let server = ready(&world.client, &world.namespace, "one").await;
+        let message = condition(&server, "Ready")?.message.clone();
+        message.contains("allkeys-lru").then_some(message)
+    })
+    .await;
+    assert!(message.contains("noeviction"), "{message}");
+    world.has_event("ConfigurationWarning").await;
+}
+
+/// An object that an older version of the CRD let in: it lacks what is required now, and has a field of another type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_an_older_schema_wrote() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("older").await;
+    let other = crate::SCHEMA.write().await;
+    references(&client, &namespace).await;
+    // It lets in everything that the newer one does, so that the tests beside this one are not disturbed.
+    let mut older = gatehouse_operator::crd::definitions().remove(0);
+    let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+    let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
+    *spec = serde_json::from_value(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }))
+        .unwrap();
+    schema.x_kubernetes_validations = None;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = "mcpservers.gatehouse.dev";
+    let params = PatchParams::apply("e2e").force();
+    crds.patch(name, &params, &Patch::Apply(&older)).await.unwrap();
+
+    let resource = ApiResource::erase::<McpServer>(&());
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    let old = json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer", "metadata": { "name": "old" },
+        "spec": { "url": "https://old.example.com/mcp", "backends": "github-tools" } });
+    let lacks = json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer", "metadata": { "name": "lacks" },
+        "spec": { "url": "https://lacks.example.com/mcp", "backends": [] } });
+    for object in [&old, &lacks] {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        eventually("the older schema to be in force", async || {
+            objects.patch(name, &PatchParams::apply("user"), &Patch::Apply(object)).await.ok()
+        })
+        .await;
+    }
+    api.install_crds().await;
+    let mut bad = server("refused");
+    bad["spec"]["backends"] = json!("github-tools");
+    eventually("the newer schema to be in force", async || {
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("user") };
+        objects.patch("refused", &params, &Patch::Apply(&bad)).await.err()
+    })
+    .await;
+    drop(other);
+
+    let redis = Redis::start().await;
+    let operator = Operator::start(api.config(), &namespace, &redis.url()).await;
+    let _kubelet = Kubelet::start(client.clone(), &namespace);
+    apply::<McpServer>(&client, &namespace, &server("good")).await;
+    ready(&client, &namespace, "good").await;
+    let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    let told = async |name: &str| {
+        let events = events.list(&ListParams::default()).await.ok()?;
+        let about = |e: &Event| {
+            e.reason.as_deref() == Some("Invalid")
+                && e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name)
+                && e.note.as_deref().is_some_and(|n| n.contains("cannot be read"))
+        };
+        events.iter().find(|e| about(e)).map(|e| e.series.is_none())
+    };
+    eventually("an event for the object of another type", async || told("old").await).await;
+    eventually("an event for the object that lacks fields", async || told("lacks").await).await;
+    // The API server lets nobody write the status of an object that its rules cannot be evaluated on, so the event must
+    // do; where it lets us, the condition is there.
+    for name in ["old", "lacks"] {
+        let patch = Patch::Merge(json!({ "status": { "version": "probe" } }));
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        if objects.patch_status(name, &params, &patch).await.is_ok() {
+            eventually("a condition", async || {
+                let object = objects.get(name).await.ok()?;
+                let conditions = object.data["status"]["conditions"].as_array()?.clone();
+                let accepted = conditions.into_iter().find(|c| c["type"] == "Accepted")?;
+                (accepted["status"] == "False" && accepted["reason"] == "Invalid").then_some(())
+            })
+            .await;
+        } else {
+            eprintln!("the API server refuses to write the status of {name}");
+        }
+    }
+    operator.quiet().await;
+    assert_eq!((told("old").await, told("lacks").await), (Some(true), Some(true)), "each is said once");
+    for name in ["old", "lacks"] {
+        let _ = objects.delete(name, &kube::api::DeleteParams::default()).await;
+    }
+}

@@ -1,0 +1,161 @@
+//! `redis.users: Managed` on a real Redis.
+
+use e2e::{
+    apiserver::{ApiServer, Kubelet},
+    net::eventually,
+    operator::{Operator, apply, condition, config_from, reaches, ready, references, server},
+    redis::Redis,
+};
+use gatehouse_operator::crd::McpServer;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, api::DeleteParams};
+use redis::aio::MultiplexedConnection;
+use serde_json::json;
+
+struct World {
+    client: Client,
+    namespace: String,
+    operator: Operator,
+    _kubelet: Kubelet,
+}
+
+async fn world(name: &str, redis: &str) -> World {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace(name).await;
+    references(&client, &namespace).await;
+    let config = config_from(json!({
+        "redis": { "url": redis, "users": "Managed" },
+        "hosts": { "allow": ["*.example.com"] },
+        "watch": { "namespaces": [namespace] },
+    }));
+    let operator = Operator::with(api.config(), config, "e2e", None).await;
+    let kubelet = Kubelet::start(client.clone(), &namespace);
+    World { client, namespace, operator, _kubelet: kubelet }
+}
+
+impl World {
+    /// A connection as the gateway of a server makes it.
+    async fn sign_in(&self, redis: &Redis, server: &str) -> Result<MultiplexedConnection, redis::RedisError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let data = secrets.get(&format!("{server}-gateway-redis")).await.unwrap().data.unwrap();
+        let text = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
+        let info: redis::ConnectionInfo = redis::IntoConnectionInfo::into_connection_info(redis.url())?;
+        let login =
+            info.redis_settings().clone().set_username(text("username")).set_password(text("password"));
+        redis::Client::open(info.set_redis_settings(login))?.get_multiplexed_async_connection().await
+    }
+
+    async fn prefix(&self, server: &str) -> String {
+        let server = ready(&self.client, &self.namespace, server).await;
+        let instance = server.status.unwrap().keys.unwrap().instance;
+        format!("gatehouse:{{{}/{}.{instance}}}:", self.namespace, server.metadata.name.unwrap())
+    }
+}
+
+async fn run(
+    connection: &mut MultiplexedConnection,
+    words: &[&str],
+) -> Result<redis::Value, redis::RedisError> {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(connection).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_reaches_its_own_keys_alone() {
+    let redis = Redis::start().await;
+    let world = world("acl", &redis.url()).await;
+    for name in ["one", "two"] {
+        apply::<McpServer>(&world.client, &world.namespace, &server(name)).await;
+    }
+    let (own, other) = (world.prefix("one").await, world.prefix("two").await);
+    let isolated =
+        reaches(&world.client, &world.namespace, "one", "TenantIsolated", "True", "OwnRedisUser").await;
+    assert!(condition(&isolated, "TenantIsolated").is_some());
+    let mut connection = world.sign_in(&redis, "one").await.unwrap();
+    let (mine, theirs) = (format!("{own}a"), format!("{other}a"));
+    // What the gateway does.
+    for words in [
+        &["SET", mine.as_str(), "1", "PX", "1000"][..],
+        &["GET", &mine],
+        &["XADD", &format!("{own}events"), "*", "k", "v"],
+        &["EVAL", "return redis.call('GET', KEYS[1])", "1", &mine],
+        &["SCRIPT", "LOAD", "return 1"],
+        &["TIME"],
+        &["WAIT", "0", "1"],
+        &["PING"],
+        &["CLIENT", "SETNAME", "gateway"],
+    ] {
+        run(&mut connection, words).await.unwrap_or_else(|e| panic!("{words:?}: {e}"));
+    }
+    // What it may not do.
+    for words in [
+        &["GET", theirs.as_str()][..],
+        &["SET", &theirs, "1"],
+        &["EVAL", "return redis.call('GET', KEYS[1])", "1", &theirs],
+        &["EVAL", &format!("return redis.call('GET', '{theirs}')"), "0"],
+        &["KEYS", "*"],
+        &["SCAN", "0"],
+        &["RANDOMKEY"],
+        &["DBSIZE"],
+        &["FLUSHALL"],
+        &["CONFIG", "GET", "*"],
+        &["ACL", "LIST"],
+        &["FUNCTION", "LOAD", "#!lua name=x\nredis.register_function('f', function() end)"],
+        &["PUBLISH", "channel", "x"],
+    ] {
+        let error = run(&mut connection, words).await.expect_err(&format!("{words:?} must be refused"));
+        // A script reports what it was refused in its own words.
+        let script =
+            words[0] == "EVAL" && error.to_string().contains("can't access at least one of the keys");
+        let refused = error.code() == Some("NOPERM") || error.to_string().contains("NOPERM") || script;
+        assert!(refused, "{words:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_set_again_after_redis_restarts_and_go_with_their_server() {
+    let mut redis = Redis::start().await;
+    let world = world("again", &redis.url()).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    ready(&world.client, &world.namespace, "one").await;
+    assert!(world.sign_in(&redis, "one").await.is_ok());
+
+    redis.kill().await;
+    let found =
+        reaches(&world.client, &world.namespace, "one", "Programmed", "False", "RedisUnavailable").await;
+    assert_eq!(condition(&found, "Available").unwrap().status, "True", "the pods are not touched");
+    redis.restart().await;
+    ready(&world.client, &world.namespace, "one").await;
+    assert!(world.sign_in(&redis, "one").await.is_ok(), "the user died with Redis and is there again");
+
+    let servers: Api<McpServer> = Api::namespaced(world.client.clone(), &world.namespace);
+    servers.delete("one", &DeleteParams::default()).await.unwrap();
+    let mut admin = redis.connection().await;
+    eventually("the user to be gone", async || {
+        let users: Vec<String> = redis::cmd("ACL").arg("USERS").query_async(&mut admin).await.ok()?;
+        (users == ["default"]).then_some(())
+    })
+    .await;
+    assert!(world.operator.metrics().is_leading());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_password_is_made_anew_and_told_to_redis() {
+    let redis = Redis::start().await;
+    let world = world("password", &redis.url()).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    ready(&world.client, &world.namespace, "one").await;
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let old = secrets.get("one-gateway-redis").await.unwrap().data;
+    secrets.delete("one-gateway-redis", &DeleteParams::default()).await.unwrap();
+    let mut looked = server("one");
+    looked["metadata"]["annotations"] = json!({ "example.com/look": "1" });
+    apply::<McpServer>(&world.client, &world.namespace, &looked).await;
+    eventually("a new password that works", async || {
+        let secret = secrets.get_opt("one-gateway-redis").await.ok()??;
+        (secret.data != old && world.sign_in(&redis, "one").await.is_ok()).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,76 @@
+//! Real clients against `gatehouse dev` as a newcomer starts it, and its command line.
+
+use e2e::{
+    clients::Home,
+    dev::{Gateway, Setup, gatehouse},
+    net::{Server, http},
+    oauth::{Answer, mcp},
+    process::Process,
+};
+use serde_json::json;
+
+async fn start() -> (Gateway, ()) {
+    (Setup::demo().start().await, ())
+}
+
+e2e::every_client!(start);
+
+/// The two curl lines of the README.
+#[tokio::test]
+async fn a_bearer_for_curl() {
+    let (gateway, ()) = start().await;
+    for user in ["alice", "bob"] {
+        let mut command = gatehouse();
+        let home = Home::of(user);
+        home.enter(&mut command);
+        command.arg("token").arg(&gateway.url);
+        let mut process = Process::start(command);
+        let status = process.wait().await;
+        assert!(status.success(), "{}", process.output());
+        let token = process.stdout();
+        assert!(!token.contains(char::is_whitespace) && !token.is_empty(), "the token alone: {token:?}");
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "whoami", "arguments": {} } });
+        let answer = Answer::of(mcp(&http(), &gateway.url, Some(&token), &call).send().await.unwrap()).await;
+        assert_eq!(answer.json()["result"]["content"][0]["text"], user, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_said_with_the_way_out() {
+    let taken = Server::start(axum::Router::new()).await;
+    let mut command = gatehouse();
+    command.args(["dev", "--port"]).arg(taken.address.port().to_string());
+    let mut process = Process::start(command);
+    assert_eq!(process.wait().await.code(), Some(1));
+    let output = process.output();
+    assert!(output.contains(&taken.address.to_string()) && output.contains("--port N"), "{output}");
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_manifest_is_said_at_once() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("bad.yaml");
+    let bad = include_str!("../../crds/examples/quickstart.yaml")
+        .replace("quickstart-users, key: users.yaml", "no-such-secret, key: users.yaml")
+        .replace("gatehouse.dev/demo-backend", "gatehouse.dev/something-else");
+    std::fs::write(&file, bad).unwrap();
+    let mut command = gatehouse();
+    command.args(["dev", "-f"]).arg(&file);
+    let mut process = Process::start(command);
+    assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
+    let output = process.output();
+    for part in
+        ["bad.yaml:", "no-such-secret", "--backend demo=", "spec.backends[0].service", "spec.identity.local"]
+    {
+        assert!(output.contains(part), "{part}:\n{output}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_does_not_listen_beyond_loopback() {
+    let mut command = gatehouse();
+    command.args(["dev", "--listen", "0.0.0.0:0"]);
+    let mut process = Process::start(command);
+    assert_eq!(process.wait().await.code(), Some(2));
+    assert!(process.output().contains("loopback only"), "{}", process.output());
+}

@@ -1,0 +1,57 @@
+//! The errors that people hit by hand with other gateways: none of them may be possible here.
+//!
+//! What a real client notices is shown with one in the clients suites too; here each is pinned down by itself.
+
+mod errors {
+    mod discovery;
+    mod isolation;
+    mod revoked;
+    mod state;
+    mod tokens;
+}
+
+use e2e::{
+    backend::{Backend, Callers},
+    dev::{Gateway, Setup},
+    github::{App, GitHub},
+    manifests::{GITHUB, LOCAL},
+    redis::Redis,
+};
+
+/// A gateway with local users, on Redis.
+struct Local {
+    gateway: Gateway,
+    backend: Backend,
+    redis: Redis,
+}
+
+impl Local {
+    async fn start(lifetimes: &str, replicas: usize) -> Self {
+        let backend =
+            Backend::start(Callers::tokens(&[("token-of-alice", "alice"), ("token-of-bob", "bob")])).await;
+        let redis = Redis::start().await;
+        let setup = Setup::manifest(LOCAL).with("backend", &backend.url()).with("lifetimes", lifetimes);
+        let gateway = setup.redis(&redis).replicas(replicas).start().await;
+        Self { gateway, backend, redis }
+    }
+}
+
+/// A gateway whose users are GitHub's, before a backend that asks GitHub who calls.
+struct Hub {
+    gateway: Gateway,
+    github: GitHub,
+    backend: Backend,
+    _redis: Redis,
+}
+
+impl Hub {
+    async fn start(replicas: usize) -> Self {
+        let setup = Setup::manifest(GITHUB);
+        let github = GitHub::start(App::at(&setup.issuer())).await;
+        let backend = Backend::start(Callers::GitHub(github.url())).await;
+        let redis = Redis::start().await;
+        let setup = setup.with("provider", &github.url()).with("backend", &backend.url());
+        let gateway = setup.redis(&redis).replicas(replicas).start().await;
+        Self { gateway, github, backend, _redis: redis }
+    }
+}

@@ -1,0 +1,158 @@
+//! Users of real kinds of identity provider: OpenID Connect and GitHub, with what goes wrong there.
+
+use e2e::{
+    backend::{Backend, Callers},
+    browser::{Browser, Page},
+    clients::{Sdk, Session},
+    dev::{Gateway, Setup},
+    github::{App, GitHub},
+    idp::{Client, Idp, Spoil},
+    manifests::{GITHUB, OIDC},
+    oauth::OAuthClient,
+    redis::Redis,
+};
+
+/// A gateway whose users are the provider's, before a backend that is asked by nobody but the gateway.
+struct Sso {
+    gateway: Gateway,
+    idp: Idp,
+    backend: Backend,
+    _redis: Redis,
+}
+
+impl Sso {
+    async fn start() -> Self {
+        let setup = Setup::manifest(OIDC);
+        let idp = Idp::start(Client::at(&setup.issuer())).await;
+        let backend = Backend::start(Callers::tokens(&[])).await;
+        let redis = Redis::start().await;
+        let setup = setup.with("provider", &idp.issuer()).with("backend", &backend.url());
+        let gateway = setup.redis(&redis).replicas(2).start().await;
+        Self { gateway, idp, backend, _redis: redis }
+    }
+
+    async fn sign_in(&self, user: &str) -> Page {
+        OAuthClient::register(&self.gateway.issuer).await.sign_in(&Browser::of(user)).await
+    }
+}
+
+/// The code that reached the client; the provider's own code in the address of a failed callback is none.
+fn code(page: &Page) -> Option<String> {
+    page.parameter("code").filter(|_| page.status == 0)
+}
+
+/// The backend answers calls of tokens that it does not know with an error; here only what arrived counts.
+async fn token_that_arrives(sso: &Sso, user: &str) -> String {
+    let client = OAuthClient::register(&sso.gateway.issuer).await;
+    let (access, _) = client.tokens(&Browser::of(user)).await;
+    sso.backend.clear();
+    client.whoami(Some(&access)).await;
+    let calls = sso.backend.calls();
+    let Some(call) = calls.first() else { panic!("the call did not reach the backend") };
+    call.header("authorization").trim_start_matches("Bearer ").to_owned()
+}
+
+#[tokio::test]
+async fn openid_connect_users_carry_their_own_tokens() {
+    let sso = Sso::start().await;
+    for user in ["alice", "bob"] {
+        let token = token_that_arrives(&sso, user).await;
+        assert_eq!(sso.idp.user_of(&token).as_deref(), Some(user));
+    }
+}
+
+#[tokio::test]
+async fn a_real_client_signs_in_through_openid_connect() {
+    let sso = Sso::start().await;
+    let session = Session::connect(Sdk::TypeScript2, &sso.gateway.url, "alice").await;
+    assert!(session.tools.contains(&"whoami".to_owned()), "{:?}", session.tools);
+    session.close().await;
+}
+
+#[tokio::test]
+async fn who_is_not_allowed_is_told_so() {
+    let sso = Sso::start().await;
+    let page = sso.sign_in("mallory").await;
+    let error = page.parameter("error");
+    assert!(code(&page).is_none(), "{}", page.url);
+    assert!(
+        error.as_deref() == Some("access_denied") || page.status == 403,
+        "{} {}\n{}",
+        page.status,
+        page.url,
+        page.body
+    );
+}
+
+#[tokio::test]
+async fn the_right_one_of_two_keys_is_taken_and_a_spoiled_id_token_is_refused() {
+    let sso = Sso::start().await;
+    sso.idp.rotate_keys().await;
+    let page = sso.sign_in("alice").await;
+    assert!(code(&page).is_some(), "{} {}\n{}", page.status, page.url, page.body);
+    for spoil in
+        [Spoil::Nonce, Spoil::Audience, Spoil::Issuer, Spoil::Expired, Spoil::Signature, Spoil::Unsigned]
+    {
+        sso.idp.spoil(Some(spoil));
+        let page = sso.sign_in("alice").await;
+        assert!(code(&page).is_none(), "{spoil:?}: {}", page.url);
+        assert!(
+            page.status >= 400 || page.parameter("error").is_some(),
+            "{spoil:?}: {} {}",
+            page.status,
+            page.body
+        );
+    }
+    sso.idp.spoil(None);
+    assert!(code(&sso.sign_in("alice").await).is_some());
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_said_and_the_sign_in_can_be_tried_again() {
+    let sso = Sso::start().await;
+    let client = OAuthClient::register(&sso.gateway.issuer).await;
+    let browser = Browser::of("alice");
+    let consent = browser.open(&client.authorize_url()).await;
+    let login = browser.next(&consent).await.expect("the approval link");
+    sso.idp.set_outage(true);
+    let failed = browser.open(&format!("{}&login=alice", login.url)).await;
+    assert_eq!(failed.status, 503, "the provider itself: {}", failed.body);
+    sso.idp.set_outage(false);
+    let landed = browser.next(&login).await.expect("the provider's form");
+    assert!(code(&landed).is_some(), "{} {}\n{}", landed.status, landed.url, landed.body);
+}
+
+/// GitHub with `access` by team or verified e-mail domain.
+#[tokio::test]
+async fn github_users_are_let_in_by_team_or_verified_address_alone() {
+    let setup = Setup::manifest(GITHUB);
+    let github = GitHub::start(App::at(&setup.issuer())).await;
+    let backend = Backend::start(Callers::GitHub(github.url())).await;
+    let gateway = setup.with("provider", &github.url()).with("backend", &backend.url()).start().await;
+    let client = OAuthClient::register(&gateway.issuer).await;
+    for (user, allowed) in [("alice", true), ("bob", true), ("mallory", false)] {
+        let page = client.sign_in(&Browser::of(user)).await;
+        assert_eq!(code(&page).is_some(), allowed, "{user}: {} {}\n{}", page.status, page.url, page.body);
+    }
+    // A secret never leaves for anything but the token endpoint, and no token for anything but the API.
+    for request in github.requests() {
+        let secret =
+            request.body.contains("test-client-secret") || request.uri.to_string().contains("client_secret");
+        assert_eq!(secret, request.uri.path() == "/login/oauth/access_token", "{}", request.uri);
+    }
+}
+
+#[tokio::test]
+async fn a_real_client_signs_in_through_github() {
+    let setup = Setup::manifest(GITHUB);
+    let github = GitHub::start(App::at(&setup.issuer())).await;
+    let backend = Backend::start(Callers::GitHub(github.url())).await;
+    let gateway = setup.with("provider", &github.url()).with("backend", &backend.url()).start().await;
+    let (mut alice, mut bob) = tokio::join!(
+        Session::connect(Sdk::Python, &gateway.url, "alice"),
+        Session::connect(Sdk::TypeScript1, &gateway.url, "bob"),
+    );
+    let (first, second) = tokio::join!(alice.whoami(), bob.whoami());
+    assert_eq!((first.as_str(), second.as_str()), ("alice", "bob"));
+    tokio::join!(alice.close(), bob.close());
+}

@@ -1,0 +1,18 @@
+//! Real clients against two replicas on one Redis, behind a balancer that gives each request to the next replica.
+
+use e2e::{
+    backend::{Backend, Callers},
+    dev::{Gateway, Setup},
+    manifests::{DEFAULT_LIFETIMES, LOCAL},
+    redis::Redis,
+};
+
+async fn start() -> (Gateway, (Backend, Redis)) {
+    let backend =
+        Backend::start(Callers::tokens(&[("token-of-alice", "alice"), ("token-of-bob", "bob")])).await;
+    let redis = Redis::start().await;
+    let setup = Setup::manifest(LOCAL).with("backend", &backend.url()).with("lifetimes", DEFAULT_LIFETIMES);
+    (setup.redis(&redis).replicas(2).start().await, (backend, redis))
+}
+
+e2e::every_client!(start);
