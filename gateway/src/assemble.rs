@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::{
     app::{self, App},
+    audit::{self, Audit},
     clock::{Clock, Entropy},
     credentials::{Custody, CustodyParts},
     egress::{Egress, EgressError},
@@ -83,6 +84,7 @@ pub fn assemble(
     refs: Arc<dyn Refs>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    audit: Option<Arc<dyn audit::Sink>>,
 ) -> Result<Gateway, AssembleError> {
     let server = single(config)?;
     let egress = Egress::new(&config.egress)?;
@@ -114,7 +116,9 @@ pub fn assemble(
     }));
     let credentials = custody.clone();
     let config = server.clone();
-    let server = Arc::new(Server { config, urls, keys, refs, store, clock, entropy, identity, credentials });
+    let audit = Audit::new(audit, clock.clone(), &config.namespace, &config.name);
+    let server =
+        Arc::new(Server { config, urls, keys, refs, store, clock, entropy, identity, credentials, audit });
     connect(server, custody, &egress, trusted)
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use gatehouse_gateway::{
     clock::{SystemClock, SystemEntropy},
     refs::MountedRefs,
@@ -44,6 +44,17 @@ struct Args {
     /// Where /livez, /readyz and /metrics are served; by default port 9090 of every address.
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    /// Whether audit events are written, one JSON object a line on standard output. The log's filter, GATEHOUSE_LOG,
+    /// does not concern them.
+    #[arg(long, value_name = "ON|OFF", env = "GATEHOUSE_AUDIT", default_value = "on")]
+    audit: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// The configuration is at fault; trying again without a change does not help.
@@ -52,8 +63,8 @@ const EXIT_CONFIG: u8 = 2;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let _log = telemetry::init();
-    match run(args).await {
+    let log = telemetry::init();
+    match run(args, &log).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error, "the gateway cannot start");
@@ -62,7 +73,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<(), String> {
+async fn run(args: Args, log: &telemetry::Guard) -> Result<(), String> {
     let config = GatewayConfig::load(&args.config).map_err(|e| e.to_string())?;
     let keyring_path = args.keys_dir.join(KEYRING_KEY);
     let keyring = read_keyring(&keyring_path)?;
@@ -76,6 +87,7 @@ async fn run(args: Args) -> Result<(), String> {
         mounted: Some(Mounted { keyring: keyring_path, refs }),
         clock: Arc::new(SystemClock::default()),
         entropy: Arc::new(SystemEntropy),
+        audit: (args.audit == Switch::On).then(|| log.audit()),
         listener,
         admin: Some(admin),
         settle: SETTLE,

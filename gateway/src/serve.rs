@@ -17,6 +17,7 @@ use crate::{
     admin::{self, Health},
     app,
     assemble::{self, AssembleError, Gateway},
+    audit,
     clock::{Clock, Entropy},
     identity::local::sweep,
     mcp,
@@ -46,6 +47,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Where audit events go; nowhere, if at all.
+    pub audit: Option<Arc<dyn audit::Sink>>,
     /// Where OAuth and MCP are served.
     pub listener: TcpListener,
     /// Where `/livez`, `/readyz` and `/metrics` are served, if at all.
@@ -62,9 +65,9 @@ pub struct Options {
 /// # Errors
 /// When the configuration cannot be put to work. Later troubles are logged, and shown by `/readyz`.
 pub async fn serve(options: Options) -> Result<(), AssembleError> {
-    let Options { config, keyring, refs, mounted, clock, entropy, listener, admin, settle, shutdown } =
+    let Options { config, keyring, refs, mounted, clock, entropy, audit, listener, admin, settle, shutdown } =
         options;
-    let gateway = Arc::new(assemble::assemble(&config, keyring, refs, clock, entropy)?);
+    let gateway = Arc::new(assemble::assemble(&config, keyring, refs, clock, entropy, audit)?);
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
     let health = Arc::new(Health::new(gateway.server.store.clone()));

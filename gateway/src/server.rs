@@ -6,6 +6,7 @@ use gatehouse_gateway_config::ServerConfig;
 use url::Url;
 
 use crate::{
+    audit::Audit,
     clock::{Clock, Entropy},
     credentials::Credentials,
     identity::{Provider, local::LocalUsers},
@@ -35,6 +36,8 @@ pub struct Server {
     pub identity: Identity,
     /// What calls carry.
     pub credentials: Arc<dyn Credentials>,
+    /// What is told of decisions and calls.
+    pub audit: Audit,
 }
 
 impl Server {

@@ -12,6 +12,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+use crate::audit;
+
 /// The environment variable that chooses what is logged, in the syntax of `tracing`'s `EnvFilter`.
 pub const FILTER: &str = "GATEHOUSE_LOG";
 
@@ -57,6 +59,11 @@ impl Guard {
             std::thread::Builder::new().name("log".to_owned()).spawn(move || theirs.write_out()).ok();
         Self { lines, writer }
     }
+
+    /// The log as the place of audit events, whatever its filter says.
+    pub fn audit(&self) -> Arc<dyn audit::Sink> {
+        Arc::new(self.lines.clone())
+    }
 }
 
 impl Drop for Guard {
@@ -85,6 +92,19 @@ impl Lines {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a line to those that wait.
+    fn add(&self, line: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.lock();
+        let (first, ended) = (waiting.bytes.is_empty(), waiting.ended);
+        line(&mut waiting.bytes);
+        if ended || waiting.bytes.len() > FULL {
+            let bytes = std::mem::take(&mut waiting.bytes);
+            put(&bytes);
+        } else if first {
+            self.0.1.notify_one();
+        }
+    }
+
     /// Writes until the guard is dropped.
     fn write_out(&self) {
         let mut spare = Vec::new();
@@ -111,17 +131,15 @@ fn put(bytes: &[u8]) {
     let _ = io::stdout().lock().write_all(bytes);
 }
 
+impl audit::Sink for Lines {
+    fn take(&self, record: &audit::Record<'_>) {
+        self.add(|bytes| record.json(bytes));
+    }
+}
+
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.lock();
-        let (first, ended) = (waiting.bytes.is_empty(), waiting.ended);
-        waiting.bytes.extend_from_slice(line);
-        if ended || waiting.bytes.len() > FULL {
-            let bytes = std::mem::take(&mut waiting.bytes);
-            put(&bytes);
-        } else if first {
-            self.0.1.notify_one();
-        }
+        self.add(|bytes| bytes.extend_from_slice(line));
         Ok(line.len())
     }
 

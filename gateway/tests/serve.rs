@@ -48,6 +48,7 @@ async fn start(redis: Option<Value>, settle: Duration) -> Running {
         mounted: None,
         clock: Arc::new(SystemClock::default()),
         entropy: Arc::new(SystemEntropy),
+        audit: None,
         listener,
         admin: Some(admin_listener),
         settle,

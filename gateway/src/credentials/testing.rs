@@ -10,6 +10,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{Custody, CustodyParts, seal_profile};
 use crate::{
+    audit::Audit,
     clock::{ManualClock, SystemEntropy},
     keys::{Keys, Sealed},
     model::{
@@ -47,6 +48,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         entropy: Arc::new(SystemEntropy),
         identity: provider,
         credentials: Arc::new(custody),
+        audit: Audit::new(None, Arc::new(clock.clone()), "team-a", "tools"),
     };
     (server, clock)
 }

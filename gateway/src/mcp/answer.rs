@@ -17,8 +17,8 @@ use super::{
     relay::Relay,
     session::Session,
     stream::OpenStream,
+    trail::Trail,
 };
-use crate::audit;
 
 /// What was asked, as far as its answer depends on it.
 pub(super) struct Asked {
@@ -117,7 +117,7 @@ pub(super) fn pass(
     caller: &Arc<Caller>,
     asked: Asked,
     response: http::Response<Incoming>,
-    mut call: audit::Call,
+    mut call: Trail,
 ) -> Response {
     let (parts, body) = response.into_parts();
     call.status(parts.status);

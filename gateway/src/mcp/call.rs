@@ -16,8 +16,12 @@ use super::{
     headers,
     proxy::Answered,
     refusal::Refusal,
+    trail::Trail,
 };
-use crate::{audit, model::IdentityState};
+use crate::{
+    audit::{Decision, Event},
+    model::IdentityState,
+};
 
 /// The largest request, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -44,16 +48,13 @@ pub(super) async fn serve(mcp: &Arc<Mcp>, request: Request) -> Response {
         Ok(caller) => caller,
         Err(refusal) => {
             mcp.metrics.unauthenticated.inc();
+            if refusal == Refusal::BadToken {
+                mcp.server.audit.write(Event::new(Decision::BearerRefused).because("invalid_token"));
+            }
             return refusal.into_response(mcp, None);
         }
     };
-    let mut call = audit::Call::new(
-        mcp.metrics.clone(),
-        mcp.server.clock.clone(),
-        started,
-        caller.record.user.id,
-        caller.client.clone(),
-    );
+    let mut call = Trail::new(mcp, &caller, started);
     call.subject(parts.method.as_str(), None);
     let exchange = Exchange { mcp, caller: &caller, method: &parts.method, headers: &parts.headers };
     exchange.serve(body, call).await
@@ -68,7 +69,7 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn serve(&self, body: Body, mut call: audit::Call) -> Response {
+    async fn serve(&self, body: Body, mut call: Trail) -> Response {
         let bytes = match self.body(body).await {
             Ok(bytes) => bytes,
             Err(refusal) => return self.refuse(refusal, None, call),
@@ -95,7 +96,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, message: Option<&Message<'_>>, mut call: audit::Call) -> Response {
+    fn refuse(&self, refusal: Refusal, message: Option<&Message<'_>>, mut call: Trail) -> Response {
         let refusal = match (refusal, message) {
             // To clients of both eras a failing probe must look like a server that does not know it.
             (
@@ -141,7 +142,7 @@ impl Exchange<'_> {
         if foreign { Err(Refusal::ForeignOrigin) } else { Ok(()) }
     }
 
-    fn read<'b>(&self, bytes: &'b Bytes, call: &mut audit::Call) -> Result<Option<Message<'b>>, Refusal> {
+    fn read<'b>(&self, bytes: &'b Bytes, call: &mut Trail) -> Result<Option<Message<'b>>, Refusal> {
         if *self.method != Method::POST {
             return Ok(None);
         }

@@ -24,6 +24,7 @@ mod scan;
 mod session;
 mod sse;
 mod stream;
+mod trail;
 mod watch;
 
 use std::{sync::Arc, time::Duration};

@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Mcp, caller::Caller, dead, refusal, scan::Scanner, sse::Boundary, stream::OpenStream};
-use crate::audit;
+use super::{
+    Mcp, caller::Caller, dead, refusal, scan::Scanner, sse::Boundary, stream::OpenStream, trail::Trail,
+};
 
 /// A comment, which every client ignores (HTML standard, server-sent events).
 const COMMENT: &[u8] = b": keep-alive\n\n";
@@ -23,7 +24,7 @@ const COMMENT: &[u8] = b": keep-alive\n\n";
 /// A body that comes from the backend.
 pub(super) struct Relay {
     inner: Incoming,
-    call: audit::Call,
+    call: Trail,
     events: Option<Events>,
     search: Option<Search>,
     /// How a complete answer counts.
@@ -55,7 +56,7 @@ struct Search {
 
 impl Relay {
     /// The body of an answer; `failed`: its status says that the backend refused.
-    pub(super) fn new(inner: Incoming, call: audit::Call, failed: bool) -> Self {
+    pub(super) fn new(inner: Incoming, call: Trail, failed: bool) -> Self {
         let complete = if failed { "backend_refused" } else { "ok" };
         let mut relay = Self { inner, call, events: None, search: None, complete, ended: false };
         if relay.inner.is_end_stream() {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{RawQuery, State},
     http::HeaderMap,
     response::Response,
@@ -21,11 +22,12 @@ use super::{
     params::Params,
     redirect,
     session::{self, CurrentUser, Standing},
+    source::Source,
     upstream::Attempt,
 };
 use crate::{
     app::App,
-    audit,
+    audit::{Decision, Event},
     credentials::seal_profile,
     identity::{IdentityError, Provider, UpstreamRequest, local::LocalUsers},
     model::{Flow, FlowState, Hash32, access},
@@ -34,30 +36,44 @@ use crate::{
 };
 
 /// Takes the decision.
-pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let server = &app.server;
+    let mut event = Event::new(Decision::ConsentRefused);
+    event.source(source);
     let answer = async {
         guard::navigation(&headers)?;
         let params = read_query(query.as_deref())?;
         let nonce = Hash32::of(params.some("nonce")?.ok_or(Failure::BadLink)?.as_bytes());
         let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
+        event.request(&flow.request);
         if nonce != flow.request.nonce {
             return Err(Failure::BadLink);
         }
         match params.one("decision")? {
-            None | Some("approve") => approve(server, &headers, &params, flow, &cookie).await,
-            Some("deny") => deny(server, &flow, &cookie).await,
+            None | Some("approve") => approve(server, &headers, &params, (flow, &cookie), &mut event).await,
+            Some("deny") => deny(server, &flow, &cookie, &mut event).await,
             Some(_) => Err(Failure::BadLink),
         }
     };
-    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+    let answer: Result<_, Failure> = answer.await;
+    answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
-async fn deny(server: &Server, flow: &Flow, cookie: &CookieSecret) -> Result<Response, Failure> {
+async fn deny(
+    server: &Server,
+    flow: &Flow,
+    cookie: &CookieSecret,
+    event: &mut Event,
+) -> Result<Response, Failure> {
     let request = &flow.request;
     match server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await? {
         Some(_) => {
-            audit::sign_in(None, request, "declined");
+            server.audit.write(event.decide(Decision::ConsentDenied));
             let error = OAuthError::AccessDenied("the user declined");
             let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), &error);
             Ok(redirect::see_other(&to))
@@ -70,13 +86,15 @@ async fn approve(
     server: &Server,
     headers: &HeaderMap,
     params: &Params,
-    flow: Flow,
-    cookie: &CookieSecret,
+    (flow, cookie): (Flow, &CookieSecret),
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     match &server.identity {
-        Identity::Local(users) => approve_local(server, users, headers, flow, cookie).await,
+        Identity::Local(users) => approve_local(server, users, headers, (flow, cookie), event).await,
         Identity::Provider(provider) => {
-            let mut response = approve_at_provider(server, provider.as_ref(), params, &flow, cookie).await?;
+            let response =
+                approve_at_provider(server, provider.as_ref(), params, (&flow, cookie), event).await;
+            let mut response = response?;
             // The browser's cookie lives as long as the flow that was renewed.
             redirect::set_cookies(
                 &mut response,
@@ -92,8 +110,8 @@ async fn approve_local(
     server: &Server,
     users: &LocalUsers,
     headers: &HeaderMap,
-    flow: Flow,
-    cookie: &CookieSecret,
+    (flow, cookie): (Flow, &CookieSecret),
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let pinned = match &flow.state {
         FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
@@ -105,12 +123,15 @@ async fn approve_local(
         _ => return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
     };
     if !access::decide(&server.config.access, &user.profile).is_allowed() {
+        server.audit.write(event.decide(Decision::AccessDenied).user(&user.id));
         return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id)));
     }
     let request = &flow.request;
     match server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await? {
-        Approval::Approved { flow, attempt } => {
-            finish::finish(server, &flow, attempt, cookie, local_update(server, &user), None).await
+        Approval::Approved { flow: approved, attempt } => {
+            tell_approval(server, &flow, event.user(&user.id));
+            event.decide(Decision::CodeRefused);
+            finish::finish(server, &approved, attempt, cookie, local_update(server, &user), None).await
         }
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,
         Approval::Unknown => Err(Failure::Expired),
@@ -125,13 +146,20 @@ fn local_update(server: &Server, user: &CurrentUser) -> UserUpdate {
     }
 }
 
+/// Tells of an approval; not again when its link is followed again.
+fn tell_approval(server: &Server, before: &Flow, event: &mut Event) {
+    if matches!(before.state, FlowState::Pending { .. }) {
+        server.audit.write(event.decide(Decision::ConsentApproved));
+    }
+}
+
 /// Sends the browser to the identity provider.
 async fn approve_at_provider(
     server: &Server,
     provider: &dyn Provider,
     params: &Params,
-    flow: &Flow,
-    cookie: &CookieSecret,
+    (flow, cookie): (&Flow, &CookieSecret),
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
     let hash = cookie.hash();
@@ -140,6 +168,8 @@ async fn approve_at_provider(
         Approval::Over(flow) => return finish::over(server, &flow, cookie).await,
         Approval::Unknown => return Err(Failure::Expired),
     };
+    tell_approval(server, flow, event);
+    event.decide(Decision::SignInFailed);
     // The link names the attempt that it starts, so that following it twice starts one.
     let again = params.some("attempt")?.and_then(|text| text.parse::<u32>().ok());
     if again.is_some_and(|again| again == attempt + 1) {
@@ -171,16 +201,25 @@ pub(super) fn provider_failed(
 ) -> Failure {
     tracing::warn!(%error, attempt, "a sign-in at the identity provider failed");
     let name = server.config.identity.display_name();
-    let (why, outage) = match error {
-        IdentityError::Refused(_) => (format!("{name} did not accept the sign-in."), false),
-        IdentityError::Invalid(_) => (format!("The answer of {name} could not be trusted."), true),
-        IdentityError::Unavailable(_) => {
-            (format!("{name} cannot be reached at this moment. Try again in a minute."), true)
+    let (reason, why, outage) = match error {
+        IdentityError::Refused(_) => {
+            ("provider_refused", format!("{name} did not accept the sign-in."), false)
         }
-        IdentityError::Misconfigured(_) => {
-            (format!("Sign-in with {name} is not set up correctly. Tell the administrator."), true)
+        IdentityError::Invalid(_) => {
+            ("provider_untrusted", format!("The answer of {name} could not be trusted."), true)
         }
+        IdentityError::Unavailable(_) => (
+            "provider_unavailable",
+            format!("{name} cannot be reached at this moment. Try again in a minute."),
+            true,
+        ),
+        IdentityError::Misconfigured(_) => (
+            "misconfigured",
+            format!("Sign-in with {name} is not set up correctly. Tell the administrator."),
+            true,
+        ),
     };
+    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because(reason));
     let told = OAuthError::ServerError("the identity provider failed");
     try_again(server, flow, cookie, attempt, (why, outage), &told)
 }

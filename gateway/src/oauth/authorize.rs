@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::{Decision, Event},
     identity::local::LocalUsers,
     model::{
         Client, Flow, FlowId, FlowRequest, FlowState, Hash32, RedirectUri, access, pkce, resource, scope,
@@ -42,14 +43,17 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Response {
     let server = &app.server;
+    let mut event = Event::new(Decision::AuthorizeRefused);
+    event.source(source);
     let answer = async {
         let params = read_query(query.as_deref())?;
         match params.one("flow")? {
             Some(flow) if params.one("client_id")?.is_none() => resume(server, flow, &headers).await,
-            _ => begin(server, &params, &source, &headers).await,
+            _ => begin(server, &params, &source, &headers, &mut event).await,
         }
     };
-    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+    let answer: Result<_, Failure> = answer.await;
+    answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 /// Reads a bounded query.
@@ -66,11 +70,13 @@ async fn begin(
     params: &Params,
     source: &Source,
     headers: &HeaderMap,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
     let policy = &server.config.policy;
     let client = Client::open(&server.keys, &policy.registration, server.clock.unix(), client_id)
         .ok_or(Failure::UnknownClient)?;
+    event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
     // Nothing is written before this: an unknown client costs no round trip.
     limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
@@ -78,6 +84,7 @@ async fn begin(
     let asked = match check(server, params) {
         Ok(asked) => asked,
         Err(error) => {
+            server.audit.write(event.because(error.code()));
             let location = redirect::with_error(server, redirect_uri.as_str(), state.as_deref(), &error);
             return Ok(redirect::see_other(&location));
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{RawQuery, State},
     http::HeaderMap,
     response::Response,
@@ -20,11 +21,12 @@ use super::{
     failure::NotAllowed,
     finish,
     params::Params,
+    source::Source,
     upstream::Attempt,
 };
 use crate::{
     app::App,
-    audit,
+    audit::{Decision, Event},
     credentials::{seal_profile, seal_sign_in},
     identity::{Provider, SignedIn, UpstreamAnswer},
     model::{Flow, access},
@@ -33,8 +35,15 @@ use crate::{
 };
 
 /// Ends a sign-in at the provider.
-pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let server = &app.server;
+    let mut event = Event::new(Decision::SignInFailed);
+    event.source(source);
     let answer = async {
         let Identity::Provider(provider) = &server.identity else { return Err(Failure::BadLink) };
         let params = read_query(query.as_deref())?;
@@ -42,17 +51,18 @@ pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers
         let state = params.some("state")?.ok_or(Failure::BadLink)?;
         let attempt = Attempt::open(&server.keys, state).ok_or(Failure::BadLink)?;
         let cookie = Jar::new(&server.urls, &headers).flow(&attempt.flow).ok_or(Failure::OtherBrowser)?;
-        receive(server, provider.as_ref(), &params, &attempt, &cookie).await
+        receive(server, provider.as_ref(), &params, (&attempt, &cookie), &mut event).await
     };
-    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+    let answer: Result<_, Failure> = answer.await;
+    answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 async fn receive(
     server: &Server,
     provider: &dyn Provider,
     params: &Params,
-    attempt: &Attempt,
-    cookie: &CookieSecret,
+    (attempt, cookie): (&Attempt, &CookieSecret),
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let flow = match server.store.claim_callback(&attempt.flow, &cookie.hash(), attempt.number).await? {
         CallbackClaim::Claimed(flow) => flow,
@@ -60,29 +70,31 @@ async fn receive(
         CallbackClaim::Over(flow) => return finish::over(server, &flow, cookie).await,
         CallbackClaim::Unknown => return unknown(server, attempt, cookie).await,
     };
+    event.request(&flow.request);
     let Some(code) = params.some("code")?.filter(|_| params.all("error").next().is_none()) else {
         return Err(refused(server, &flow, cookie, attempt.number, params.some("error")?));
     };
     let answer =
         UpstreamAnswer { code, iss: params.some("iss")?, verifier: &attempt.verifier, nonce: &attempt.nonce };
     match provider.exchange(answer).await {
-        Ok(signed_in) => complete(server, &flow, attempt.number, cookie, signed_in).await,
+        Ok(signed_in) => complete(server, (&flow, attempt.number), cookie, signed_in, event).await,
         Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error)),
     }
 }
 
 async fn complete(
     server: &Server,
-    flow: &Flow,
-    attempt: u32,
+    (flow, attempt): (&Flow, u32),
     cookie: &CookieSecret,
     signed_in: SignedIn,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let SignedIn { profile, tokens } = signed_in;
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, &profile);
+    event.user(&id);
     if !access::decide(&server.config.access, &profile).is_allowed() {
-        audit::sign_in(Some(&id), &flow.request, "not_allowed");
+        server.audit.write(event.decide(Decision::AccessDenied));
         let next = attempt.saturating_add(1).to_string();
         let more = [("account", "other"), ("attempt", next.as_str())];
         return Err(Failure::NotAllowed(Box::new(NotAllowed {
@@ -92,6 +104,8 @@ async fn complete(
             give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
         })));
     }
+    server.audit.write(event.decide(Decision::SignedIn));
+    event.decide(Decision::CodeRefused);
     let credential = match tokens {
         Some(tokens) => Some(seal_sign_in(server, &id, tokens).await?),
         None => None,
@@ -113,6 +127,7 @@ fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32) ->
         _ => presented,
     };
     let why = "This answer was used before, or a newer sign-in was begun.".to_owned();
+    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because("answer_used"));
     let told = OAuthError::ServerError("the sign-in was not finished");
     try_again(server, flow, cookie, current, (why, false), &told)
 }
@@ -126,8 +141,9 @@ fn refused(
     error: Option<&str>,
 ) -> Failure {
     let name = server.config.identity.display_name();
-    let (why, outage, told) = match error {
+    let (reason, why, outage, told) = match error {
         Some("access_denied") => (
+            "cancelled",
             format!("{name} reports that the sign-in was cancelled."),
             false,
             OAuthError::AccessDenied("the sign-in was cancelled at the identity provider"),
@@ -135,15 +151,18 @@ fn refused(
         Some(
             "login_required" | "interaction_required" | "consent_required" | "account_selection_required",
         ) => (
+            "interaction_required",
             format!("{name} wants you to sign in there first."),
             false,
             OAuthError::AccessDenied("the sign-in was not finished at the identity provider"),
         ),
         _ => (
+            "provider_error",
             format!("{name} could not sign you in."),
             true,
             OAuthError::ServerError("the identity provider failed"),
         ),
     };
+    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because(reason));
     try_again(server, flow, cookie, attempt, (why, outage), &told)
 }

@@ -9,6 +9,7 @@ use axum::{
 
 use super::{OAuthError, params};
 use crate::{
+    audit::{Decision, Event},
     server::Server,
     store::StoreError,
     web::{self, Link, MessagePage, Site, Tone},
@@ -101,6 +102,34 @@ impl From<params::Repeated> for Failure {
 }
 
 impl Failure {
+    /// The page, and the audit event of the decision that fell before it. Without a reason of its own nothing was
+    /// decided here, or what was decided is told already.
+    pub(super) fn answer(self, server: &Server, event: &mut Event) -> Response {
+        if let Some(reason) = self.reason() {
+            if matches!(self, Self::TooMany(_)) && event.decision() == Decision::SignInFailed {
+                event.decide(Decision::SignInThrottled);
+            }
+            server.audit.write(event.because(reason));
+        }
+        self.page(server)
+    }
+
+    /// The word for the audit trail.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::BadLink => Some("bad_link"),
+            Self::LongLink => Some("too_long"),
+            Self::UnknownClient => Some("unknown_client"),
+            Self::BadRedirect(_) => Some("redirect_uri"),
+            Self::Expired => Some("expired"),
+            Self::OtherBrowser => Some("other_browser"),
+            Self::NotByUser => Some("not_by_user"),
+            Self::TooMany(_) => Some("too_many_requests"),
+            Self::Unavailable(_) => Some("temporarily_unavailable"),
+            Self::Finished | Self::Declined | Self::TryAgain(_) | Self::NotAllowed(_) => None,
+        }
+    }
+
     /// The page.
     pub fn page(self, server: &Server) -> Response {
         let site = Site::of(server);

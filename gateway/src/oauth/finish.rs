@@ -7,7 +7,7 @@ use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 
 use super::{Failure, OAuthError, cookies::CookieSecret, redirect};
 use crate::{
-    audit,
+    audit::{Decision, Event},
     keys::{Sealed, open_for, seal_for},
     model::{
         AuthorizationCode, Client, Flow, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile, RedirectUri,
@@ -55,7 +55,7 @@ pub(super) async fn finish(
             .to_text(),
     };
     if server.store.complete_flow(&completion).await? {
-        audit::sign_in(Some(&completion.user.id), request, "signed_in");
+        server.audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
         return Ok(redirect::see_other(&location));
     }
     // Somebody was faster: a second click, or a newer attempt.

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{OAuthError, authorize::check_resource, params::Params, token};
 use crate::{
-    audit,
+    audit::{Decision, Event},
     credentials::Check,
     keys::{Sealed, open_for, seal_for},
     model::{Client, Grant, RefreshToken, TokenPair, UserRecord, scope},
@@ -28,7 +28,9 @@ pub(super) async fn refresh(
     server: &Server,
     client: &Client,
     params: &Params,
+    event: &mut Event,
 ) -> Result<Response, OAuthError> {
+    event.decide(Decision::RefreshRefused);
     let text = params
         .some("refresh_token")?
         .ok_or_else(|| OAuthError::InvalidRequest("refresh_token is missing".into()))?;
@@ -52,23 +54,29 @@ pub(super) async fn refresh(
     };
     let mut outcome = server.store.rotate_refresh(&rotation).await?;
     if let Rotated::CheckDue { user, .. } = &outcome {
-        check(server, user).await?;
+        check(server, user, event).await?;
         rotation.recheck_every = None;
         outcome = server.store.rotate_refresh(&rotation).await?;
     }
     match outcome {
         Rotated::Rotated { grant, access_life } => {
+            event.decide(Decision::RefreshRotated).grant(&grant);
             Ok(token::answer(&next, access_life, &scope_of(&grant, asked)))
         }
         Rotated::Successor { grant, sealed, access_life } => {
+            event.grant(&grant);
             let pair = open(&presented, &sealed).ok_or_else(refused)?;
+            event.decide(Decision::RefreshSuccessor);
             Ok(token::answer_texts(&pair.access, &pair.refresh, access_life, &scope_of(&grant, asked)))
         }
-        Rotated::Dead(_) => Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into())),
+        Rotated::Dead(user) => {
+            event.decide(Decision::RefreshDead).user(&user.id).grant_id(&presented.grant);
+            Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into()))
+        }
         // A check is never due right after one.
         Rotated::CheckDue { .. } => Err(OAuthError::Unavailable { retry_after: RETRY }),
         Rotated::Reused => {
-            audit::reuse(&presented.grant, "refresh_token", true);
+            event.decide(Decision::RefreshReused).grant_id(&presented.grant).because("grant_revoked");
             Err(refused())
         }
         Rotated::Refused => Err(refused()),
@@ -83,10 +91,14 @@ fn refused() -> OAuthError {
 }
 
 /// Asks the identity provider whether the user still is who they were.
-async fn check(server: &Server, user: &UserRecord) -> Result<(), OAuthError> {
+async fn check(server: &Server, user: &UserRecord, event: &mut Event) -> Result<(), OAuthError> {
+    event.user(&user.id);
     match server.credentials.recheck(user).await {
         Check::Live | Check::Tolerated => Ok(()),
-        Check::Dead(sentence) => Err(OAuthError::InvalidGrant(sentence.into())),
+        Check::Dead(sentence) => {
+            event.decide(Decision::RefreshDead);
+            Err(OAuthError::InvalidGrant(sentence.into()))
+        }
         Check::Unavailable => Err(OAuthError::Unavailable { retry_after: RETRY }),
     }
 }

@@ -16,6 +16,7 @@ use url::Url;
 use super::{OAuthError, limits, params, source::Source};
 use crate::{
     app::App,
+    audit::{Decision, Event},
     model::{
         AuthMethod, Client,
         client::{self, ClientMetadata},
@@ -67,16 +68,28 @@ pub async fn post(
     body: Body,
 ) -> Result<Response, OAuthError> {
     let server = &app.server;
+    let mut event = Event::new(Decision::RegistrationRefused);
+    event.source(source);
+    let registered = register(&app, &source, &headers, body).await;
+    match &registered {
+        Ok(client) => event.decide(Decision::ClientRegistered).client(client),
+        Err(error) => event.because(error.code()),
+    };
+    server.audit.write(&event);
+    Ok(answer(server, &registered?))
+}
+
+async fn register(app: &App, source: &Source, headers: &HeaderMap, body: Body) -> Result<Client, OAuthError> {
+    let server = &app.server;
     app.limiter.count(limits::REGISTER, &source.to_string(), server.clock.monotonic())?;
     if server.config.policy.registration.mode == RegistrationMode::Refused {
         let refused = "clients cannot register themselves here, ask the administrator for a client_id";
         return Err(OAuthError::AccessDenied(refused));
     }
-    let request = read(&headers, body).await?;
+    let request = read(headers, body).await?;
     let metadata = check(server, request)?;
-    let client = Client::register(&server.keys, server.entropy.as_ref(), metadata)
-        .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))?;
-    Ok(answer(server, &client))
+    Client::register(&server.keys, server.entropy.as_ref(), metadata)
+        .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Request, OAuthError> {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit,
+    audit::{Decision, Event},
     credentials::seal_profile,
     identity::local::{LocalError, LocalUsers},
     model::{Flow, FlowState, Hash32, Profile, Session, access},
@@ -63,24 +63,28 @@ pub async fn post(
     body: Body,
 ) -> Response {
     let server = &app.server;
+    let mut event = Event::new(Decision::SignInFailed);
+    event.source(source);
     let answer = async {
         guard::form(&headers)?;
         let users = local_users(server)?;
         let params = params::form(&headers, body).await?;
-        sign_in(&app, users, &source, &headers, &params).await
+        sign_in(&app, users, (&source, &headers), &params, &mut event).await
     };
-    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+    let answer: Result<_, Failure> = answer.await;
+    answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 async fn sign_in(
     app: &App,
     users: &LocalUsers,
-    source: &Source,
-    headers: &HeaderMap,
+    (source, headers): (&Source, &HeaderMap),
     params: &params::Params,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let server = &app.server;
     let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, headers).await?;
+    event.request(&flow.request);
     if !cookie.is_form_token(&flow.request.id, params.one("token")?.unwrap_or_default()) {
         return Err(Failure::NotByUser);
     }
@@ -89,9 +93,12 @@ async fn sign_in(
     }
     let name = params.one("username")?.unwrap_or_default();
     let password = Zeroizing::new(params.one("password")?.unwrap_or_default().to_owned());
-    let again = |problem: &str, status| Ok(form(server, &flow, &cookie, name, Some(problem), status));
+    let again = |event: &mut Event, reason, problem: &str, status| {
+        server.audit.write(event.because(reason));
+        Ok(form(server, &flow, &cookie, name, Some(problem), status))
+    };
     if name.is_empty() || name.len() > MAX_NAME {
-        return again("Enter your user name and password.", StatusCode::BAD_REQUEST);
+        return again(event, "no_name", "Enter your user name and password.", StatusCode::BAD_REQUEST);
     }
     // Guessing is slow, and nobody locks a user out from elsewhere. Hashed: what people type by mistake stays out.
     let guesses = format!("{source}:{}", Hash32::of(name.as_bytes()));
@@ -101,24 +108,24 @@ async fn sign_in(
     let signed_in = match users.authenticate(name, password).await {
         Ok(signed_in) => signed_in,
         Err(LocalError::Wrong) => {
-            audit::sign_in(None, &flow.request, "wrong_password");
             app.limiter.count(limits::SIGN_IN_NAME, &guesses, now)?;
-            return again("The user name or password is wrong.", StatusCode::FORBIDDEN);
+            let wrong = "The user name or password is wrong.";
+            return again(event, "wrong_password", wrong, StatusCode::FORBIDDEN);
         }
         Err(LocalError::Busy) => {
             let busy = "Too many people are signing in at this moment. Try again.";
-            return again(busy, StatusCode::SERVICE_UNAVAILABLE);
+            return again(event, "busy", busy, StatusCode::SERVICE_UNAVAILABLE);
         }
         Err(error @ LocalError::NoFile(_)) => {
             tracing::error!(%error, "nobody can sign in");
             let problem = "Nobody can sign in now: the list of users is missing. Tell the administrator.";
-            return again(problem, StatusCode::SERVICE_UNAVAILABLE);
+            return again(event, "no_users", problem, StatusCode::SERVICE_UNAVAILABLE);
         }
     };
     if !access::decide(&server.config.access, &signed_in.profile).is_allowed() {
-        return Err(not_allowed(server, &flow, &signed_in.profile));
+        return Err(not_allowed(server, &flow, &signed_in.profile, event));
     }
-    open_session(server, headers, &flow, &signed_in.profile).await
+    open_session(server, headers, &flow, &signed_in.profile, event).await
 }
 
 async fn open_session(
@@ -126,6 +133,7 @@ async fn open_session(
     headers: &HeaderMap,
     flow: &Flow,
     profile: &Profile,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, profile);
@@ -138,18 +146,20 @@ async fn open_session(
     if !server.store.sign_in(&flow.request.id, &user, None, pair).await? {
         return Err(Failure::Expired);
     }
+    server.audit.write(event.decide(Decision::SignedIn).user(&id));
     // The session before is over; that it may live on until its end when this fails does no harm.
     if let Some(before) = jar.session() {
-        server.store.end_session(&before.hash()).await?;
+        let ended = server.store.end_session(&before.hash()).await;
+        let _ = ended.inspect_err(|error| tracing::warn!(%error, "the session before could not be ended"));
     }
     let mut response = redirect::see_other(&consent_link(server, &flow.request.id));
     redirect::set_cookies(&mut response, jar.set_session(&secret));
     Ok(response)
 }
 
-fn not_allowed(server: &Server, flow: &Flow, profile: &Profile) -> Failure {
+fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Event) -> Failure {
     let user = server.keys.user_id(&server.config.identity.id(), profile);
-    audit::sign_in(Some(&user), &flow.request, "not_allowed");
+    server.audit.write(event.decide(Decision::AccessDenied).user(&user));
     Failure::NotAllowed(Box::new(NotAllowed {
         who: finish::who(profile),
         subject: profile.subject.clone(),

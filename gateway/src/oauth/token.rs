@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
@@ -17,10 +17,11 @@ use super::{
     client_auth,
     params::{self, Params},
     refresh,
+    source::Source,
 };
 use crate::{
     app::App,
-    audit,
+    audit::{Decision, Event},
     model::{AccessToken, AuthorizationCode, Client, GrantId, RefreshToken, TokenPair, pkce},
     server::Server,
     store::{CodeProof, NewTokens, Redemption},
@@ -39,16 +40,33 @@ struct Answer<'a> {
 /// Gives tokens for a code or a refresh token.
 pub async fn post(
     State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, OAuthError> {
-    let server = &app.server;
+    let mut event = Event::new(Decision::TokenRefused);
+    event.source(source);
+    let answer = grant(&app.server, query, &headers, body, &mut event).await;
+    if let Err(error) = &answer {
+        event.because(error.code());
+    }
+    app.server.audit.write(&event);
+    answer
+}
+
+async fn grant(
+    server: &Server,
+    query: Option<String>,
+    headers: &HeaderMap,
+    body: Body,
+    event: &mut Event,
+) -> Result<Response, OAuthError> {
     if query.is_some_and(|query| !query.is_empty()) {
         // Queries are logged on the way; whatever stands there is not for us.
         return Err(OAuthError::InvalidRequest("parameters must be in the body, not in the URL".into()));
     }
-    let params = params::form(&headers, body).await?;
+    let params = params::form(headers, body).await?;
     check_resource(server, &params)?;
     params.check_repeated()?;
     let grant_type = params
@@ -58,18 +76,25 @@ pub async fn post(
     if !matches!(grant_type.as_str(), "authorization_code" | "refresh_token" | "client_credentials") {
         return Err(OAuthError::UnsupportedGrantType);
     }
-    let client = client_auth::authenticate(server, &headers, &params)?;
+    let client = client_auth::authenticate(server, headers, &params)?;
+    event.client(&client);
     match grant_type.as_str() {
-        "authorization_code" => redeem(server, &client, &params).await,
-        "refresh_token" => refresh::refresh(server, &client, &params).await,
+        "authorization_code" => redeem(server, &client, &params, event).await,
+        "refresh_token" => refresh::refresh(server, &client, &params, event).await,
         _ => Err(OAuthError::UnauthorizedClient("the client may not use client_credentials")),
     }
 }
 
-async fn redeem(server: &Server, client: &Client, params: &Params) -> Result<Response, OAuthError> {
+async fn redeem(
+    server: &Server,
+    client: &Client,
+    params: &Params,
+    event: &mut Event,
+) -> Result<Response, OAuthError> {
     const REFUSED: OAuthError = OAuthError::InvalidGrant(std::borrow::Cow::Borrowed(
         "the code is unknown, expired, used, or was issued for another client, redirect_uri or code_verifier",
     ));
+    event.decide(Decision::CodeRefused);
     let presented =
         params.some("code")?.ok_or_else(|| OAuthError::InvalidRequest("code is missing".into()))?;
     let challenge = params.some("code_verifier")?.and_then(pkce::challenge_of).ok_or(REFUSED)?;
@@ -84,10 +109,14 @@ async fn redeem(server: &Server, client: &Client, params: &Params) -> Result<Res
     };
     let pair = mint(server, code.grant, 1);
     match server.store.redeem_code(&proof, &new_tokens(server, &pair)).await? {
-        Redemption::Redeemed { grant, access_life } => Ok(answer(&pair, access_life, &grant.scope)),
+        Redemption::Redeemed { grant, access_life } => {
+            event.decide(Decision::CodeRedeemed).grant(&grant);
+            Ok(answer(&pair, access_life, &grant.scope))
+        }
         Redemption::Refused => Err(REFUSED),
         Redemption::Replayed { revoked } => {
-            audit::reuse(&code.grant, "authorization_code", revoked);
+            let reason = if revoked { "grant_revoked" } else { "parallel" };
+            event.decide(Decision::CodeReplayed).grant_id(&code.grant).because(reason);
             Err(REFUSED)
         }
     }

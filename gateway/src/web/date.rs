@@ -26,6 +26,13 @@ const MONTHS: [&str; 12] = [
 
 /// The day of `unix` (seconds since 1970) in UTC.
 pub fn day(unix: i64) -> Day {
+    let (year, month, day) = civil(unix);
+    let name = usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index)).unwrap_or(&"");
+    Day { iso: format!("{year:04}-{month:02}-{day:02}"), words: format!("{day} {name} {year}") }
+}
+
+/// Year, month and day of `unix` (seconds since 1970) in UTC.
+pub(crate) fn civil(unix: i64) -> (i64, i64, i64) {
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
     let days = unix.div_euclid(86_400) + 719_468;
     let era = days.div_euclid(146_097);
@@ -36,8 +43,7 @@ pub fn day(unix: i64) -> Day {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let name = usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index)).unwrap_or(&"");
-    Day { iso: format!("{year:04}-{month:02}-{day:02}"), words: format!("{day} {name} {year}") }
+    (year, month, day)
 }
 
 #[cfg(test)]

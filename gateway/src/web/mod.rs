@@ -1,7 +1,7 @@
 //! The pages that people see: consent, sign-in, and messages. No script, no external resource but the server's logo.
 
 mod consent;
-mod date;
+pub(crate) mod date;
 mod message;
 mod signin;
 

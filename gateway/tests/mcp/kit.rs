@@ -1,12 +1,17 @@
 //! A whole gateway on a loopback port, users who are signed in, and a client that shows every header.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::Router;
 use bytes::Bytes;
 use gatehouse_gateway::{
     app::{self, App},
     assemble::{Gateway, assemble},
+    audit,
     clock::{ManualClock, SystemEntropy},
     credentials::{seal_profile, seal_tokens},
     egress::Egress,
@@ -41,8 +46,32 @@ pub(crate) struct Kit {
     pub backend: Backend,
     pub provider: Provider,
     pub clock: ManualClock,
+    pub trail: Arc<Trail>,
     pub url: String,
     http: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// The audit events of a gateway, as they are written.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Mutex<Vec<u8>>);
+
+impl audit::Sink for Trail {
+    fn take(&self, record: &audit::Record<'_>) {
+        record.json(&mut self.0.lock().unwrap());
+    }
+}
+
+impl Trail {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The events of which a field has this value.
+    pub(crate) fn with(&self, field: &str, value: &str) -> Vec<Value> {
+        let events = self.text();
+        let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event[field] == value).collect()
+    }
 }
 
 /// An answer, read to its end.
@@ -93,12 +122,20 @@ impl Kit {
         let clock = ManualClock::at(1_800_000_000);
         let keyring = Keyring::generate(&mut StdRng::seed_from_u64(3));
         let refs = Arc::new(refs());
-        let gateway =
-            assemble(&config, keyring, refs, Arc::new(clock.clone()), Arc::new(SystemEntropy)).unwrap();
+        let trail = Arc::new(Trail::default());
+        let gateway = assemble(
+            &config,
+            keyring,
+            refs,
+            Arc::new(clock.clone()),
+            Arc::new(SystemEntropy),
+            Some(trail.clone()),
+        )
+        .unwrap();
         let (mcp, router) = routes(&gateway, &config, pods);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { gateway, mcp, backend, provider, clock, url: format!("{origin}/mcp"), http }
+        Self { gateway, mcp, backend, provider, clock, trail, url: format!("{origin}/mcp"), http }
     }
 
     /// Signs a user in, as the OAuth endpoints do, and returns an access token.

@@ -30,13 +30,6 @@ impl Log {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
-
-    /// The audit events of calls to a tool.
-    fn calls_of(&self, tool: &str) -> Vec<Value> {
-        let text = self.text();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|event| event["target"] == "audit" && event["tool"] == tool).collect()
-    }
 }
 
 impl Write for Log {
@@ -75,14 +68,21 @@ async fn each_call_is_one_event_without_arguments_or_secrets() {
     let url = format!("{}?access_token=canary-query", kit.url);
     assert_eq!(kit.open(http::Method::GET, &url, &[], "").await.status(), 401);
 
-    until(async || log.calls_of(tool).len() >= 2).await;
-    let events = log.calls_of(tool);
+    assert_eq!(kit.post("canary-token", &call(tool)).await.status, 401);
+
+    until(async || kit.trail.with("tool", tool).len() >= 2).await;
+    let events = kit.trail.with("tool", tool);
     let told: Vec<_> =
         events.iter().map(|e| (e["user"].clone(), e["outcome"].clone(), e["status"].clone())).collect();
     let user = |subject| json!(kit.user(subject).to_string());
     assert_eq!(told, [(user("1"), json!("ok"), json!(200)), (user("2"), json!("denied"), json!(403))]);
     assert!(events.iter().all(|e| e["client"] == "test client" && e["duration_us"].is_u64()));
-    let text = log.text();
+    assert!(events.iter().all(|e| e["target"] == "audit" && e["server"] == "team-a/tools"));
+    // A call without a token is no decision, one with a bad token is.
+    let refused = kit.trail.with("event", "bearer");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["outcome"], "refused");
+    let text = log.text() + &kit.trail.text();
     for secret in
         ["canary-argument", "canary-result", "canary-query", "upstream-1", "shared-key", &alice, &bob]
     {

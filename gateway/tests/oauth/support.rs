@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use gatehouse_gateway::{
     app::{self, App},
+    audit::{self, Audit},
     clock::{ManualClock, SeededEntropy},
     credentials::{Check, CredentialError, Credentials},
     egress::Egress,
@@ -50,6 +51,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: ManualClock,
     pub(crate) provider: Arc<FakeProvider>,
     pub(crate) checks: Arc<FakeCredentials>,
+    pub(crate) trail: Arc<Trail>,
     pub(crate) origin: String,
 }
 
@@ -125,6 +127,7 @@ impl Gateway {
         let refs = Arc::new(refs);
         let provider = Arc::new(FakeProvider::default());
         let checks = Arc::new(FakeCredentials::default());
+        let trail = Arc::new(Trail::default());
         let identity = match &config.identity {
             gatehouse_gateway_config::IdentityConfig::Local(local) => {
                 Identity::Local(Arc::new(LocalUsers::new(local.clone(), refs.clone())))
@@ -148,6 +151,7 @@ impl Gateway {
             entropy: Arc::new(SeededEntropy::new(seed)),
             identity,
             credentials: checks.clone(),
+            audit: Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github"),
             config,
         });
         let egress = Egress::new(&EgressConfig::default()).unwrap();
@@ -156,7 +160,7 @@ impl Gateway {
         let trusted = vec!["10.0.0.0/8".parse().unwrap()];
         let router = app::router(&Arc::new(App::new(server.clone(), trusted)), &mcp);
         let origin = server.urls.origin.clone();
-        Self { router, server, clock, provider, checks, origin }
+        Self { router, server, clock, provider, checks, trail, origin }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -229,6 +233,34 @@ impl Gateway {
     pub(crate) async fn accepts(&self, access_token: &str) -> bool {
         let hash = gatehouse_gateway::model::AccessToken::hash_presented(access_token);
         self.server.store.call(&hash).await.unwrap().is_some()
+    }
+}
+
+/// The audit events of a gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Mutex<Vec<u8>>);
+
+impl audit::Sink for Trail {
+    fn take(&self, record: &audit::Record<'_>) {
+        record.json(&mut self.0.lock().unwrap());
+    }
+}
+
+impl Trail {
+    /// The events since the last look.
+    pub(crate) fn take(&self) -> Vec<Value> {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap());
+        let lines = String::from_utf8(lines).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What was decided since the last look: event, outcome and, where there is one, reason.
+    pub(crate) fn decisions(&self) -> Vec<String> {
+        let word = |event: &Value, name: &str| event[name].as_str().map(str::to_owned);
+        let words = |event: &Value| {
+            ["event", "outcome", "reason"].iter().filter_map(|n| word(event, n)).collect::<Vec<_>>()
+        };
+        self.take().iter().map(|event| words(event).join(" ")).collect()
     }
 }
 

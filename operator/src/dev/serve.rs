@@ -1,9 +1,15 @@
 //! Runs the planned gateways in this process.
 
-use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{ErrorKind, IsTerminal},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use gatehouse_gateway::{
+    audit,
     clock::{SystemClock, SystemEntropy},
     serve::{self as gateway, serve},
     shutdown,
@@ -66,6 +72,7 @@ async fn open(
         mounted: None,
         clock: Arc::new(SystemClock::default()),
         entropy: Arc::new(SystemEntropy),
+        audit: Some(Arc::new(Terminal)),
         listener: listener(listen, options.is_demo()).await?,
         admin: None,
         settle: Duration::ZERO,
@@ -106,10 +113,22 @@ fn where_state_is(options: &Options) -> String {
     format!("{state} Ctrl-C ends it.")
 }
 
+/// Shows audit events between the lines of the log.
+#[derive(Debug)]
+struct Terminal;
+
+impl audit::Sink for Terminal {
+    fn take(&self, record: &audit::Record<'_>) {
+        tracing::info!(target: audit::TARGET, "{record}");
+    }
+}
+
 /// Lines for a person on standard error; `GATEHOUSE_LOG` filters them, as it does in the gateway.
 fn init_log() {
     let filter = EnvFilter::try_from_env("GATEHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer().with_target(false).with_writer(std::io::stderr);
+    // A file or a pipe is read by programs and editors, which would show the colours' codes.
+    let colours = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_target(false).with_ansi(colours).with_writer(std::io::stderr);
     // Fails only when a subscriber is set already.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
