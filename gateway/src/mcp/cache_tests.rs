@@ -20,6 +20,7 @@ fn caller(n: u8, life: Duration) -> Arc<Caller> {
         scope: "mcp".into(),
         resource: "http://localhost/mcp".into(),
         redirect_uri: "http://localhost/cb".into(),
+        redirect_uri_implied: false,
         created: 0,
     };
     let user = UserRecord {

@@ -16,6 +16,9 @@ pub struct FlowRequest {
     pub client_name: String,
     /// Where the code goes; one that was proven to be the client's.
     pub redirect_uri: String,
+    /// The request left it out: it is the only one that the client registered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirect_uri_implied: bool,
     /// The client's `state`, echoed byte for byte.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,

@@ -24,6 +24,9 @@ pub struct Grant {
     pub resource: String,
     /// Where its code went.
     pub redirect_uri: String,
+    /// The authorization request left the redirect URI out, so the token request may, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirect_uri_implied: bool,
     /// When it was made, in seconds since 1970 by the gateway's clock; for display.
     pub created: i64,
 }

@@ -96,6 +96,7 @@ async fn begin(
         client_id: client.id.clone(),
         client_name: client.name().to_owned(),
         redirect_uri: redirect_uri.as_str().to_owned(),
+        redirect_uri_implied: params.some("redirect_uri")?.is_none(),
         state,
         scope: asked.scope,
         resource: server.urls.resource.clone(),

@@ -91,6 +91,7 @@ fn grant(server: &Server, request: &FlowRequest, user: &UserUpdate) -> Grant {
         scope: request.scope.clone(),
         resource: request.resource.clone(),
         redirect_uri: request.redirect_uri.clone(),
+        redirect_uri_implied: request.redirect_uri_implied,
         created: server.clock.unix(),
     }
 }

@@ -83,7 +83,8 @@ pub struct CodeProof {
     pub grant: GrantId,
     /// The authenticated client.
     pub client_id: String,
-    /// The redirect URI of the token request; `None` when it was left out, which matches any (OAuth 2.1 dropped it).
+    /// The redirect URI of the token request; `None` when it was left out, which only a request may do that answers
+    /// an authorization request without one (RFC 6749 section 4.1.3).
     pub redirect_uri: Option<String>,
     /// The S256 of the verifier.
     pub challenge: String,

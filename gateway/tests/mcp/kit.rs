@@ -152,6 +152,7 @@ impl Kit {
             client_id: "gc_test".into(),
             client_name: "test client".into(),
             redirect_uri: "http://127.0.0.1/callback".into(),
+            redirect_uri_implied: false,
             state: None,
             scope: "mcp".into(),
             resource: server.urls.resource.clone(),
@@ -170,7 +171,7 @@ impl Kit {
             code,
             grant: grant.id,
             client_id: grant.client_id.clone(),
-            redirect_uri: None,
+            redirect_uri: Some(flow.redirect_uri.clone()),
             challenge: flow.challenge,
             resource: None,
         };
@@ -208,6 +209,7 @@ impl Kit {
             scope: flow.scope.clone(),
             resource: flow.resource.clone(),
             redirect_uri: flow.redirect_uri.clone(),
+            redirect_uri_implied: flow.redirect_uri_implied,
             created: 0,
         };
         change(&mut grant);

@@ -207,8 +207,13 @@ impl Gateway {
     }
 
     pub(crate) async fn public_client(&self) -> Client {
+        self.register_redirect("http://127.0.0.1/callback").await
+    }
+
+    /// A public client with this redirect URI.
+    pub(crate) async fn register_redirect(&self, redirect_uri: &str) -> Client {
         let metadata = json!({
-            "client_name": "Claude Code", "redirect_uris": ["http://127.0.0.1/callback"],
+            "client_name": "Claude Code", "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "none",
         });
         self.register(metadata).await
@@ -459,7 +464,17 @@ impl Browser {
 
     /// The consent page, after a local sign-in if one is asked for.
     pub(crate) async fn consent(&mut self, gateway: &Gateway, client: &Client, name: &str) -> Answer {
-        let mut page = self.get(gateway, &authorize_path(&authorization(client))).await;
+        self.consent_to(gateway, &authorization(client), name).await
+    }
+
+    /// As [`Browser::consent`], for this authorization request.
+    pub(crate) async fn consent_to(
+        &mut self,
+        gateway: &Gateway,
+        asked: &[(&str, &str)],
+        name: &str,
+    ) -> Answer {
+        let mut page = self.get(gateway, &authorize_path(asked)).await;
         while page.status == StatusCode::SEE_OTHER {
             page = self.get(gateway, page.location()).await;
             if page.body.contains("id=\"signin\"") {

@@ -63,15 +63,27 @@ impl Lab {
     /// A flow that is approved and whose callback was claimed.
     pub(crate) async fn approved(&self) -> FlowRequest {
         let request = request();
-        self.store.create_flow(&request, 10 * MINUTE).await.unwrap();
+        self.approve(&request).await;
+        request
+    }
+
+    async fn approve(&self, request: &FlowRequest) {
+        self.store.create_flow(request, 10 * MINUTE).await.unwrap();
         self.store.approve_flow(&request.id, &request.nonce, &request.cookie, 10 * MINUTE).await.unwrap();
         self.store.claim_callback(&request.id, &request.cookie, 1).await.unwrap();
-        request
     }
 
     /// A finished sign-in whose code waits to be redeemed.
     pub(crate) async fn signed_in(&self, user: u8) -> Completion {
         let done = completion(&self.approved().await, user);
+        assert!(self.store.complete_flow(&done).await.unwrap());
+        done
+    }
+
+    /// As [`Lab::signed_in`], for this request.
+    pub(crate) async fn sign_in_with(&self, request: &FlowRequest) -> Completion {
+        self.approve(request).await;
+        let done = completion(request, 1);
         assert!(self.store.complete_flow(&done).await.unwrap());
         done
     }
@@ -172,6 +184,7 @@ pub(crate) fn request() -> FlowRequest {
         client_id: CLIENT.to_owned(),
         client_name: "A \"client\" — ünïcode".to_owned(),
         redirect_uri: "http://127.0.0.1:1234/cb".to_owned(),
+        redirect_uri_implied: false,
         state: Some("s/=?&".to_owned()),
         scope: "mcp".to_owned(),
         resource: RESOURCE.to_owned(),
@@ -196,6 +209,7 @@ pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
         scope: request.scope.clone(),
         resource: request.resource.clone(),
         redirect_uri: request.redirect_uri.clone(),
+        redirect_uri_implied: request.redirect_uri_implied,
         created: 1_000_000,
     };
     Completion {

@@ -51,6 +51,7 @@ contracts! {
     flows::a_finished_flow_cannot_be_finished_again
     tokens::a_hundred_redemptions_give_one_pair
     tokens::a_code_is_for_its_own_client
+    tokens::a_redirect_uri_may_be_left_out_where_it_was_before
     tokens::a_late_replay_ends_the_grant
     tokens::a_code_ends
     tokens::a_call_sees_all_it_needs

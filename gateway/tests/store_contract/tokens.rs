@@ -37,6 +37,7 @@ pub(crate) async fn a_code_is_for_its_own_client(lab: &Lab) {
         CodeProof { client_id: "gc_other".to_owned(), ..right.clone() },
         CodeProof { redirect_uri: Some("http://127.0.0.1:9/cb".to_owned()), ..right.clone() },
         CodeProof { redirect_uri: Some(String::new()), ..right.clone() },
+        CodeProof { redirect_uri: None, ..right.clone() },
         CodeProof { challenge: "another".to_owned(), ..right.clone() },
         CodeProof { resource: Some("https://other.example/mcp".to_owned()), ..right.clone() },
     ];
@@ -46,9 +47,24 @@ pub(crate) async fn a_code_is_for_its_own_client(lab: &Lab) {
         assert_eq!(result, Redemption::Refused, "{proof:?}");
         assert!(lab.store.call(&tokens.access).await.unwrap().is_none());
     }
-    let left_out = CodeProof { redirect_uri: None, resource: None, ..right };
+    let left_out = CodeProof { resource: None, ..right };
     let result = lab.store.redeem_code(&left_out, &new_tokens(lab, &done)).await.unwrap();
     assert!(matches!(result, Redemption::Redeemed { .. }), "refusals leave the code untouched");
+}
+
+pub(crate) async fn a_redirect_uri_may_be_left_out_where_it_was_before(lab: &Lab) {
+    let mut request = crate::lab::request();
+    request.redirect_uri_implied = true;
+    for named in [None, Some(request.redirect_uri.clone())] {
+        request.id = crate::lab::request().id;
+        let done = lab.sign_in_with(&request).await;
+        let other = CodeProof { redirect_uri: Some("http://127.0.0.1:9/cb".to_owned()), ..proof(&done) };
+        let refused = lab.store.redeem_code(&other, &new_tokens(lab, &done)).await.unwrap();
+        assert_eq!(refused, Redemption::Refused);
+        let right = CodeProof { redirect_uri: named.clone(), ..proof(&done) };
+        let result = lab.store.redeem_code(&right, &new_tokens(lab, &done)).await.unwrap();
+        assert!(matches!(result, Redemption::Redeemed { .. }), "{named:?}");
+    }
 }
 
 pub(crate) async fn a_late_replay_ends_the_grant(lab: &Lab) {

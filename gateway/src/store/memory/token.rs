@@ -76,6 +76,11 @@ fn matches(named: Option<&String>, granted: &str) -> bool {
     named.is_none_or(|named| named == granted)
 }
 
+/// Whether a token request names the redirect URI that the authorization request named.
+fn returns_to(named: Option<&String>, grant: &Grant) -> bool {
+    named.map_or(grant.redirect_uri_implied, |named| *named == grant.redirect_uri)
+}
+
 impl State {
     pub(super) fn redeem_code(&mut self, proof: &CodeProof, tokens: &NewTokens) -> Redemption {
         let now = self.now;
@@ -89,7 +94,7 @@ impl State {
         if code.grant != proof.grant
             || code.challenge != proof.challenge
             || grant.client_id != proof.client_id
-            || !matches(proof.redirect_uri.as_ref(), &grant.redirect_uri)
+            || !returns_to(proof.redirect_uri.as_ref(), grant)
             || !matches(proof.resource.as_ref(), &grant.resource)
         {
             return Redemption::Refused;

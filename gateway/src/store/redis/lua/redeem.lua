@@ -15,8 +15,11 @@ if not has(ARGV[3], mac) then return { 'refused' } end
 local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'code')
 if not g[1] or g[4] ~= code then return { 'refused' } end
 local ok, granted = pcall(cjson.decode, g[1])
-if not ok or granted.client_id ~= ARGV[4] or not agrees(ARGV[5], granted.redirect_uri)
-  or not agrees(ARGV[6], granted.resource) then
+if not ok then return { 'refused' } end
+-- It may be left out where the authorization request left it out, too (RFC 6749 section 4.1.3).
+local returns = ARGV[5] == '=' .. tostring(granted.redirect_uri)
+  or (ARGV[5] == '' and granted.redirect_uri_implied == true)
+if granted.client_id ~= ARGV[4] or not returns or not agrees(ARGV[6], granted.resource) then
   return { 'refused' }
 end
 redis.call('DEL', P .. code)
