@@ -22,6 +22,7 @@ pub struct Mounted {
 
 /// Follows the files until `stop`.
 pub async fn run(mounted: Mounted, keys: Keys, metrics: Arc<Metrics>, stop: CancellationToken) {
+    keys.follow(mounted.keyring.clone());
     let mut follower = Follower { mounted, keys, metrics, seen: None };
     loop {
         tokio::select! {
@@ -75,7 +76,10 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::{clock::ManualClock, keys::Ring};
+    use crate::{
+        clock::{ManualClock, SeededEntropy},
+        keys::Ring,
+    };
 
     #[test]
     fn a_changed_key_ring_is_taken_in_and_a_bad_one_is_not() {
@@ -84,7 +88,8 @@ mod tests {
         let path = dir.join("keyring.json");
         let mut rng = StdRng::seed_from_u64(1);
         let mut ring = Keyring::generate(&mut rng);
-        let keys = Keys::new(ring.clone(), Arc::new(ManualClock::at(1_000)));
+        let clock = ManualClock::at(1_000);
+        let keys = Keys::new(ring.clone(), Arc::new(clock.clone()));
         let mounted = Mounted { keyring: path.clone(), refs: Arc::new(MountedRefs::new(&dir)) };
         let metrics = Arc::new(Metrics::new("team-a", "tools"));
         let mut follower = Follower { mounted, keys: keys.clone(), metrics: metrics.clone(), seen: None };
@@ -97,13 +102,28 @@ mod tests {
         follower.poll();
         assert_eq!((metrics.reloads.get(), keys.sealing_id(Ring::Session)), (1, 2));
 
+        // A value sealed by a replica that read the file before this one.
+        ring.session.push(RingKey { id: 3, key: KeyBytes::generate(&mut rng), seal_from: 950 });
+        let ahead = Keys::new(ring.clone(), Arc::new(ManualClock::at(1_000)));
+        let sealed = ahead.seal(&SeededEntropy::new(1), Ring::Session, "x", &[], b"plain");
+        keys.follow(path.clone());
+        assert!(
+            keys.open_presented(Ring::Session, "x", &[], &sealed).is_err(),
+            "the file does not list the key"
+        );
+        std::fs::write(&path, ring.to_json()).unwrap();
+        assert!(keys.open(Ring::Session, "x", &[], &sealed).is_err(), "the file was read a moment ago");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(keys.open(Ring::Session, "x", &[], &sealed).unwrap().as_slice(), b"plain");
+        follower.poll();
+
         for bad in ["{".to_owned(), Keyring::generate(&mut rng).to_json()] {
             std::fs::write(&path, bad).unwrap();
             follower.poll();
-            assert_eq!((metrics.reloads.get(), keys.sealing_id(Ring::Session)), (1, 2));
+            assert_eq!((metrics.reloads.get(), keys.sealing_id(Ring::Session)), (2, 3));
         }
         std::fs::remove_dir_all(&dir).unwrap();
         follower.poll();
-        assert_eq!(keys.sealing_id(Ring::Session), 2);
+        assert_eq!(keys.sealing_id(Ring::Session), 3);
     }
 }

@@ -7,12 +7,17 @@
 mod mac;
 mod seal;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use gatehouse_gateway_config::keys::{Keyring, RingKey};
 
 pub use mac::{Mac16, Mac32};
 pub use seal::{OpenError, Sealed, open_for, seal_for};
+use zeroize::Zeroizing;
 
 use crate::{
     clock::Clock,
@@ -32,17 +37,35 @@ pub enum Ring {
     Session,
 }
 
+/// The file is read at most this often because of keys that are not listed: anybody can make up an id.
+const REREAD: Duration = Duration::from_secs(1);
+
 /// The current key ring; a reload swaps it as a whole.
 #[derive(Debug, Clone)]
 pub struct Keys {
     ring: Arc<RwLock<Arc<Keyring>>>,
     clock: Arc<dyn Clock>,
+    source: Arc<Source>,
+}
+
+/// The file behind the ring, if there is one.
+#[derive(Debug, Default)]
+struct Source {
+    file: OnceLock<PathBuf>,
+    /// When it was read last, by the monotonic clock.
+    read: Mutex<Option<Duration>>,
 }
 
 impl Keys {
     /// Keys that start with `ring`.
     pub fn new(ring: Keyring, clock: Arc<dyn Clock>) -> Self {
-        Self { ring: Arc::new(RwLock::new(Arc::new(ring))), clock }
+        Self { ring: Arc::new(RwLock::new(Arc::new(ring))), clock, source: Arc::default() }
+    }
+
+    /// Names the file that the ring came from: it is read again at once when a value names the key that comes next.
+    pub fn follow(&self, file: PathBuf) {
+        // A second call would name the same file.
+        let _ = self.source.file.set(file);
     }
 
     /// The instance id, part of every store key. It never changes while the process lives.
@@ -82,7 +105,31 @@ impl Keys {
     }
 
     fn by_id(&self, ring: Ring, id: u8) -> Option<RingKey> {
-        ring.of(&self.current()).iter().find(|k| k.id == id).cloned()
+        let listed = || ring.of(&self.current()).iter().find(|k| k.id == id).cloned();
+        listed().or_else(|| if self.is_next(ring, id) && self.reread() { listed() } else { None })
+    }
+
+    /// Whether `id` is that of the key which this ring will list next: another replica may have read it already. The
+    /// ids of a ring count up, so any other that is not listed was dropped, or never was.
+    pub fn is_next(&self, ring: Ring, id: u8) -> bool {
+        ring.of(&self.current()).iter().map(|key| key.id).max().and_then(|last| last.checked_add(1))
+            == Some(id)
+    }
+
+    /// Reads the file again, if there is one and that was not done a moment ago. Whether another ring came of it.
+    fn reread(&self) -> bool {
+        let Some(file) = self.source.file.get() else { return false };
+        let now = self.clock.monotonic();
+        {
+            let mut read = self.source.read.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.is_some_and(|read| now < read + REREAD) {
+                return false;
+            }
+            *read = Some(now);
+        }
+        // A few hundred bytes of a mounted volume in memory: the reading thread does not wait for a disk.
+        let bytes = std::fs::read(file).map(Zeroizing::new).ok();
+        bytes.and_then(|bytes| Keyring::parse(&bytes).ok()).is_some_and(|ring| self.replace(ring))
     }
 }
 

@@ -73,6 +73,27 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// As [`Keys::open`], for a value that somebody presents and may have made up: [`OpenError::UnknownKey`] only when
+    /// its key is the one that comes next.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_presented(
+        &self,
+        ring: Ring,
+        label: &str,
+        ad: &[&[u8]],
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let long_enough = sealed.0.len() > NONCE + TAG;
+        self.open(ring, label, ad, sealed).map_err(|error| match (error, sealed.0.first()) {
+            (OpenError::UnknownKey, Some(&kid)) if long_enough && self.is_next(ring, kid) => error,
+            _ => OpenError::Invalid,
+        })
+    }
+}
+
 /// Seals under a key derived from `secret`, so that only its holder opens it: the successor of a refresh token.
 pub fn seal_for(secret: &[u8], entropy: &dyn Entropy, ad: &[u8], plain: &[u8]) -> Sealed {
     Sealed(seal_with(&subkey(secret, "successor"), entropy, ad, plain))

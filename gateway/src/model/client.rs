@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{RedirectUri, redirect_uri::RedirectUriError};
 use crate::{
     clock::Entropy,
-    keys::{Keys, Ring, Sealed},
+    keys::{Keys, OpenError, Ring, Sealed},
 };
 
 /// The longest client id: Windows launchers cut long URLs, and the id is part of the authorization URL.
@@ -92,20 +92,24 @@ impl Client {
         if id.len() > MAX_ID_LEN { Err(TooLong) } else { Ok(Self { id, metadata }) }
     }
 
-    /// Reads a client id; `None` when it is not one of this server's, was sealed under a key that is gone, or is past
-    /// its life under the policy. All mean the same to a client: register again.
-    pub fn open(keys: &Keys, policy: &RegistrationConfig, now: i64, id: &str) -> Option<Self> {
+    /// Reads a client id.
+    ///
+    /// # Errors
+    /// [`OpenError::Invalid`] when it is not one of this server's, was sealed under a key that is gone, or is past its
+    /// life under the policy: all mean the same to a client, register again. [`OpenError::UnknownKey`] when its key is
+    /// about to be read: it may be good in a moment, and must not be thrown away.
+    pub fn open(keys: &Keys, policy: &RegistrationConfig, now: i64, id: &str) -> Result<Self, OpenError> {
         if id.len() > MAX_ID_LEN {
-            return None;
+            return Err(OpenError::Invalid);
         }
-        let sealed = Sealed::from_text(id.strip_prefix(PREFIX)?)?;
+        let sealed = id.strip_prefix(PREFIX).and_then(Sealed::from_text).ok_or(OpenError::Invalid)?;
         let place = keys.instance();
-        let plain = keys.open(Ring::Client, SEAL_LABEL, &[place.as_bytes()], &sealed).ok()?;
-        let metadata = ClientMetadata::decode(&plain)?;
+        let plain = keys.open_presented(Ring::Client, SEAL_LABEL, &[place.as_bytes()], &sealed)?;
+        let metadata = ClientMetadata::decode(&plain).ok_or(OpenError::Invalid)?;
         let lifetime = i64::try_from(policy.lifetime.as_secs()).unwrap_or(i64::MAX);
         let expired = now >= metadata.issued_at.saturating_add(lifetime);
         let revoked = policy.not_before.is_some_and(|not_before| metadata.issued_at < not_before);
-        (!expired && !revoked).then(|| Self { id: id.to_owned(), metadata })
+        if expired || revoked { Err(OpenError::Invalid) } else { Ok(Self { id: id.to_owned(), metadata }) }
     }
 
     /// The client's secret: derived from its id, never stored. `None` when the client is public.
@@ -266,16 +270,16 @@ mod tests {
         let (keys_b, _) = keys(2);
         let policy = RegistrationConfig::default();
         let id = register(&keys_a, metadata(AuthMethod::None, &["http://localhost/cb"])).unwrap().id;
-        assert!(Client::open(&keys_a, &policy, NOW, &id).is_some());
+        assert!(Client::open(&keys_a, &policy, NOW, &id).is_ok());
         // The same keys under another instance: the associated data differs.
         let moved = Keyring { instance: "other".to_owned(), ..ring };
         let moved = Keys::new(moved, Arc::new(ManualClock::at(NOW)));
         for keys in [&keys_b, &moved] {
-            assert!(Client::open(keys, &policy, NOW, &id).is_none());
+            assert!(Client::open(keys, &policy, NOW, &id).is_err());
         }
         let flipped = format!("{}{}", &id[..id.len() - 3], "AAA");
         for bad in ["", "gc_", "gc_!", "x", &id[3..], &id[..id.len() - 1], &flipped, &"gc_A".repeat(200)] {
-            assert!(Client::open(&keys_a, &policy, NOW, bad).is_none(), "{bad}");
+            assert!(Client::open(&keys_a, &policy, NOW, bad).is_err(), "{bad}");
         }
     }
 
@@ -284,10 +288,10 @@ mod tests {
         let (keys, _) = keys(1);
         let day = RegistrationConfig { lifetime: Duration::from_secs(86_400), ..Default::default() };
         let id = register(&keys, metadata(AuthMethod::None, &["http://localhost/cb"])).unwrap().id;
-        assert!(Client::open(&keys, &day, NOW + 86_399, &id).is_some());
-        assert!(Client::open(&keys, &day, NOW + 86_400, &id).is_none());
+        assert!(Client::open(&keys, &day, NOW + 86_399, &id).is_ok());
+        assert!(Client::open(&keys, &day, NOW + 86_400, &id).is_err());
         let revoked = RegistrationConfig { not_before: Some(NOW + 1), ..Default::default() };
-        assert!(Client::open(&keys, &revoked, NOW + 2, &id).is_none());
+        assert!(Client::open(&keys, &revoked, NOW + 2, &id).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::{GrantId, Hash32};
 use crate::{
     clock::{Entropy, random},
-    keys::{Keys, Mac16, Ring},
+    keys::{Keys, Mac16, OpenError, Ring},
 };
 
 /// The longest token that is looked at; ours are far shorter.
@@ -105,23 +105,26 @@ impl RefreshToken {
         Self { grant, generation, text: Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)) }
     }
 
-    /// Reads a presented token and checks its MAC; `None` when it is not one of ours.
-    pub fn parse(keys: &Keys, text: &str) -> Option<Self> {
-        if text.len() > MAX_TOKEN_LEN {
-            return None;
-        }
-        let bytes = <[u8; Self::LEN]>::try_from(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    /// Reads a presented token and checks its MAC.
+    ///
+    /// # Errors
+    /// [`OpenError::UnknownKey`] when its key is about to be read, else [`OpenError::Invalid`]: it is not one of ours.
+    pub fn parse(keys: &Keys, text: &str) -> Result<Self, OpenError> {
+        let decoded = (text.len() <= MAX_TOKEN_LEN).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
+        let bytes = decoded.and_then(|bytes| <[u8; Self::LEN]>::try_from(bytes).ok());
+        let bytes = bytes.ok_or(OpenError::Invalid)?;
         let (body, tag) = bytes[1..].split_at(44);
         let mut mac = Mac16 { kid: bytes[0], tag: [0; 16] };
         mac.tag.copy_from_slice(tag);
         if !keys.verify16(Ring::Record, Self::LABEL, &[body], &mac) {
-            return None;
+            let next = keys.is_next(Ring::Record, mac.kid);
+            return Err(if next { OpenError::UnknownKey } else { OpenError::Invalid });
         }
         let mut grant = [0; 16];
         grant.copy_from_slice(&body[..16]);
         let mut generation = [0; 4];
         generation.copy_from_slice(&body[16..20]);
-        Some(Self {
+        Ok(Self {
             grant: GrantId::from_bytes(grant),
             generation: u32::from_be_bytes(generation),
             text: Zeroizing::new(text.to_owned()),

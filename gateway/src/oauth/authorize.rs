@@ -74,8 +74,7 @@ async fn begin(
 ) -> Result<Response, Failure> {
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
     let policy = &server.config.policy;
-    let client = Client::open(&server.keys, &policy.registration, server.clock.unix(), client_id)
-        .ok_or(Failure::UnknownClient)?;
+    let client = Client::open(&server.keys, &policy.registration, server.clock.unix(), client_id)?;
     event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
     // Nothing is written before this: an unknown client costs no round trip.

@@ -8,6 +8,7 @@ use super::{
     params::{self, Params},
 };
 use crate::{
+    keys::OpenError,
     model::{AuthMethod, Client},
     server::Server,
 };
@@ -24,8 +25,14 @@ pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Re
     let Presented { client_id, secret, basic } = read(headers, params)?;
     let refused = |description| OAuthError::InvalidClient { description, basic };
     let registration = &server.config.policy.registration;
-    let client = Client::open(&server.keys, registration, server.clock.unix(), &client_id)
-        .ok_or_else(|| refused("the client is unknown or its registration has expired, register again"))?;
+    let client = Client::open(&server.keys, registration, server.clock.unix(), &client_id).map_err(
+        |error| match error {
+            OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+            OpenError::Invalid => {
+                refused("the client is unknown or its registration has expired, register again")
+            }
+        },
+    )?;
     let public = client.metadata.auth_method == AuthMethod::None;
     match secret {
         None if public => Ok(client),

@@ -76,6 +76,9 @@ struct Body<'a> {
 }
 
 impl OAuthError {
+    /// What was presented names a key that this replica is about to read: nothing is wrong with it.
+    pub const KEY_NOT_READ: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
+
     /// The RFC's code, for bodies and redirects.
     pub fn code(&self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use axum::{
 use super::{OAuthError, params};
 use crate::{
     audit::{Decision, Event},
+    keys::OpenError,
     server::Server,
     store::StoreError,
     web::{self, Link, MessagePage, Site, Tone},
@@ -85,6 +86,16 @@ impl From<OAuthError> for Failure {
             OAuthError::Unavailable { retry_after } => Self::Unavailable(retry_after),
             OAuthError::TooLarge => Self::LongLink,
             _ => Self::BadLink,
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    /// Of a client id.
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::UnknownKey => OAuthError::KEY_NOT_READ.into(),
+            OpenError::Invalid => Self::UnknownClient,
         }
     }
 }

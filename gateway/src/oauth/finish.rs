@@ -33,8 +33,7 @@ pub(super) async fn finish(
     let registration = &server.config.policy.registration;
     let now = server.clock.unix();
     // Its life may have ended, or been ended, while the user was deciding.
-    let client =
-        Client::open(&server.keys, registration, now, &request.client_id).ok_or(Failure::UnknownClient)?;
+    let client = Client::open(&server.keys, registration, now, &request.client_id)?;
     let age = u64::try_from(now.saturating_sub(client.metadata.issued_at)).unwrap_or_default();
     let grant = grant(server, request, &user);
     let code = AuthorizationCode::mint(server.entropy.as_ref(), grant.id);

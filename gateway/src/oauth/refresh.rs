@@ -10,7 +10,7 @@ use super::{OAuthError, authorize::check_resource, params::Params, token};
 use crate::{
     audit::{Decision, Event},
     credentials::Check,
-    keys::{Sealed, open_for, seal_for},
+    keys::{OpenError, Sealed, open_for, seal_for},
     model::{Client, Grant, RefreshToken, TokenPair, UserRecord, scope},
     server::Server,
     store::{Rotated, Rotation},
@@ -37,7 +37,10 @@ pub(super) async fn refresh(
     // Before anything is replaced: a request that is refused must not cost the client its token.
     let asked = params.one("scope")?;
     scope::narrowed(&scope::supported().join(" "), asked).ok_or(OAuthError::InvalidScope)?;
-    let presented = RefreshToken::parse(&server.keys, text).ok_or_else(refused)?;
+    let presented = RefreshToken::parse(&server.keys, text).map_err(|error| match error {
+        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+        OpenError::Invalid => refused(),
+    })?;
     let generation = presented.generation.checked_add(1).ok_or_else(refused)?;
     let next = token::mint(server, presented.grant, generation);
     let mut rotation = Rotation {

@@ -1,13 +1,17 @@
 //! Attacks 69 to 89: codes, tokens, client authentication, refresh.
 
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use gatehouse_gateway::credentials::Check;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    Browser, Client, Gateway, VERIFIER, config, form, redeem, refresh, request, seconds, with,
+    Browser, Client, Gateway, VERIFIER, authorization, authorize_path, config, form, redeem, refresh,
+    request, seconds, with,
 };
 
 #[tokio::test]
@@ -65,6 +69,7 @@ async fn a_code_is_bound_to_client_address_verifier_and_resource() {
     for (name, value, error) in [
         ("client_id", Some(other.id.as_str()), "invalid_grant"),
         ("redirect_uri", Some("http://127.0.0.1:61001/callback"), "invalid_grant"),
+        ("redirect_uri", None, "invalid_grant"),
         ("code_verifier", None, "invalid_grant"),
         ("code_verifier", Some(crate::support::CHALLENGE), "invalid_grant"),
         ("code_verifier", Some(&short), "invalid_grant"),
@@ -79,6 +84,49 @@ async fn a_code_is_bound_to_client_address_verifier_and_resource() {
     }
     let right = with(right, "resource", Some("https://gw.test/mcp/"));
     assert_eq!(gateway.token(&right).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_redirect_uri_is_left_out_twice_or_never() {
+    let gateway = Gateway::local();
+    let client = gateway.register_redirect("http://127.0.0.1:61000/callback").await;
+    let mut browser = Browser::default();
+    let asked = with(authorization(&client), "redirect_uri", None);
+    let page = browser.consent_to(&gateway, &asked, "alice").await;
+    let code = browser.get(&gateway, &page.link("approve")).await.redirect_param("code").unwrap();
+    let left_out = with(redeem(&client, &code), "redirect_uri", None);
+    assert_eq!(gateway.token(&left_out).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_read_yet_is_an_outage_and_a_made_up_one_is_not() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let tokens = gateway.tokens(&client).await;
+    let token = tokens["refresh_token"].as_str().unwrap();
+    // The first byte is the key's id: 1 is listed, 2 is the next to be.
+    let sealed_under = |kid: u8, text: &str| {
+        let mut bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+        bytes[0] = kid;
+        URL_SAFE_NO_PAD.encode(bytes)
+    };
+    for (kid, unavailable) in [(2, true), (0, false), (3, false), (255, false)] {
+        let stranger = Client { id: format!("gc_{}", sealed_under(kid, &client.id[3..])), secret: None };
+        let answer = gateway.token(&redeem(&stranger, "x")).await;
+        let page = gateway.get(&authorize_path(&authorization(&stranger))).await;
+        let other = sealed_under(kid, token);
+        let refreshed = gateway.token(&refresh(&client, &other)).await;
+        if unavailable {
+            assert!(answer.is_error(503, "temporarily_unavailable"), "{kid} {answer:?}");
+            assert!(refreshed.is_error(503, "temporarily_unavailable"), "{kid} {refreshed:?}");
+            assert!(page.is_page(503) && !page.header("retry-after").is_empty(), "{kid} {page:?}");
+        } else {
+            assert!(answer.is_error(401, "invalid_client"), "{kid} {answer:?}");
+            assert!(refreshed.is_error(400, "invalid_grant"), "{kid} {refreshed:?}");
+            assert!(page.is_page(400), "{kid} {page:?}");
+        }
+    }
+    assert_eq!(gateway.token(&refresh(&client, token)).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
