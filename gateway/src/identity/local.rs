@@ -33,7 +33,7 @@ pub struct LocalUsers {
     config: LocalConfig,
     refs: Arc<dyn Refs>,
     seen: RwLock<Seen>,
-    one_at_a_time: Semaphore,
+    one_at_a_time: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl std::fmt::Debug for LocalUsers {
 impl LocalUsers {
     /// The users that `config` names.
     pub fn new(config: LocalConfig, refs: Arc<dyn Refs>) -> Self {
-        let one_at_a_time = Semaphore::new(1);
+        let one_at_a_time = Arc::new(Semaphore::new(1));
         Self { config, refs, seen: RwLock::default(), one_at_a_time }
     }
 
@@ -113,9 +113,15 @@ impl LocalUsers {
         let users = self.current().ok_or_else(|| LocalError::NoFile(self.config.users.to_string()))?;
         let user = users.by_name(name).filter(|_| password.len() <= PASSWORD_LIMIT).cloned();
         let phc = user.as_ref().map_or(users::DECOY, |user| &user.password_hash).to_owned();
-        let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(LocalError::Busy) };
-        let verified = tokio::task::spawn_blocking(move || verify(&phc, &password)).await;
+        let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(LocalError::Busy) };
+        let verified = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by the request: a browser that hangs up ends the request alone, and the next in
+            // line must still wait for the memory.
+            let _turn = turn;
+            verify(&phc, &password)
+        })
+        .await;
         let user = user.filter(|_| verified.unwrap_or(false)).ok_or(LocalError::Wrong)?;
         Ok(SignedIn { profile: profile(&user), tokens: None })
     }

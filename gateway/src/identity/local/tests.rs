@@ -54,3 +54,16 @@ async fn the_file_decides_at_once_and_a_bad_one_changes_nothing() {
     assert_eq!(users.presence("u2"), Presence::Gone);
     assert_eq!(sign_in(&users, "bob", "bob").await.as_deref(), Ok("u3"));
 }
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_does_not_let_the_next_one_in() {
+    let (users, file) = users();
+    file.write(&entry("alice", "u1"));
+    // An unknown name costs the decoy's full 19 MiB, far longer than what follows.
+    let mut hung_up = Box::pin(users.authenticate("nobody", Zeroizing::new("x".to_owned())));
+    assert!(futures::poll!(&mut hung_up).is_pending());
+    drop(hung_up);
+    assert_eq!(users.one_at_a_time.available_permits(), 0);
+    drop(users.one_at_a_time.acquire().await.unwrap());
+    assert_eq!(sign_in(&users, "alice", "alice").await.as_deref(), Ok("u1"));
+}
