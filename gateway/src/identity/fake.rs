@@ -78,7 +78,10 @@ pub(crate) struct Inner {
     pub(crate) token_faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<Fault>,
     pub(crate) teams: usize,
-    pub(crate) team_scope: bool,
+    /// The status of the list of teams, and what it says of the token's scopes.
+    pub(crate) team_answer: (u16, Option<&'static str>),
+    /// The status of the list of addresses.
+    pub(crate) email_status: u16,
     pub(crate) id: u64,
     /// As GitHub: errors come with status 200.
     errors_with_200: bool,
@@ -100,7 +103,8 @@ impl Fake {
                 token_faults: VecDeque::new(),
                 read_faults: VecDeque::new(),
                 teams: 2,
-                team_scope: true,
+                team_answer: (200, None),
+                email_status: 200,
                 id: 4242,
                 errors_with_200: true,
                 withhold_refresh: false,
@@ -289,6 +293,10 @@ async fn emails(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
     if let Some(answer) = guard(&fake, &headers, "/emails".into()).await {
         return answer;
     }
+    let status = StatusCode::from_u16(fake.inner().email_status).unwrap();
+    if !status.is_success() {
+        return status.into_response();
+    }
     axum::Json(json!([
         {"email": "old@example.com", "primary": false, "verified": true},
         {"email": "octo@example.com", "primary": true, "verified": true},
@@ -305,12 +313,12 @@ async fn teams(
     if let Some(answer) = guard(&fake, &headers, format!("/teams page {page}")).await {
         return answer;
     }
-    let (teams, scope) = {
+    let (teams, (status, scopes)) = {
         let inner = fake.inner();
-        (inner.teams, inner.team_scope)
+        (inner.teams, inner.team_answer)
     };
-    if !scope {
-        return StatusCode::FORBIDDEN.into_response();
+    if status != 200 {
+        return StatusCode::from_u16(status).unwrap().into_response();
     }
     let size = query["per_page"];
     let this = (page - 1) * size..(page * size).min(teams);
@@ -320,6 +328,9 @@ async fn teams(
     if page * size < teams {
         let next = format!("<http://{}/teams?per_page={size}&page={}>; rel=\"next\"", fake.address, page + 1);
         answer.headers_mut().insert(header::LINK, next.parse().unwrap());
+    }
+    if let Some(scopes) = scopes {
+        answer.headers_mut().insert("x-oauth-scopes", scopes.parse().unwrap());
     }
     answer
 }

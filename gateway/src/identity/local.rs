@@ -19,7 +19,7 @@ pub use gatehouse_gateway_config::users::{FileError, Users};
 
 use crate::{
     identity::SignedIn,
-    model::Profile,
+    model::{Profile, Unknown},
     refs::{Refs, Value},
 };
 
@@ -140,6 +140,7 @@ pub fn profile(user: &LocalUser) -> Profile {
         name: Some(user.name.clone()),
         verified_email: user.email.clone(),
         groups: user.groups.clone(),
+        unknown: Unknown::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! configuration: endpoints, JSON pointers, and two lists that GitHub keeps apart from the profile.
 
 use async_trait::async_trait;
-use gatehouse_gateway_config::OAuth2Config;
+use gatehouse_gateway_config::{OAuth2Config, preset::Provider as Preset};
 use serde_json::Value;
 use url::Url;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     egress::HttpClient,
-    model::{Profile, UpstreamTokens},
+    model::{Profile, Unknown, UpstreamTokens},
 };
 
 /// An OAuth 2.0 provider.
@@ -76,39 +76,28 @@ impl OAuth2 {
             IdentityError::Invalid(format!("the profile has no text or whole number at {}", info.subject))
         })?;
         let verified = at(&info.email_verified) == Some(&Value::Bool(true));
+        let verified_email = at(&info.email).and_then(text).filter(|_| verified);
+        let (groups, all_groups) = texts(at(&info.groups));
         let mut profile = Profile {
             subject,
             name: at(&info.name).and_then(text),
-            verified_email: at(&info.email).and_then(text).filter(|_| verified),
-            groups: at(&info.groups).map(texts).unwrap_or_default(),
+            unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
+            verified_email,
+            groups,
         };
         if let Some(emails) = &self.emails {
-            profile.verified_email =
-                self.list(emails, tokens, "user:email").await?.iter().find_map(verified_primary);
+            let told = list(&self.http, emails, tokens, Preset::GitHub.email_scope()).await?;
+            profile.verified_email = told.items.iter().find_map(verified_primary);
+            profile.unknown.email = !told.complete;
         }
         if let Some(teams) = &self.teams {
-            profile.groups.extend(self.list(teams, tokens, "read:org").await?.iter().flat_map(team_groups));
+            let told = list(&self.http, teams, tokens, Preset::GitHub.groups_scope()).await?;
+            profile.groups.extend(told.items.iter().flat_map(team_groups));
             profile.groups.sort_unstable();
             profile.groups.dedup();
+            profile.unknown.groups = !told.complete;
         }
         Ok(profile)
-    }
-
-    /// A list that a scope opens. Without the scope the user has no verified e-mail or no groups, and `access`
-    /// decides; the token itself lives, for it has just read the profile.
-    async fn list(
-        &self,
-        url: &Url,
-        tokens: &UpstreamTokens,
-        scope: &str,
-    ) -> Result<Vec<Value>, IdentityError> {
-        match list(&self.http, url, tokens).await {
-            Err(IdentityError::Refused(_)) => {
-                tracing::warn!(%url, scope, "the provider refuses this list; is the scope missing in spec.identity.oauth2.scopes?");
-                Ok(Vec::new())
-            }
-            other => other,
-        }
     }
 }
 

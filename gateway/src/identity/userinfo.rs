@@ -1,5 +1,6 @@
 //! Reading JSON with a user's token: user-info endpoints and GitHub's lists.
 
+use gatehouse_gateway_config::preset::Provider as Preset;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde_json::Value;
 use url::Url;
@@ -19,10 +20,24 @@ pub(super) async fn get(
     url: &Url,
     tokens: &UpstreamTokens,
 ) -> Result<Value, IdentityError> {
-    Ok(page(http, url, tokens).await?.0)
+    match page(http, url, tokens).await? {
+        Page::Read(value, _) => Ok(value),
+        Page::Withheld(StatusCode::FORBIDDEN) => {
+            Err(IdentityError::Refused(format!("{} answered 403", endpoint(url))))
+        }
+        Page::Withheld(status) => Err(failed(url, status)),
+    }
 }
 
-/// Reads a list over its pages (RFC 8288 `rel="next"`, on the same origin only).
+/// A list, as far as it was told.
+pub(super) struct List {
+    pub(super) items: Vec<Value>,
+    /// Whether that is all of it.
+    pub(super) complete: bool,
+}
+
+/// Reads a list that the scope `wanted` opens, over its pages (RFC 8288 `rel="next"`, on the same origin only).
+/// Without the scope it is withheld, which is no error: GitHub then answers 403 or 404, or with less than all.
 ///
 /// # Errors
 /// As [`get`].
@@ -30,30 +45,48 @@ pub(super) async fn list(
     http: &HttpClient,
     url: &Url,
     tokens: &UpstreamTokens,
-) -> Result<Vec<Value>, IdentityError> {
+    wanted: &str,
+) -> Result<List, IdentityError> {
     let mut all = Vec::new();
     let mut next = Some(url.clone());
     if let Some(first) = next.as_mut().filter(|u| u.query().is_none()) {
         first.set_query(Some("per_page=100"));
     }
     for _ in 0..PAGES {
-        let Some(this) = next else { return Ok(all) };
-        let (value, headers) = page(http, &this, tokens).await?;
+        let Some(this) = next else { return Ok(List { items: all, complete: true }) };
+        let (value, headers) = match page(http, &this, tokens).await? {
+            Page::Read(value, headers) if grants(&headers, wanted) => (value, headers),
+            Page::Read(..) | Page::Withheld(_) => {
+                tracing::warn!(url = %endpoint(url), scope = wanted, "the provider withholds this list: the sign-in lacks the scope");
+                return Ok(List { items: all, complete: false });
+            }
+        };
         let Value::Array(items) = value else { return Err(unreadable(url)) };
         all.extend(items);
         next = next_page(&headers, &this);
     }
     if next.is_some() {
-        tracing::warn!(url = %url, read = all.len(), "the list is longer than is read; the rest is left out");
+        tracing::warn!(url = %url, read = all.len(), "the list is longer than is read; the rest is not known");
     }
-    Ok(all)
+    Ok(List { items: all, complete: next.is_none() })
 }
 
-async fn page(
-    http: &HttpClient,
-    url: &Url,
-    tokens: &UpstreamTokens,
-) -> Result<(Value, HeaderMap), IdentityError> {
+/// Whether the token has the scope `wanted`, as far as GitHub says. A GitHub App has permissions instead, and says
+/// nothing.
+fn grants(headers: &HeaderMap, wanted: &str) -> bool {
+    let granted = headers.get("x-oauth-scopes").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let mut granted = granted.split(',').map(str::trim).filter(|scope| !scope.is_empty()).peekable();
+    granted.peek().is_none() || granted.any(|scope| Preset::GitHub.implies(scope, wanted))
+}
+
+/// What an endpoint tells a token.
+enum Page {
+    Read(Value, HeaderMap),
+    /// The token lives and may not read this.
+    Withheld(StatusCode),
+}
+
+async fn page(http: &HttpClient, url: &Url, tokens: &UpstreamTokens) -> Result<Page, IdentityError> {
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", tokens.access))
         .map_err(|_| IdentityError::Invalid("the access token cannot stand in a header".to_owned()))?;
     bearer.set_sensitive(true);
@@ -67,18 +100,23 @@ async fn page(
     match head.status {
         status if status.is_success() => {
             let value = serde_json::from_slice(&body).map_err(|_| unreadable(url))?;
-            Ok((value, head.headers))
+            Ok(Page::Read(value, head.headers))
         }
         StatusCode::UNAUTHORIZED => Err(IdentityError::Refused("the access token is dead".to_owned())),
         StatusCode::FORBIDDEN if !is_rate_limit(&head.headers, &body) => {
-            Err(IdentityError::Refused(format!("{} answered 403", endpoint(url))))
+            Ok(Page::Withheld(StatusCode::FORBIDDEN))
         }
+        StatusCode::NOT_FOUND => Ok(Page::Withheld(StatusCode::NOT_FOUND)),
         status => {
             let wait = retry_after(&head.headers);
             tracing::debug!(url = %endpoint(url), %status, ?wait, "the provider does not tell");
-            Err(IdentityError::Unavailable(format!("{} answered {}", endpoint(url), status.as_u16())))
+            Err(failed(url, status))
         }
     }
+}
+
+fn failed(url: &Url, status: StatusCode) -> IdentityError {
+    IdentityError::Unavailable(format!("{} answered {}", endpoint(url), status.as_u16()))
 }
 
 /// GitHub limits rates with 403 too, and then says so in one of three ways.
@@ -117,12 +155,20 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A list of texts; one text is a list of one. Empty and overlong ones are left out.
-pub(super) fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(items) => items.iter().take(2000).filter_map(text).collect(),
-        other => text(other).into_iter().collect(),
-    }
+/// Names of groups are read up to this many.
+const MAX_TEXTS: usize = 2000;
+
+/// A list of texts; one text is a list of one. Empty and overlong ones are left out. And whether that is all that was
+/// said: `None` for a value, or one of another shape, says nothing.
+pub(super) fn texts(value: Option<&Value>) -> (Vec<String>, bool) {
+    let items = match value {
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => return (Vec::new(), false),
+    };
+    let found: Vec<String> = items.iter().take(MAX_TEXTS).filter_map(text).collect();
+    let complete = found.len() == items.len();
+    (found, complete)
 }
 
 #[cfg(test)]

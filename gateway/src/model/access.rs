@@ -4,6 +4,15 @@ use gatehouse_gateway_config::{AccessConfig, AccessRule, Allow};
 
 use super::Profile;
 
+/// A part of a profile that a provider may withhold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribute {
+    /// The verified e-mail address.
+    Email,
+    /// The groups.
+    Groups,
+}
+
 /// What `access` says of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -13,6 +22,8 @@ pub enum Decision {
     Denied,
     /// No entry of `access.allow` names the user.
     NotListed,
+    /// It depends on what the identity provider did not tell; the user may not use the server.
+    Unknown(Attribute),
 }
 
 impl Decision {
@@ -22,31 +33,78 @@ impl Decision {
     }
 }
 
-/// Decides by the profile alone, without a look-up.
+/// Whether an entry names a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    Yes,
+    No,
+    Unknown(Attribute),
+}
+
+/// Decides by the profile alone, without a look-up. What is not known never helps a user: it allows nothing, and an
+/// entry of `deny` that could name the user keeps them out.
 pub fn decide(access: &AccessConfig, profile: &Profile) -> Decision {
-    if access.deny.iter().any(|rule| matches(rule, profile)) {
-        return Decision::Denied;
+    // Two names that differ in case alone are one at GitHub: a denied group must not be spelt around.
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    match any(&access.deny, profile, same) {
+        Match::Yes => return Decision::Denied,
+        Match::Unknown(attribute) => return Decision::Unknown(attribute),
+        Match::No => {}
     }
     let allowed = match &access.allow {
-        Allow::Everyone => true,
-        Allow::Rules(rules) => rules.iter().any(|rule| matches(rule, profile)),
+        Allow::Everyone => Match::Yes,
+        Allow::Rules(rules) => any(rules, profile, |a, b| a == b),
     };
-    if allowed { Decision::Allowed } else { Decision::NotListed }
+    match allowed {
+        Match::Yes => Decision::Allowed,
+        Match::No => Decision::NotListed,
+        Match::Unknown(attribute) => Decision::Unknown(attribute),
+    }
+}
+
+/// Whether one of the entries names the user.
+fn any(rules: &[AccessRule], profile: &Profile, same_group: fn(&str, &str) -> bool) -> Match {
+    let mut found = Match::No;
+    for rule in rules {
+        match matches(rule, profile, same_group) {
+            Match::Yes => return Match::Yes,
+            Match::No => {}
+            unknown @ Match::Unknown(_) => found = unknown,
+        }
+    }
+    found
 }
 
 /// Every field that is given must match, and at least one must be given: an empty entry names nobody.
-fn matches(rule: &AccessRule, profile: &Profile) -> bool {
+fn matches(rule: &AccessRule, profile: &Profile, same_group: fn(&str, &str) -> bool) -> Match {
     let AccessRule { subjects, emails, email_domains, groups } = rule;
     let email = profile.verified_email.as_deref();
     let domain = email.and_then(|e| e.rsplit_once('@')).map(|(_, domain)| domain);
+    let (no_email, no_groups) = (profile.unknown.email, profile.unknown.groups);
+    let unless = |unknown: bool, attribute, found| match (found, unknown) {
+        (true, _) => Match::Yes,
+        (false, true) => Match::Unknown(attribute),
+        (false, false) => Match::No,
+    };
+    let has_email = |list, value: Option<&str>| {
+        unless(no_email, Attribute::Email, value.is_some_and(|value| contains_ignoring_case(list, value)))
+    };
+    let in_group = groups.iter().any(|group| profile.groups.iter().any(|own| same_group(group, own)));
     let checks = [
-        (subjects, subjects.contains(&profile.subject)),
-        (emails, email.is_some_and(|email| contains_ignoring_case(emails, email))),
-        (email_domains, domain.is_some_and(|domain| contains_ignoring_case(email_domains, domain))),
-        (groups, groups.iter().any(|group| profile.groups.contains(group))),
+        (subjects, unless(false, Attribute::Groups, subjects.contains(&profile.subject))),
+        (emails, has_email(emails, email)),
+        (email_domains, has_email(email_domains, domain)),
+        (groups, unless(no_groups, Attribute::Groups, in_group)),
     ];
-    let mut given = checks.iter().filter(|(field, _)| !field.is_empty()).peekable();
-    given.peek().is_some() && given.all(|(_, matched)| *matched)
+    let mut given = checks.iter().filter(|(field, _)| !field.is_empty()).map(|(_, found)| *found).peekable();
+    if given.peek().is_none() {
+        return Match::No;
+    }
+    given.fold(Match::Yes, |all, this| match (all, this) {
+        (Match::No, _) | (_, Match::No) => Match::No,
+        (unknown @ Match::Unknown(_), _) => unknown,
+        (Match::Yes, this) => this,
+    })
 }
 
 fn contains_ignoring_case(list: &[String], value: &str) -> bool {
@@ -60,6 +118,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Unknown;
 
     fn access(allow: Allow, deny: Vec<AccessRule>) -> AccessConfig {
         AccessConfig { allow, deny, recheck_every: Duration::ZERO, recheck_tolerate: Duration::ZERO }
@@ -71,6 +130,7 @@ mod tests {
             name: Some("Alice".to_owned()),
             verified_email: Some("alice@Example.com".to_owned()),
             groups: vec!["acme/platform".to_owned()],
+            unknown: Unknown::default(),
         }
     }
 
@@ -118,5 +178,41 @@ mod tests {
         let unverified = Profile { verified_email: None, ..alice() };
         let rules = Allow::Rules(vec![rule("domains", "example.com")]);
         assert_eq!(decide(&access(rules, vec![]), &unverified), Decision::NotListed);
+    }
+
+    #[test]
+    fn what_the_provider_withheld_helps_nobody() {
+        let groups = Profile { groups: vec![], unknown: Unknown { groups: true, email: false }, ..alice() };
+        let email =
+            Profile { verified_email: None, unknown: Unknown { email: true, groups: false }, ..alice() };
+        for (profile, attribute, fields) in [
+            (&groups, Attribute::Groups, &[("groups", "acme/contractors")][..]),
+            (&email, Attribute::Email, &[("emails", "bob@example.com"), ("domains", "example.org")][..]),
+        ] {
+            for (field, value) in fields {
+                let rules = vec![rule(field, value)];
+                let unknown = Decision::Unknown(attribute);
+                assert_eq!(decide(&access(Allow::Everyone, rules.clone()), profile), unknown, "{field}");
+                assert_eq!(decide(&access(Allow::Rules(rules.clone()), vec![]), profile), unknown, "{field}");
+                // What is known decides where it can: another field that does not match, another entry that does.
+                let narrowed = AccessRule { subjects: vec!["2".to_owned()], ..rule(field, value) };
+                let decision = decide(&access(Allow::Everyone, vec![narrowed]), profile);
+                assert_eq!(decision, Decision::Allowed, "{field}");
+                let either = Allow::Rules(vec![rule("subjects", "1"), rule(field, value)]);
+                assert_eq!(decide(&access(either, vec![]), profile), Decision::Allowed, "{field}");
+            }
+        }
+        // Of a list that was cut, what is there counts.
+        let cut = Profile { unknown: Unknown { groups: true, email: false }, ..alice() };
+        let rules = vec![rule("groups", "acme/platform")];
+        assert_eq!(decide(&access(Allow::Rules(rules.clone()), vec![]), &cut), Decision::Allowed);
+        assert_eq!(decide(&access(Allow::Everyone, rules), &cut), Decision::Denied);
+    }
+
+    #[test]
+    fn a_denied_group_is_denied_in_any_case_and_an_allowed_one_is_exact() {
+        let rules = vec![rule("groups", "ACME/Platform")];
+        assert_eq!(decide(&access(Allow::Everyone, rules.clone()), &alice()), Decision::Denied);
+        assert_eq!(decide(&access(Allow::Rules(rules), vec![]), &alice()), Decision::NotListed);
     }
 }

@@ -18,4 +18,4 @@ pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use redirect_uri::RedirectUri;
 pub use token::{AccessToken, AuthorizationCode, RefreshToken};
-pub use user::{CredentialRecord, IdentityState, Profile, Session, UpstreamTokens, UserRecord};
+pub use user::{CredentialRecord, IdentityState, Profile, Session, Unknown, UpstreamTokens, UserRecord};

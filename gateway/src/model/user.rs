@@ -20,6 +20,27 @@ pub struct Profile {
     /// Groups as the provider names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// What of this the provider did not tell.
+    #[serde(default, skip_serializing_if = "Unknown::is_nothing")]
+    pub unknown: Unknown,
+}
+
+/// What an identity provider withheld: the user may hide it (by removing a scope from the sign-in's URL), so that its
+/// absence proves nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// Whether the user has a verified e-mail address, and which.
+    #[serde(default)]
+    pub email: bool,
+    /// Which groups there are besides those in the profile.
+    #[serde(default)]
+    pub groups: bool,
+}
+
+impl Unknown {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The tokens that a sign-in gave us at the identity provider.

@@ -100,6 +100,7 @@ async fn complete(
         return Err(Failure::NotAllowed(Box::new(NotAllowed {
             who: finish::who(&profile),
             subject: profile.subject.clone(),
+            withheld: finish::withheld(server, &profile),
             other_account: approve_link(server, &flow.request.id, cookie, &more),
             give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
         })));

@@ -67,6 +67,8 @@ pub struct NotAllowed {
     pub who: String,
     /// The immutable subject, which an administrator can put into `access`.
     pub subject: String,
+    /// What the identity provider did not tell, when it depends on that.
+    pub withheld: Option<String>,
     /// The link that signs in as somebody else.
     pub other_account: String,
     /// The client's name, and the link that tells it.
@@ -265,10 +267,9 @@ impl TryAgain {
 impl NotAllowed {
     fn message<'a>(self, site: &'a Site<'a>) -> MessagePage<'a> {
         let (client, give_up) = self.give_up;
-        let ask = match site.support_url {
-            Some(_) => "Ask its administrator for access; the link below leads to help.".to_owned(),
-            None => format!("Ask the administrator of {} for access.", site.name),
-        };
+        let why = self.withheld.unwrap_or_else(|| {
+            format!("You signed in, but this account has no access to {}. {}", site.name, ask(site))
+        });
         let mut links = vec![
             Link { label: format!("Return to {client}"), href: give_up },
             Link { label: "Use another account".to_owned(), href: self.other_account },
@@ -278,9 +279,17 @@ impl NotAllowed {
             site,
             tone: Tone::Bad,
             title: format!("You may not use {}", site.name),
-            texts: vec![format!("You signed in, but this account has no access to {}. {ask}", site.name)],
+            texts: vec![why],
             facts: vec![("Signed in as", self.who), ("Account id", self.subject)],
             links,
         }
+    }
+}
+
+/// Whom to ask for access.
+fn ask(site: &Site<'_>) -> String {
+    match site.support_url {
+        Some(_) => "Ask its administrator for access; the link below leads to help.".to_owned(),
+        None => format!("Ask the administrator of {} for access.", site.name),
     }
 }

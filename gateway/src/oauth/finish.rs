@@ -10,7 +10,9 @@ use crate::{
     audit::{Decision, Event},
     keys::{Sealed, open_for, seal_for},
     model::{
-        AuthorizationCode, Client, Flow, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile, RedirectUri,
+        AuthorizationCode, Client, Flow, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
+        RedirectUri,
+        access::{self, Attribute},
     },
     server::Server,
     store::{Completion, UserUpdate},
@@ -136,4 +138,36 @@ pub(super) fn who(profile: &Profile) -> String {
         (Some(one), None) | (None, Some(one)) => one.clone(),
         (None, None) => profile.subject.clone(),
     }
+}
+
+/// What a user reads whom `access` cannot judge, because the identity provider withheld what it needs. The user may
+/// have done that: by removing a scope from the address of the provider's page, or by not ticking a permission.
+pub(super) fn withheld(server: &Server, profile: &Profile) -> Option<String> {
+    let access::Decision::Unknown(attribute) = access::decide(&server.config.access, profile) else {
+        return None;
+    };
+    let preset = match &server.config.identity {
+        IdentityConfig::Oauth2(config) => config.provider,
+        IdentityConfig::Oidc(_) | IdentityConfig::Local(_) => None,
+    };
+    let what = match attribute {
+        Attribute::Email => "verified e-mail address",
+        Attribute::Groups => "groups",
+    };
+    let lacks = match (&server.config.identity, preset, attribute) {
+        (_, Some(preset), Attribute::Email) => format!("the permission \"{}\"", preset.email_scope()),
+        (_, Some(preset), Attribute::Groups) => format!("the permission \"{}\"", preset.groups_scope()),
+        (IdentityConfig::Oidc(config), _, Attribute::Email) => {
+            format!("the claim \"{}\"", config.email_claim)
+        }
+        (IdentityConfig::Oidc(config), _, Attribute::Groups) => {
+            format!("the claim \"{}\"", config.groups_claim)
+        }
+        _ => "that part of the profile".to_owned(),
+    };
+    let (name, provider) = (server.display_name(), server.config.identity.display_name());
+    Some(format!(
+        "{name} lets people in by their {what}, and {provider} did not tell yours: {lacks} is missing. Sign in \
+         again without taking permissions away; if that does not help, tell the administrator of {name}."
+    ))
 }

@@ -163,6 +163,7 @@ fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Even
     Failure::NotAllowed(Box::new(NotAllowed {
         who: finish::who(profile),
         subject: profile.subject.clone(),
+        withheld: finish::withheld(server, profile),
         other_account: sign_in_link(server, &flow.request.id),
         give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
     }))

@@ -1,6 +1,6 @@
 //! Attacks 58 to 65: the return from the identity provider.
 
-use gatehouse_gateway::identity::IdentityError;
+use gatehouse_gateway::{identity::IdentityError, model::Unknown};
 use http::StatusCode;
 use serde_json::json;
 
@@ -153,4 +153,35 @@ async fn a_user_who_is_not_allowed_gets_no_code() {
     assert_eq!(other.redirect_param("prompt").as_deref(), Some("select_account"));
     gateway.provider.signs_in("7");
     assert!(browser.get(&gateway, &return_path(&other)).await.redirect_param("code").is_some());
+}
+
+/// Removing `read:org` from the address of the provider's page must not open what `access.deny` closes.
+#[tokio::test]
+async fn a_user_who_hides_what_access_asks_for_reads_which_permission_is_missing() {
+    let deny = json!({"allow": "everyone", "deny": [{"groups": ["acme/contractors"]}]});
+    let allow = json!({"allow": {"rules": [{"groups": ["acme/staff"]}]}});
+    for access in [deny.clone(), allow] {
+        let mut config = provider_config();
+        config["access"] = access;
+        let gateway = Gateway::new(config);
+        let client = gateway.public_client().await;
+        let mut browser = Browser::default();
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        gateway.provider.signs_in_as("42", Unknown { groups: true, email: false });
+        let refused = browser.get(&gateway, &path).await;
+        assert!(refused.is_page(403), "{refused:?}");
+        for text in ["lets people in by their groups", "read:org", "Sign in again"] {
+            assert!(refused.body.contains(text), "{text} is missing in {}", refused.body);
+        }
+        assert!(gateway.server.store.users().await.unwrap().is_empty());
+    }
+    // A part that no rule asks about may stay hidden.
+    let mut config = provider_config();
+    config["access"] = deny;
+    let gateway = Gateway::new(config);
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.signs_in_as("42", Unknown { groups: false, email: true });
+    assert!(browser.get(&gateway, &path).await.location().starts_with(CALLBACK));
 }

@@ -25,7 +25,7 @@ use gatehouse_gateway::{
     keys::Keys,
     mcp::{Mcp, pods::Directory},
     metrics::Metrics,
-    model::{Profile, UpstreamTokens, UserId, UserRecord, pkce},
+    model::{Profile, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
     refs::FixedRefs,
     server::{Identity, Server, Urls},
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
@@ -524,9 +524,15 @@ pub(crate) struct FakeProvider {
 impl FakeProvider {
     /// The next exchange signs this user in.
     pub(crate) fn signs_in(&self, subject: &str) {
+        self.signs_in_as(subject, Unknown::default());
+    }
+
+    /// As [`Self::signs_in`], where the provider does not tell everything.
+    pub(crate) fn signs_in_as(&self, subject: &str, unknown: Unknown) {
         let profile = Profile {
             subject: subject.to_owned(),
             name: Some(format!("User {subject}")),
+            unknown,
             ..Profile::default()
         };
         let tokens = UpstreamTokens {

@@ -78,6 +78,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("octocat".into()),
             verified_email: Some("octo@example.com".into()),
             groups: vec!["acme".into(), "acme/team-0".into(), "acme/team-1".into()],
+            unknown: Unknown::default(),
         }
     );
     let tokens = signed_in.tokens.unwrap();
@@ -94,15 +95,41 @@ async fn teams_are_read_over_their_pages_up_to_a_bound() {
     assert_eq!(profile.groups.len(), 251);
     fake.inner().teams = 5000;
     let profile = sign_in(&provider, &fake).await.unwrap().profile;
-    assert_eq!(profile.groups.len(), 1001);
+    assert_eq!((profile.groups.len(), profile.unknown.groups), (1001, true));
 }
 
 #[tokio::test]
-async fn a_missing_scope_leaves_groups_out() {
+async fn what_a_missing_scope_hides_is_not_known() {
     let (provider, fake) = provider().await;
-    fake.inner().team_scope = false;
+    // GitHub answers 403 or 404, or lists what another scope shows and names the token's scopes.
+    for (status, scopes) in [(403, None), (404, None), (200, Some("repo, user"))] {
+        fake.inner().team_answer = (status, scopes);
+        let profile = sign_in(&provider, &fake).await.unwrap().profile;
+        assert_eq!(profile.unknown, Unknown { email: false, groups: true }, "{status}");
+        assert!(profile.groups.is_empty() && profile.verified_email.is_some());
+    }
+    for scopes in ["repo, read:org", "admin:org", ""] {
+        fake.inner().team_answer = (200, Some(scopes));
+        let profile = sign_in(&provider, &fake).await.unwrap().profile;
+        assert_eq!((profile.unknown, profile.groups.len()), (Unknown::default(), 3), "{scopes}");
+    }
+    fake.inner().email_status = 404;
     let profile = sign_in(&provider, &fake).await.unwrap().profile;
-    assert!(profile.groups.is_empty() && profile.verified_email.is_some());
+    assert_eq!((profile.unknown, profile.verified_email), (Unknown { email: true, groups: false }, None));
+}
+
+#[tokio::test]
+async fn a_profile_that_leaves_parts_out_does_not_say_that_there_are_none() {
+    let fake = Fake::start().await;
+    let mut config = fake.github();
+    config.user_info.emails_url = None;
+    config.user_info.teams_url = None;
+    config.user_info.email = Some("/email".into());
+    config.user_info.email_verified = Some("/verified".into());
+    config.user_info.groups = Some("/groups".into());
+    let provider = OAuth2::new(config, setup(Arc::new(ManualClock::at(NOW)))).unwrap();
+    let profile = sign_in(&provider, &fake).await.unwrap().profile;
+    assert_eq!(profile.unknown, Unknown { email: true, groups: true });
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::{
         IdentityError,
         userinfo::{text, texts},
     },
-    model::Profile,
+    model::{Profile, Unknown},
 };
 
 /// Verified claims of an ID token, or of user-info.
@@ -56,11 +56,14 @@ impl Claims {
         let subject = self.0.get(&config.subject_claim).and_then(text).ok_or_else(|| {
             IdentityError::Invalid(format!("the claim {:?} is missing or no text", config.subject_claim))
         })?;
+        let (groups, all_groups) = texts(self.0.get(&config.groups_claim));
+        let verified_email = self.verified_email(config);
         Ok(Profile {
             subject,
             name: self.0.get(&config.name_claim).and_then(text),
-            verified_email: self.verified_email(config),
-            groups: self.0.get(&config.groups_claim).map(texts).unwrap_or_default(),
+            unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
+            verified_email,
+            groups,
         })
     }
 
@@ -77,9 +80,11 @@ impl Claims {
         }
         if has(&config.email_claim) {
             profile.verified_email = self.verified_email(config);
+            profile.unknown.email = profile.verified_email.is_none();
         }
-        if let Some(groups) = self.0.get(&config.groups_claim) {
-            profile.groups = texts(groups);
+        if has(&config.groups_claim) {
+            let (groups, all_groups) = texts(self.0.get(&config.groups_claim));
+            (profile.groups, profile.unknown.groups) = (groups, !all_groups);
         }
         Ok(profile)
     }

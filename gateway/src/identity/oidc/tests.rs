@@ -30,6 +30,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     identity::fake::{REDIRECT_URI, SECRET, setup},
+    model::Unknown,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -202,6 +203,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("Alice".into()),
             verified_email: Some("alice@example.com".into()),
             groups: vec!["dev".into()],
+            unknown: Unknown::default(),
         }
     );
     let tokens = signed_in.tokens.unwrap();
@@ -314,6 +316,11 @@ async fn user_info_completes_what_the_id_token_leaves_out() {
     idp.inner().user_info = Some(json!({"sub": "u-1", "email": "other@example.com", "email_verified": true}));
     let profile = sign_in(&provider, &idp, signed(1, &unverified)).await.unwrap().profile;
     assert_eq!(profile.verified_email, None);
+    // A claim that is left out says nothing; an empty one says that there are none.
+    assert_eq!(profile.unknown, Unknown { email: true, groups: true });
+    idp.inner().user_info = Some(json!({"sub": "u-1", "groups": []}));
+    let profile = sign_in(&provider, &idp, signed(1, &unverified)).await.unwrap().profile;
+    assert_eq!(profile.unknown, Unknown { email: true, groups: false });
 }
 
 #[tokio::test]
