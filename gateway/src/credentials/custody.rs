@@ -201,13 +201,17 @@ impl Custody {
         let done = match users.presence(&known.subject) {
             Presence::NoFile => return tolerated(user, self.access.recheck_tolerate),
             Presence::Gone => self.remove(user).await.map(|()| Check::Dead(self.sentence.clone())),
-            Presence::Here(found) => self.still_here(user, &profile(&found)).await,
+            Presence::Here(found) => self.still_here(user, &known, &profile(&found)).await,
         };
         done.unwrap_or(Check::Unavailable)
     }
 
-    async fn still_here(&self, user: &UserRecord, profile: &Profile) -> StoreResult<Check> {
+    async fn still_here(&self, user: &UserRecord, known: &Profile, profile: &Profile) -> StoreResult<Check> {
         match &user.state {
+            // The file is asked at every refresh: what it said before is not written again each time.
+            IdentityState::Live if known == profile && user.checked_ago < self.access.recheck_every => {
+                return Ok(Check::Live);
+            }
             IdentityState::Live => {}
             IdentityState::Dead { reason, .. } if reason == REMOVED => {
                 self.store.set_identity_state(&user.id, &IdentityState::Live).await?;

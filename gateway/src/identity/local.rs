@@ -126,7 +126,12 @@ impl LocalUsers {
         Ok(SignedIn { profile: profile(&user), tokens: None })
     }
 
-    /// Whether this subject (`uid`) is in the file now.
+    /// Whether this subject (`uid`) is in the file now; asked on every call.
+    pub fn has(&self, subject: &str) -> bool {
+        self.current().is_some_and(|users| users.by_uid(subject).is_some())
+    }
+
+    /// As [`LocalUsers::has`], with what the file says of the user.
     pub fn presence(&self, subject: &str) -> Presence {
         let Some(users) = self.current() else { return Presence::NoFile };
         users.by_uid(subject).cloned().map_or(Presence::Gone, |user| Presence::Here(Box::new(user)))

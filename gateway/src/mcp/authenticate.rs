@@ -7,7 +7,6 @@ use http::{HeaderMap, header};
 use super::{Mcp, caller::Caller, refusal::Refusal, watch};
 use crate::{
     credentials,
-    identity::local::Presence,
     keys::OpenError,
     metrics::CacheLabels,
     model::{AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN},
@@ -19,7 +18,7 @@ use crate::{
 pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
     let access = AccessToken::hash_presented(bearer(headers)?);
     let now = mcp.now();
-    if let Some(caller) = mcp.cache.get(&access, now) {
+    if let Some(caller) = mcp.cache.get(&access, now).filter(|c| is_present(&mcp.server, &c.profile)) {
         mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "hit" }).inc();
         return Ok(caller);
     }
@@ -77,14 +76,18 @@ pub(super) fn may_use(server: &Server, profile: &Profile) -> bool {
     access::decide(&server.config.access, profile).is_allowed()
 }
 
-/// Whether a user who listens may go on: alive, allowed, and with `identity.local` still in the file. (Calls learn the
-/// latter from their credentials.)
-pub(super) fn may_listen(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
-    let present = match &server.identity {
+/// Whether a user is, with `identity.local`, in the file as it is now. Who is not is not remembered: the call learns why
+/// from its credentials.
+fn is_present(server: &Server, profile: &Profile) -> bool {
+    match &server.identity {
         Identity::Provider(_) => true,
-        Identity::Local(users) => matches!(users.presence(&profile.subject), Presence::Here(_)),
-    };
-    present && user.state == IdentityState::Live && may_use(server, profile)
+        Identity::Local(users) => users.has(&profile.subject),
+    }
+}
+
+/// Whether a user who listens may go on: alive, allowed, and with `identity.local` still in the file.
+pub(super) fn may_listen(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
+    is_present(server, profile) && user.state == IdentityState::Live && may_use(server, profile)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     credentials::Check,
     keys::{OpenError, Sealed, open_for, seal_for},
     model::{Client, Grant, RefreshToken, TokenPair, UserRecord, scope},
-    server::Server,
+    server::{Identity, Server},
     store::{Rotated, Rotation},
 };
 
@@ -53,7 +53,7 @@ pub(super) async fn refresh(
         next: token::new_tokens(server, &next),
         successor: seal(server, &presented, &next)?,
         grace: server.config.policy.lifetimes.refresh_grace,
-        recheck_every: Some(server.config.access.recheck_every),
+        recheck_every: Some(recheck_every(server)),
     };
     let mut outcome = server.store.rotate_refresh(&rotation).await?;
     if let Rotated::CheckDue { user, .. } = &outcome {
@@ -68,6 +68,7 @@ pub(super) async fn refresh(
         }
         Rotated::Successor { grant, sealed, access_life } => {
             event.grant(&grant);
+            check_local(server, &grant, event).await?;
             let pair = open(&presented, &sealed).ok_or_else(refused)?;
             event.decide(Decision::RefreshSuccessor);
             Ok(token::answer_texts(&pair.access, &pair.refresh, access_life, &scope_of(&grant, asked)))
@@ -91,6 +92,21 @@ const RETRY: Duration = Duration::from_secs(5);
 fn refused() -> OAuthError {
     let why = "the refresh token is unknown, expired, replaced, or was issued to another client";
     OAuthError::InvalidGrant(why.into())
+}
+
+/// How old the last check of the user may be. A file of users is in memory: it is asked each time.
+fn recheck_every(server: &Server) -> Duration {
+    match &server.identity {
+        Identity::Local(_) => Duration::ZERO,
+        Identity::Provider(_) => server.config.access.recheck_every,
+    }
+}
+
+/// A successor is given without a check, which was made a moment ago; the file of users may have changed since.
+async fn check_local(server: &Server, grant: &Grant, event: &mut Event) -> Result<(), OAuthError> {
+    let Identity::Local(_) = &server.identity else { return Ok(()) };
+    let user = server.store.user(&grant.user).await?.ok_or_else(refused)?;
+    check(server, &user, event).await
 }
 
 /// Asks the identity provider whether the user still is who they were.

@@ -148,7 +148,7 @@ pub struct Rotation {
     pub successor: Sealed,
     /// How long the presented token answers with the successor; zero: not at all.
     pub grace: Duration,
-    /// Ask for a check of the user when the last is older; `None`: the check was just made.
+    /// Ask for a check of the user when the last is at least this old; `None`: the check was just made.
     pub recheck_every: Option<Duration>,
 }
 

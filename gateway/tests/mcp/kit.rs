@@ -20,7 +20,8 @@ use gatehouse_gateway::{
         AccessToken, AuthorizationCode, FlowId, FlowRequest, Grant, GrantId, Hash32, Profile, RefreshToken,
         UpstreamTokens, UserId, user::IDENTITY_CREDENTIAL,
     },
-    refs::FixedRefs,
+    refs::{FixedRefs, Refs, Value as Secret},
+    server::Identity,
     store::{CodeProof, Completion, NewTokens, Redemption, UserUpdate},
 };
 use gatehouse_gateway_config::{GatewayConfig, KeyRef, keys::Keyring};
@@ -47,6 +48,7 @@ pub(crate) struct Kit {
     pub provider: Provider,
     pub clock: ManualClock,
     pub trail: Arc<Trail>,
+    pub refs: Arc<EditableRefs>,
     pub url: String,
     http: Client<HttpConnector, Full<Bytes>>,
 }
@@ -71,6 +73,22 @@ impl Trail {
         let events = self.text();
         let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events.filter(|event| event[field] == value).collect()
+    }
+}
+
+/// Secrets that a test changes while the gateway runs.
+#[derive(Debug)]
+pub(crate) struct EditableRefs(Mutex<FixedRefs>);
+
+impl EditableRefs {
+    pub(crate) fn set(&self, key: KeyRef, value: impl Into<Vec<u8>>) {
+        self.0.lock().unwrap().insert(key, value.into());
+    }
+}
+
+impl Refs for EditableRefs {
+    fn get(&self, key: &KeyRef) -> Option<Secret> {
+        self.0.lock().unwrap().get(key)
     }
 }
 
@@ -121,12 +139,12 @@ impl Kit {
         let config = GatewayConfig::parse(&config.to_string()).unwrap();
         let clock = ManualClock::at(1_800_000_000);
         let keyring = Keyring::generate(&mut StdRng::seed_from_u64(3));
-        let refs = Arc::new(refs());
+        let refs = Arc::new(EditableRefs(Mutex::new(refs())));
         let trail = Arc::new(Trail::default());
         let gateway = assemble(
             &config,
             keyring,
-            refs,
+            refs.clone(),
             Arc::new(clock.clone()),
             Arc::new(SystemEntropy),
             Some(trail.clone()),
@@ -135,7 +153,7 @@ impl Kit {
         let (mcp, router) = routes(&gateway, &config, pods);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { gateway, mcp, backend, provider, clock, trail, url: format!("{origin}/mcp"), http }
+        Self { gateway, mcp, backend, provider, clock, trail, refs, url: format!("{origin}/mcp"), http }
     }
 
     /// Signs a user in, as the OAuth endpoints do, and returns an access token.
@@ -221,7 +239,9 @@ impl Kit {
                 identity: identity.clone(),
                 profile: seal_profile(&server.keys, &entropy, &user, &profile),
             },
-            identity_credential: Some(seal_tokens(&server.keys, &entropy, place, &tokens)),
+            // A file of users gives no tokens of an identity.
+            identity_credential: matches!(server.identity, Identity::Provider(_))
+                .then(|| seal_tokens(&server.keys, &entropy, place, &tokens)),
             code: AuthorizationCode::mint(&entropy, grant.id).hash(),
             grant,
             challenge: flow.challenge.clone(),

@@ -11,5 +11,6 @@ mod kit;
 mod logs;
 mod provider;
 mod proxy;
+mod removed;
 mod sessions;
 mod streams;

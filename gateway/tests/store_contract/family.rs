@@ -158,6 +158,14 @@ pub(crate) async fn a_refresh_asks_for_a_check_when_it_is_due(lab: &Lab) {
     assert!(matches!(again, Rotated::Successor { .. }), "the successor needs no check: {again:?}");
 }
 
+pub(crate) async fn a_refresh_asks_each_time_when_no_check_is_young_enough(lab: &Lab) {
+    let client = lab.client(1).await;
+    let (mut rotation, ..) = refresh_with(lab, &client.refresh);
+    rotation.recheck_every = Some(Duration::ZERO);
+    let due = lab.store.rotate_refresh(&rotation).await.unwrap();
+    assert!(matches!(due, Rotated::CheckDue { .. }), "{due:?}");
+}
+
 pub(crate) async fn a_dead_user_keeps_the_family(lab: &Lab) {
     let client = lab.client(1).await;
     let user = client.done.user.id;

@@ -66,6 +66,7 @@ contracts! {
     family::revocation_ends_every_token
     family::a_revocation_wins_over_parallel_refreshes
     family::a_refresh_asks_for_a_check_when_it_is_due
+    family::a_refresh_asks_each_time_when_no_check_is_young_enough
     family::a_dead_user_keeps_the_family
     users::a_sign_in_mends_a_dead_user
     users::telling_never_undoes_a_sign_in

@@ -11,8 +11,9 @@ use crate::{
     store::{Result, UserUpdate},
 };
 
-/// How often the file is compared.
-const POLL: Duration = Duration::from_secs(5);
+/// How often the file, which is in memory, is looked at: open streams of a user who is gone end that soon. Calls look
+/// for themselves.
+const POLL: Duration = Duration::from_millis(500);
 /// How often users are swept although the file did not change: for those whose day is over.
 const SWEEP: Duration = Duration::from_secs(3600);
 /// How long a user who is gone is kept.

@@ -194,7 +194,7 @@ impl State {
         if user.state != IdentityState::Live {
             return Rotated::Dead(Box::new(user));
         }
-        if rotation.recheck_every.is_some_and(|every| user.checked_ago > every) {
+        if rotation.recheck_every.is_some_and(|every| user.checked_ago >= every) {
             return Rotated::CheckDue { grant: Box::new(grant), user: Box::new(user) };
         }
         self.end_grace(&id);

@@ -32,7 +32,7 @@ if blob then
 end
 local left = (tonumber(g[5]) or NOW) + sign_in_life - NOW
 if left <= 0 then return { 'refused' } end
-if recheck and tonumber(u[5]) > recheck then return with_user('due', '0', false) end
+if recheck and tonumber(u[5]) >= recheck then return with_user('due', '0', false) end
 
 -- Redeeming the successor ends the grace of what came before at once.
 for _, old in ipairs({ g[7] or '', g[8] or '' }) do
