@@ -5,8 +5,10 @@
 //! never stops a reconcile.
 
 mod acl;
+mod index;
 mod info;
 mod login;
+pub mod sweep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +21,12 @@ use tokio::sync::{Notify, watch};
 
 pub use self::{
     acl::User,
+    index::Instance,
     login::{RedisConfigError, ca, open, operator_login},
 };
 use self::{
     acl::rule,
+    index::Index,
     info::{Info, describe, info},
 };
 use crate::{
@@ -73,6 +77,7 @@ pub struct Redis {
 struct Inner {
     wanted: Mutex<BTreeMap<String, User>>,
     unwanted: Mutex<BTreeSet<String>>,
+    index: Index,
     changed: Notify,
     state: watch::Sender<RedisState>,
 }
@@ -84,6 +89,7 @@ impl Default for Redis {
         let inner = Inner {
             wanted: Mutex::default(),
             unwanted: Mutex::default(),
+            index: Index::default(),
             changed: Notify::new(),
             state: watch::Sender::new(state),
         };
@@ -104,6 +110,13 @@ impl Redis {
         wanted.insert(user.name.clone(), user);
         drop(wanted);
         self.inner.changed.notify_one();
+    }
+
+    /// Asks for an entry in the index of instances.
+    pub fn index(&self, instance: Instance) {
+        if self.inner.index.add(instance) {
+            self.inner.changed.notify_one();
+        }
     }
 
     /// Asks for a user's end.
@@ -172,12 +185,14 @@ impl Redis {
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| describe(&e))?;
         let mut done: BTreeMap<String, User> = BTreeMap::new();
+        self.inner.index.connected();
         loop {
             let changed = self.inner.changed.notified();
             let info = info(&mut connection).await?;
             if settings.users == RedisUsers::Managed {
                 self.bring_into_force(&mut connection, &mut done, &info).await?;
             }
+            self.inner.index.write(&mut connection, &settings.key_prefix).await.map_err(|e| describe(&e))?;
             metrics.redis(true, done.len());
             let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
             self.publish(info.warnings(wanted));

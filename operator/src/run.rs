@@ -3,9 +3,13 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use kube::runtime::{
-    controller::{self, applier},
-    reflector::{ObjectRef, store},
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    runtime::{
+        controller::{self, applier},
+        reflector::{ObjectRef, store},
+    },
 };
 use tokio::{
     net::TcpListener,
@@ -126,7 +130,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         let _ = leads.wait_for(|leads| *leads).await;
         tracing::info!(identity = options.identity, "leading");
         metrics.leads(true);
-        lead(context.clone()).await;
+        tokio::select! {
+            () = lead(context.clone()) => {}
+            () = sweep(&context, options.lease.as_ref()) => {}
+        }
     };
     metrics.leads(false);
     tokio::pin!(election, work, stop);
@@ -217,6 +224,24 @@ async fn lead(context: Arc<Context>) {
         );
     }
     controllers.join_all().await;
+}
+
+/// Sweeps Redis, in the name of the lease, which an installation has exactly one of. Never ends.
+async fn sweep(context: &Context, lease: Option<&(String, String)>) {
+    if let Some((namespace, name)) = lease.filter(|_| context.config.redis.users != RedisUsers::Provided) {
+        let api: Api<Lease> = Api::namespaced(context.client.clone(), namespace);
+        loop {
+            match api.get_metadata(name).await.map(|lease| lease.metadata.uid) {
+                Ok(Some(installation)) => redis_users::sweep::run(context, &installation).await,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the lease cannot be read, what deleted servers left waits");
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 fn requests<K: kube::Resource<DynamicType = ()>>(

@@ -16,18 +16,8 @@ use crate::{
         McpServer,
         condition::{Problem, Reason},
     },
-    redis_users::{self, User},
+    redis_users::{self, Instance, User},
 };
-
-/// The prefix of every key of a server, see the protocols.
-pub fn prefix(key_prefix: &str, server: &McpServer, instance: &str) -> String {
-    format!("{key_prefix}:{{{}/{}.{instance}}}:", server.namespace().unwrap_or_default(), server.name_any())
-}
-
-/// The ACL user of a server: as unique as its keys.
-pub fn username(key_prefix: &str, server: &McpServer, instance: &str) -> String {
-    format!("{key_prefix}:{}/{}.{instance}", server.namespace().unwrap_or_default(), server.name_any())
-}
 
 /// Ensures the Secret, and asks for the user where the operator makes it. Gives the user's name in that case.
 pub(super) async fn ensure(
@@ -41,7 +31,12 @@ pub(super) async fn ensure(
         Ok(ca) => ca,
         Err(error) => return Ok(Err(unusable(error.to_string()))),
     };
-    let name = username(&settings.key_prefix, server, instance);
+    let instance = Instance {
+        namespace: server.namespace().unwrap_or_default(),
+        name: server.name_any(),
+        id: instance.to_owned(),
+    };
+    let name = instance.username(&settings.key_prefix);
     let wanted: Box<dyn Fn(&RedisData) -> RedisData + Send + Sync> = match settings.users {
         RedisUsers::Provided => return Ok(Ok(None)),
         RedisUsers::Managed => {
@@ -74,11 +69,13 @@ pub(super) async fn ensure(
         );
         return Ok(Err(Problem::accepted(Reason::Conflict, "metadata.name", message)));
     };
+    let prefix = instance.prefix(&settings.key_prefix);
+    // Before anything is written under it: what is not in the index is never swept.
+    source.redis.index(instance);
     if settings.users != RedisUsers::Managed {
         return Ok(Ok(None));
     }
     let password = data.get(names::REDIS_PASSWORD_KEY).map(|p| String::from_utf8_lossy(p).into_owned());
-    let prefix = prefix(&settings.key_prefix, server, instance);
     source.redis.want(User::new(&name, &password.unwrap_or_default(), &prefix));
     Ok(Ok(Some(name)))
 }
