@@ -63,6 +63,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
     let programs = documents
         .route(&below("/oauth/register"), post(oauth::register::post))
         .route(&below("/oauth/token"), post(oauth::token::post))
+        .route(&below("/oauth/revoke"), post(oauth::revoke::post))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(no_longer_than_the_timeout));
 

@@ -1,7 +1,7 @@
 //! The authorization server: one endpoint per file, in the order of a sign-in.
 //!
 //! [`metadata`] → [`register`] → [`authorize`] (→ [`signin`] with `identity.local`) → consent → [`approve`] (→ the
-//! identity provider → [`callback`]) → [`finish`] → [`token`]. [`error`] alone maps errors to the RFCs' codes, and
+//! identity provider → [`callback`]) → [`finish`] → [`token`] → [`revoke`]. [`error`] alone maps errors to the RFCs' codes, and
 //! [`failure`] alone says them to people.
 
 pub mod approve;
@@ -20,6 +20,7 @@ pub mod params;
 pub mod redirect;
 pub mod refresh;
 pub mod register;
+pub mod revoke;
 pub mod session;
 pub mod signin;
 pub mod source;

@@ -80,6 +80,14 @@ impl Params {
     }
 }
 
+/// Reads a form that carries secrets. Queries are logged on the way: whatever stands there is not for us.
+pub async fn form_only(query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Params, OAuthError> {
+    if query.is_some_and(|query| !query.is_empty()) {
+        return Err(OAuthError::InvalidRequest("parameters must be in the body, not in the URL".into()));
+    }
+    form(headers, body).await
+}
+
 /// Reads a form body.
 pub async fn form(headers: &HeaderMap, body: Body) -> Result<Params, OAuthError> {
     if media_type(headers).as_deref() != Some("application/x-www-form-urlencoded") {

@@ -47,7 +47,7 @@ pub async fn post(
 ) -> Result<Response, OAuthError> {
     let mut event = Event::new(Decision::TokenRefused);
     event.source(source);
-    let answer = grant(&app.server, query, &headers, body, &mut event).await;
+    let answer = grant(&app.server, query.as_deref(), &headers, body, &mut event).await;
     if let Err(error) = &answer {
         event.because(error.code());
     }
@@ -57,16 +57,12 @@ pub async fn post(
 
 async fn grant(
     server: &Server,
-    query: Option<String>,
+    query: Option<&str>,
     headers: &HeaderMap,
     body: Body,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
-    if query.is_some_and(|query| !query.is_empty()) {
-        // Queries are logged on the way; whatever stands there is not for us.
-        return Err(OAuthError::InvalidRequest("parameters must be in the body, not in the URL".into()));
-    }
-    let params = params::form(headers, body).await?;
+    let params = params::form_only(query, headers, body).await?;
     check_resource(server, &params)?;
     params.check_repeated()?;
     let grant_type = params

@@ -24,7 +24,7 @@ use crate::{
 
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
-    NewTokens, Redemption, Rotated, Rotation, UserUpdate,
+    NewTokens, Redemption, Revocation, Rotated, Rotation, UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -95,6 +95,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated>;
     /// Ends a grant and all its tokens.
     async fn revoke_grant(&self, id: &GrantId) -> Result<()>;
+
+    /// As [`Store::revoke_grant`], if the grant is this client's.
+    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation>;
 
     // Calls
 

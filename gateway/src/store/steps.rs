@@ -186,6 +186,17 @@ pub enum Rotated {
     Refused,
 }
 
+/// The outcome of a client's wish to end a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// The grant and its tokens are gone; what it was.
+    Revoked(Box<Grant>),
+    /// It is another client's: nothing was changed.
+    OtherClient,
+    /// No such grant.
+    Unknown,
+}
+
 /// All that one MCP call needs, in one round trip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatehouse_gateway::{
-    mcp::dns::Dns,
-    model::{AccessToken, IdentityState},
-};
+use gatehouse_gateway::{mcp::dns::Dns, model::IdentityState};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -100,17 +97,28 @@ async fn a_client_that_hangs_up_before_the_answer_is_noticed_too() {
     kit.backend.dropped.notified().await;
 }
 
+async fn register(kit: &Kit) -> String {
+    let url = kit.gateway.server.urls.endpoint("/oauth/register");
+    let json = [("content-type", "application/json")];
+    let body = r#"{"redirect_uris":["http://127.0.0.1/callback"],"token_endpoint_auth_method":"none"}"#;
+    let answer = read(kit.open(Method::POST, &url, &json, body).await).await;
+    answer.json()["client_id"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_revoked_grant_ends_its_streams_and_no_others() {
     let kit = lively().await;
-    let (alice, bob) = (kit.sign_in("1").await, kit.sign_in("2").await);
+    let client = register(&kit).await;
+    let alice = kit.sign_in_as("1", |grant| grant.client_id.clone_from(&client)).await;
+    let bob = kit.sign_in("2").await;
     let mut hers = listen(&kit, &alice, &[PROGRESS]).await;
     let mut his = listen(&kit, &bob, &[PROGRESS]).await;
     next(&mut hers).await;
     next(&mut his).await;
-    let store = &kit.gateway.server.store;
-    let record = store.call(&AccessToken::hash_presented(&alice)).await.unwrap().unwrap();
-    store.revoke_grant(&record.grant.id).await.unwrap();
+    let url = kit.gateway.server.urls.endpoint("/oauth/revoke");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("client_id={client}&token={alice}");
+    assert_eq!(kit.open(Method::POST, &url, &form, body).await.status(), 200);
     while let Some(text) = next(&mut hers).await {
         assert_eq!(text, ": keep-alive\n\n");
     }

@@ -16,6 +16,8 @@ async fn the_authorization_server_document_names_what_is_there() {
             "issuer": "https://gw.test",
             "authorization_endpoint": "https://gw.test/oauth/authorize",
             "token_endpoint": "https://gw.test/oauth/token",
+            "revocation_endpoint": "https://gw.test/oauth/revoke",
+            "revocation_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
             "registration_endpoint": "https://gw.test/oauth/register",
             "scopes_supported": ["mcp"],
             "response_types_supported": ["code"],
@@ -80,7 +82,6 @@ async fn what_is_not_served_is_404_as_json() {
         "/.well-known/oauth-protected-resource/mcp;x",
         "/.well-known/oauth-protected-resource/mcp%00",
         "/account",
-        "/oauth/revoke",
     ] {
         let answer = gateway.get(path).await;
         assert!(answer.is_error(404, "invalid_request"), "{path} {answer:?}");

@@ -9,6 +9,7 @@ mod consent;
 mod discovery;
 mod faults;
 mod registration;
+mod revocation;
 mod signin;
 mod support;
 mod tokens;

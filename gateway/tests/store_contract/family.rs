@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{IdentityState, RefreshToken},
-    store::{Rotated, Rotation},
+    model::{GrantId, IdentityState, RefreshToken},
+    store::{Event, Revocation, Rotated, Rotation},
 };
 
-use crate::lab::{Client, GRACE, HOUR, Lab, about, refresh_with};
+use crate::lab::{CLIENT, Client, GRACE, HOUR, Lab, about, refresh_with};
 
 /// Rotates the client's pair as a well-behaved client does.
 async fn rotate(lab: &Lab, client: &mut Client) -> Rotation {
@@ -120,6 +120,22 @@ pub(crate) async fn revocation_ends_every_token(lab: &Lab) {
     assert_eq!(present(lab, &old).await, Rotated::Refused);
     assert_eq!(present(lab, &client.refresh).await, Rotated::Refused);
     lab.store.revoke_grant(&client.grant().id).await.unwrap();
+}
+
+pub(crate) async fn a_client_ends_its_own_grant_alone(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    rotate(lab, &mut client).await;
+    let id = client.grant().id;
+    let cursor = lab.store.event_cursor().await.unwrap();
+    let end = async |id: &GrantId, client: &str| lab.store.revoke_for_client(id, client).await.unwrap();
+    assert_eq!(end(&id, "gc_other").await, Revocation::OtherClient);
+    assert!(lab.lives(&client.access).await, "nothing was changed");
+    assert_eq!(end(&id, CLIENT).await, Revocation::Revoked(Box::new(client.grant().clone())));
+    assert!(!lab.lives(&client.access).await);
+    assert_eq!(present(lab, &client.refresh).await, Rotated::Refused);
+    assert_eq!(end(&id, CLIENT).await, Revocation::Unknown);
+    let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
+    assert_eq!(told, [Event::Grant(id)], "once");
 }
 
 pub(crate) async fn a_revocation_wins_over_parallel_refreshes(lab: &Lab) {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use self::state::State;
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
-    Redemption, Result, Rotated, Rotation, Store, UserUpdate,
+    Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -176,6 +176,10 @@ impl Store for MemoryStore {
     async fn revoke_grant(&self, id: &GrantId) -> Result<()> {
         self.step(|s| s.revoke(id));
         Ok(())
+    }
+
+    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
+        Ok(self.step(|s| s.revoke_for_client(id, client_id)))
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        CallRecord, CodeProof, Event, NewTokens, Redemption, Rotated, Rotation,
+        CallRecord, CodeProof, Event, NewTokens, Redemption, Revocation, Rotated, Rotation,
         keys::{REPLAY_GRACE, SPENT_CODE_LIFE},
     },
     State,
@@ -241,6 +241,17 @@ impl State {
         }
         self.events.push(Event::Grant(*id));
         true
+    }
+
+    pub(super) fn revoke_for_client(&mut self, id: &GrantId, client_id: &str) -> Revocation {
+        let Some(grant) = self.grants.get(id, self.now).map(|family| family.grant.clone()) else {
+            return Revocation::Unknown;
+        };
+        if grant.client_id != client_id {
+            return Revocation::OtherClient;
+        }
+        self.revoke(id);
+        Revocation::Revoked(Box::new(grant))
     }
 
     pub(super) fn call(&mut self, access: &Hash32) -> Option<CallRecord> {

@@ -32,7 +32,7 @@ use self::{
 };
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
-    Redemption, Result, Rotated, Rotation, Store, UserUpdate, keys,
+    Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate, keys,
 };
 use crate::{
     keys::{Keys, Sealed},
@@ -184,6 +184,10 @@ impl Store for RedisStore {
 
     async fn revoke_grant(&self, id: &GrantId) -> Result<()> {
         self.revoke(id).await
+    }
+
+    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
+        self.revoke_of(id, client_id).await
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

@@ -39,6 +39,7 @@ scripts! {
     REFUSE_IDENTITY "refuse_identity"
     RELEASE "release"
     REVOKE "revoke"
+    REVOKE_FOR_CLIENT "revoke_for_client"
     ROTATE "rotate"
     SET_STATE "set_state"
     SIGN_IN "sign_in"

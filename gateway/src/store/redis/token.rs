@@ -9,7 +9,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{GrantId, Hash32, user::IDENTITY_CREDENTIAL},
-    store::{CallRecord, CodeProof, NewTokens, Redemption, Result, Rotated, Rotation, keys},
+    store::{CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, Rotated, Rotation, keys},
 };
 
 impl RedisStore {
@@ -95,6 +95,21 @@ impl RedisStore {
 
     pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
         self.run(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
+    }
+
+    pub(super) async fn revoke_of(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
+        let step = self.step(&script::REVOKE_FOR_CLIENT).arg(keys::grant(id)).arg(client_id);
+        // A claim: whoever reads that it is done must be able to rely on it.
+        let mut reply = self.claim(step).await?;
+        match reply.tag()?.as_str() {
+            "unknown" => Ok(Revocation::Unknown),
+            "other" => Ok(Revocation::OtherClient),
+            "revoked" => {
+                let grant = self.read_grant(id, &mut reply);
+                Ok(grant.map_or(Revocation::Unknown, |grant| Revocation::Revoked(Box::new(grant))))
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     pub(super) async fn read_call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
