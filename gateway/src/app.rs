@@ -74,6 +74,8 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .route(&below("/oauth/authorize/approve"), page(get(oauth::approve::get)))
         .route(&below("/oauth/signin"), page(get(oauth::signin::get).post(oauth::signin::post)))
         .route(&below("/oauth/callback"), page(get(oauth::callback::get)))
+        .route(&below("/account"), page(get(oauth::account::get).post(oauth::account::actions::post)))
+        .route(&below("/account/signin"), page(get(oauth::account::signin::get)))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), page_within_the_timeout));
 

@@ -53,6 +53,7 @@ decisions! {
     TokenRefused "token" "refused" "A token request was refused before its grant was looked at: malformed, or its client not proven.";
     BearerRefused "bearer" "refused" "A call carried an access token that is not good here.";
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, or the token is another's.";
+    SignedOut "session" "ended" "A user ended browser sessions of theirs on their account page.";
     GrantRevoked "grant" "revoked" "A grant and its tokens were ended on request.";
     Call "call" "how the call ended" "A call on the MCP path ended.";
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Decision, Field, Value};
 use crate::{
-    model::{self, FlowRequest, Grant, GrantId, UserId},
+    model::{self, FlowKind, FlowRequest, Grant, GrantId, UserId},
     oauth::source::Source,
 };
 
@@ -74,9 +74,11 @@ impl Event {
         self
     }
 
-    /// The client that began a sign-in.
+    /// The client that began a sign-in, if one did.
     pub fn request(&mut self, request: &FlowRequest) -> &mut Self {
-        self.client = Some(Client::new(&request.client_id, &request.client_name));
+        if request.kind == FlowKind::Authorize {
+            self.client = Some(Client::new(&request.client_id, &request.client_name));
+        }
         self
     }
 

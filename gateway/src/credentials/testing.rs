@@ -14,7 +14,8 @@ use crate::{
     clock::{ManualClock, SystemEntropy},
     keys::{Keys, Sealed},
     model::{
-        FlowId, FlowRequest, Grant, GrantId, Hash32, Profile, Session, UserId, user::IDENTITY_CREDENTIAL,
+        FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile, Session, UserId,
+        user::IDENTITY_CREDENTIAL,
     },
     refs::{FixedRefs, Refs},
     server::{Identity, Server, Urls},
@@ -112,6 +113,7 @@ pub(crate) async fn sign_in(
     let user = keys.user_id(&config.identity.id(), profile);
     let flow = FlowRequest {
         id: FlowId::new(&ManualClock::at(NOW), &entropy),
+        kind: FlowKind::Authorize,
         client_id: "gc_1".into(),
         client_name: "Client".into(),
         redirect_uri: "http://127.0.0.1/cb".into(),
@@ -129,7 +131,7 @@ pub(crate) async fn sign_in(
         identity: config.identity.id(),
         profile: seal_profile(keys, &entropy, &user, profile),
     };
-    let session = Session { user, identity: config.identity.id(), auth_time: NOW };
+    let session = Session { user, identity: config.identity.id(), auth_time: NOW, browser: None };
     let hash = Hash32::of(flow.id.as_bytes());
     let life = Duration::from_secs(600);
     assert!(store.sign_in(&flow.id, &update, credential, (&hash, &session, life)).await.unwrap());

@@ -4,12 +4,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{FlowId, Hash32, UserId};
 
+/// What a sign-in is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowKind {
+    /// A client gets a code.
+    #[default]
+    Authorize,
+    /// The user's own page, `/account`: there is no client, and no code can come of it.
+    Account,
+}
+
+impl FlowKind {
+    fn is_authorize(&self) -> bool {
+        *self == Self::Authorize
+    }
+}
+
 /// What the client asked for, proven and complete. Immutable, under the record's MAC: what a link says later changes
 /// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRequest {
     /// The flow.
     pub id: FlowId,
+    /// What it is for. What concerns a client is empty where there is none.
+    #[serde(default, skip_serializing_if = "FlowKind::is_authorize")]
+    pub kind: FlowKind,
     /// The client.
     pub client_id: String,
     /// Its name.
@@ -32,6 +52,26 @@ pub struct FlowRequest {
     pub cookie: Hash32,
     /// The hash of the nonce in the consent page's links.
     pub nonce: Hash32,
+}
+
+impl FlowRequest {
+    /// A sign-in to the user's own page, which no client began.
+    pub fn account(id: FlowId, resource: &str, cookie: Hash32, nonce: Hash32) -> Self {
+        Self {
+            id,
+            kind: FlowKind::Account,
+            client_id: String::new(),
+            client_name: String::new(),
+            redirect_uri: String::new(),
+            redirect_uri_implied: false,
+            state: None,
+            scope: String::new(),
+            resource: resource.to_owned(),
+            challenge: String::new(),
+            cookie,
+            nonce,
+        }
+    }
 }
 
 /// Where a flow stands. Transitions are the store's atomic steps.

@@ -1,6 +1,7 @@
 //! What the gateway talks about, without HTTP, Redis or Kubernetes: users, flows, grants, tokens, and their rules.
 
 pub mod access;
+pub mod browser;
 pub mod client;
 pub mod flow;
 pub mod grant;
@@ -13,7 +14,7 @@ pub mod token;
 pub mod user;
 
 pub use client::{AuthMethod, Client};
-pub use flow::{Flow, FlowRequest, FlowState};
+pub use flow::{Flow, FlowKind, FlowRequest, FlowState};
 pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use redirect_uri::RedirectUri;

@@ -118,6 +118,9 @@ pub struct Session {
     pub identity: String,
     /// When, in seconds since 1970.
     pub auth_time: i64,
+    /// Which browser, in words, so that its user recognises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
 }
 
 /// The reserved credential that holds the identity's own tokens.

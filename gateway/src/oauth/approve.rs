@@ -14,8 +14,8 @@ use axum::{
 
 use super::{
     Failure, OAuthError,
-    authorize::{own_flow, read_query},
-    consent::{approve_link, sign_in_link},
+    authorize::{client_flow, read_query},
+    consent::{again_link, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
     failure::TryAgain,
     finish, guard,
@@ -29,7 +29,7 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     credentials::seal_profile,
-    identity::{IdentityError, Provider, UpstreamRequest, local::LocalUsers},
+    identity::{IdentityError, Provider, UpstreamRequest},
     model::{Flow, FlowState, Hash32, access},
     server::{Identity, Server},
     store::{Approval, UserUpdate},
@@ -49,7 +49,8 @@ pub async fn get(
         guard::navigation(&headers)?;
         let params = read_query(query.as_deref())?;
         let nonce = Hash32::of(params.some("nonce")?.ok_or(Failure::BadLink)?.as_bytes());
-        let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
+        let (flow, cookie) =
+            client_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
         event.request(&flow.request);
         if nonce != flow.request.nonce {
             return Err(Failure::BadLink);
@@ -90,7 +91,7 @@ async fn approve(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     match &server.identity {
-        Identity::Local(users) => approve_local(server, users, headers, (flow, cookie), event).await,
+        Identity::Local(_) => approve_local(server, headers, (flow, cookie), event).await,
         Identity::Provider(provider) => {
             let response =
                 approve_at_provider(server, provider.as_ref(), params, (&flow, cookie), event).await;
@@ -108,7 +109,6 @@ async fn approve(
 /// The user is known: the approval ends the sign-in.
 async fn approve_local(
     server: &Server,
-    users: &LocalUsers,
     headers: &HeaderMap,
     (flow, cookie): (Flow, &CookieSecret),
     event: &mut Event,
@@ -117,7 +117,7 @@ async fn approve_local(
         FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
         FlowState::Done { .. } | FlowState::Denied => return finish::over(server, &flow, cookie).await,
     };
-    let user = match session::current(server, users, headers).await? {
+    let user = match session::current(server, headers).await? {
         Standing::User(user) if pinned == Some((user.id, user.session)) => user,
         _ if matches!(flow.state, FlowState::Approved { .. }) => return Err(Failure::Expired),
         _ => return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
@@ -237,7 +237,7 @@ pub(super) fn try_again(
     Failure::TryAgain(Box::new(TryAgain {
         why,
         outage,
-        again: approve_link(server, &flow.request.id, cookie, &[("attempt", &next)]),
+        again: again_link(server, &flow.request, cookie, &[("attempt", &next)]),
         give_up: finish::give_up(server, &flow.request, told),
     }))
 }

@@ -25,9 +25,9 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
-    identity::local::LocalUsers,
     model::{
-        Client, Flow, FlowId, FlowRequest, FlowState, Hash32, RedirectUri, access, pkce, resource, scope,
+        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, RedirectUri, access, pkce, resource,
+        scope,
     },
     server::{Identity, Server},
 };
@@ -92,6 +92,7 @@ async fn begin(
     let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
     let request = FlowRequest {
         id,
+        kind: FlowKind::Authorize,
         client_id: client.id.clone(),
         client_name: client.name().to_owned(),
         redirect_uri: redirect_uri.as_str().to_owned(),
@@ -106,7 +107,7 @@ async fn begin(
     server.store.create_flow(&request, FLOW_LIFE).await?;
     let mut response = match &server.identity {
         Identity::Provider(_) => consent::show(server, &request, &cookie, None).await?,
-        Identity::Local(users) => begin_local(server, users, &request, &cookie, headers, params).await?,
+        Identity::Local(_) => begin_local(server, &request, &cookie, headers, params).await?,
     };
     redirect::set_cookies(&mut response, Jar::new(&server.urls, headers).set_flow(&id, &cookie));
     Ok(response)
@@ -115,7 +116,6 @@ async fn begin(
 /// Whoever is signed in goes straight to consent, unless the client asks for another account.
 async fn begin_local(
     server: &Server,
-    users: &LocalUsers,
     request: &FlowRequest,
     cookie: &CookieSecret,
     headers: &HeaderMap,
@@ -123,7 +123,7 @@ async fn begin_local(
 ) -> Result<Response, Failure> {
     let anew =
         params.one("prompt")?.unwrap_or_default().split(' ').any(|p| matches!(p, "login" | "select_account"));
-    if let Standing::User(user) = session::current(server, users, headers).await?
+    if let Standing::User(user) = session::current(server, headers).await?
         && !anew
         && access::decide(&server.config.access, &user.profile).is_allowed()
         && server.store.pin(&request.id, &user.id, &user.session).await?
@@ -135,20 +135,30 @@ async fn begin_local(
 
 /// Shows the consent page of a flow that is under way in this browser.
 async fn resume(server: &Server, flow: &str, headers: &HeaderMap) -> Result<Response, Failure> {
-    let (flow, cookie) = own_flow(server, flow, headers).await?;
+    let (flow, cookie) = client_flow(server, flow, headers).await?;
     let pinned = match &flow.state {
         FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
         FlowState::Done { .. } | FlowState::Denied => return finish::over(server, &flow, &cookie).await,
     };
-    let Identity::Local(users) = &server.identity else {
+    let Identity::Local(_) = &server.identity else {
         return consent::show(server, &flow.request, &cookie, None).await;
     };
-    match (session::current(server, users, headers).await?, pinned) {
+    match (session::current(server, headers).await?, pinned) {
         (Standing::User(user), Some((id, session))) if user.id == id && user.session == session => {
             consent::show(server, &flow.request, &cookie, Some(&user)).await
         }
         _ => Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
     }
+}
+
+/// As [`own_flow`], for what only a client's sign-in has.
+pub(super) async fn client_flow(
+    server: &Server,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<(Flow, CookieSecret), Failure> {
+    let found = own_flow(server, id, headers).await?;
+    if found.0.request.kind == FlowKind::Authorize { Ok(found) } else { Err(Failure::BadLink) }
 }
 
 /// The flow that a link names, if this browser began it.

@@ -13,10 +13,10 @@ use axum::{
 };
 
 use super::{
-    Failure, OAuthError,
+    Failure, OAuthError, account,
     approve::{provider_failed, try_again},
     authorize::read_query,
-    consent::approve_link,
+    consent::again_link,
     cookies::{CookieSecret, Jar},
     failure::NotAllowed,
     finish,
@@ -29,7 +29,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{seal_profile, seal_sign_in},
     identity::{Provider, SignedIn, UpstreamAnswer},
-    model::{Flow, access},
+    model::{Flow, FlowKind, access},
     server::{Identity, Server},
     store::{CallbackClaim, UserUpdate},
 };
@@ -51,14 +51,14 @@ pub async fn get(
         let state = params.some("state")?.ok_or(Failure::BadLink)?;
         let attempt = Attempt::open(&server.keys, state).ok_or(Failure::BadLink)?;
         let cookie = Jar::new(&server.urls, &headers).flow(&attempt.flow).ok_or(Failure::OtherBrowser)?;
-        receive(server, provider.as_ref(), &params, (&attempt, &cookie), &mut event).await
+        receive((server, &headers), provider.as_ref(), &params, (&attempt, &cookie), &mut event).await
     };
     let answer: Result<_, Failure> = answer.await;
     answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 async fn receive(
-    server: &Server,
+    (server, headers): (&Server, &HeaderMap),
     provider: &dyn Provider,
     params: &Params,
     (attempt, cookie): (&Attempt, &CookieSecret),
@@ -77,13 +77,13 @@ async fn receive(
     let answer =
         UpstreamAnswer { code, iss: params.some("iss")?, verifier: &attempt.verifier, nonce: &attempt.nonce };
     match provider.exchange(answer).await {
-        Ok(signed_in) => complete(server, (&flow, attempt.number), cookie, signed_in, event).await,
+        Ok(signed_in) => complete((server, headers), (&flow, attempt.number), cookie, signed_in, event).await,
         Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error)),
     }
 }
 
 async fn complete(
-    server: &Server,
+    (server, headers): (&Server, &HeaderMap),
     (flow, attempt): (&Flow, u32),
     cookie: &CookieSecret,
     signed_in: SignedIn,
@@ -101,18 +101,23 @@ async fn complete(
             who: finish::who(&profile),
             subject: profile.subject.clone(),
             withheld: finish::withheld(server, &profile),
-            other_account: approve_link(server, &flow.request.id, cookie, &more),
+            other_account: again_link(server, &flow.request, cookie, &more),
             give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
         })));
     }
-    server.audit.write(event.decide(Decision::SignedIn));
-    event.decide(Decision::CodeRefused);
     let credential = match tokens {
         Some(tokens) => Some(seal_sign_in(server, &id, tokens).await?),
         None => None,
     };
     let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, &profile);
-    finish::finish(server, flow, attempt, cookie, UserUpdate { id, identity, profile }, credential).await
+    let user = UserUpdate { id, identity, profile };
+    if flow.request.kind == FlowKind::Account {
+        let flow = (&flow.request.id, attempt);
+        return account::signin::finish((server, headers), flow, &user, credential.as_ref(), event).await;
+    }
+    server.audit.write(event.decide(Decision::SignedIn));
+    event.decide(Decision::CodeRefused);
+    finish::finish(server, flow, attempt, cookie, user, credential).await
 }
 
 /// No flow, or one that was not approved, or another browser's.

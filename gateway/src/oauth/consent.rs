@@ -2,9 +2,9 @@
 
 use axum::{http::StatusCode, response::Response};
 
-use super::{Failure, cookies::CookieSecret, finish, params, session::CurrentUser};
+use super::{Failure, account, cookies::CookieSecret, finish, params, session::CurrentUser};
 use crate::{
-    model::{FlowId, FlowRequest, RedirectUri},
+    model::{FlowId, FlowKind, FlowRequest, RedirectUri},
     server::Server,
     web::{self, ConsentPage, Destination, SignedInUser, Site},
 };
@@ -30,10 +30,7 @@ pub(super) async fn show(
         redirect_uri: uri.as_str(),
         destination: Destination::of(&uri, &request.client_name),
         abilities: web::abilities(server),
-        user: user.map(|user| SignedInUser {
-            name: user.profile.name.clone().unwrap_or_else(|| user.profile.subject.clone()),
-            detail: user.profile.verified_email.clone(),
-        }),
+        user: user.map(|user| SignedInUser::of(&user.profile)),
         approved_before: approved_before.map(web::day),
         approve_label: match user {
             Some(_) => "Allow".to_owned(),
@@ -61,6 +58,23 @@ pub(super) fn approve_link(
     let mut params = vec![("flow", id.as_str()), ("nonce", nonce.as_str())];
     params.extend_from_slice(more);
     params::append(&format!("{}/oauth/authorize/approve", server.urls.issuer_path), &params)
+}
+
+/// A link that sends the browser to the identity provider once more.
+pub(super) fn again_link(
+    server: &Server,
+    request: &FlowRequest,
+    cookie: &CookieSecret,
+    more: &[(&str, &str)],
+) -> String {
+    match request.kind {
+        FlowKind::Authorize => approve_link(server, &request.id, cookie, more),
+        // Nothing was asked yet, so it begins anew.
+        FlowKind::Account => {
+            let other = more.iter().copied().filter(|(name, _)| *name == "account").collect::<Vec<_>>();
+            params::append(&account::sign_in_link(server), &other)
+        }
+    }
 }
 
 /// The sign-in page of a flow.

@@ -1,4 +1,4 @@
-//! The browser's side: one cookie per flow, and the session of a local user.
+//! The browser's side: one cookie per flow, and the session of a user.
 //!
 //! With an https issuer every name has `__Host-`: no other host can set it, and without Secure it is not read. With
 //! http, which is loopback only, there is neither. The issuer's hash keeps servers on one host, and ports, apart.
@@ -70,11 +70,26 @@ impl CookieSecret {
         self.form_token(flow).as_bytes().ct_eq(presented.as_bytes()).into()
     }
 
+    /// The token of the forms on the account page, which belong to the session.
+    pub fn account_token(&self) -> String {
+        self.mac(&[b"account"])
+    }
+
+    /// Whether `presented` is the session's token; constant time.
+    pub fn is_account_token(&self, presented: &str) -> bool {
+        self.account_token().as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+
     fn derive(&self, purpose: &[u8], flow: &FlowId) -> String {
+        self.mac(&[purpose, flow.as_bytes()])
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> String {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("any key length");
-        mac.update(purpose);
-        mac.update(flow.as_bytes());
+        for part in parts {
+            mac.update(part);
+        }
         URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 }
@@ -116,6 +131,11 @@ impl<'a> Jar<'a> {
     /// The header that sets the session's cookie.
     pub fn set_session(&self, secret: &CookieSecret) -> Option<HeaderValue> {
         self.write(SESSION, &secret.0, SESSION_LIFE.as_secs())
+    }
+
+    /// The header that drops the session's cookie.
+    pub fn drop_session(&self) -> Option<HeaderValue> {
+        self.write(SESSION, "", 0)
     }
 
     /// The flows whose cookies the browser sent; a flow's id begins with its time.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use axum::response::Response;
 use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 
-use super::{Failure, OAuthError, cookies::CookieSecret, redirect};
+use super::{Failure, OAuthError, account, cookies::CookieSecret, redirect};
 use crate::{
     audit::{Decision, Event},
     keys::{Sealed, open_for, seal_for},
     model::{
-        AuthorizationCode, Client, Flow, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
+        AuthorizationCode, Client, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
         RedirectUri,
         access::{self, Attribute},
     },
@@ -125,8 +125,11 @@ pub(super) fn consent_hash(server: &Server, request: &FlowRequest) -> Hash32 {
     Hash32::of(&bytes)
 }
 
-/// The client's name, and the link by which a user who gives up tells it so.
+/// The client's name, and the link by which a user who gives up tells it so; without a client, the user's own page.
 pub(super) fn give_up(server: &Server, request: &FlowRequest, error: &OAuthError) -> (String, String) {
+    if request.kind == FlowKind::Account {
+        return ("your account".to_owned(), account::link(server));
+    }
     let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), error);
     (request.client_name.clone(), to)
 }

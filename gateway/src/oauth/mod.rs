@@ -4,6 +4,7 @@
 //! identity provider → [`callback`]) → [`finish`] → [`token`] → [`revoke`]. [`error`] alone maps errors to the RFCs' codes, and
 //! [`failure`] alone says them to people.
 
+pub mod account;
 pub mod approve;
 pub mod authorize;
 pub mod callback;

@@ -1,13 +1,19 @@
-//! The browser session of a local user: who is signed in, if they still may.
+//! The browser session of a user: who is signed in, if they still may.
 
-use axum::http::HeaderMap;
+use axum::{
+    http::{HeaderMap, header},
+    response::Response,
+};
 
-use super::cookies::Jar;
+use super::{
+    cookies::{CookieSecret, Jar},
+    redirect,
+};
 use crate::{
     credentials::open_profile,
-    identity::local::{self, LocalUsers, Presence},
-    model::{Hash32, IdentityState, Profile, UserId},
-    server::Server,
+    identity::local::{self, Presence},
+    model::{Hash32, IdentityState, Profile, Session, UserId, browser},
+    server::{Identity, Server},
     store::StoreError,
 };
 
@@ -29,16 +35,12 @@ pub struct CurrentUser {
     pub session: Hash32,
     /// The user.
     pub id: UserId,
-    /// The profile as the file of users says it now.
+    /// The profile: as the file of users says it now, else as the identity provider last told it.
     pub profile: Profile,
 }
 
 /// Reads the session of a request.
-pub async fn current(
-    server: &Server,
-    users: &LocalUsers,
-    headers: &HeaderMap,
-) -> Result<Standing, StoreError> {
+pub async fn current(server: &Server, headers: &HeaderMap) -> Result<Standing, StoreError> {
     let Some(cookie) = Jar::new(&server.urls, headers).session() else { return Ok(Standing::Nobody) };
     let hash = cookie.hash();
     let session = server.store.session(&hash).await?;
@@ -52,13 +54,41 @@ pub async fn current(
     let Ok(stored) = open_profile(&server.keys, &user.id, &user.profile) else {
         return Ok(Standing::Nobody);
     };
-    Ok(match users.presence(&stored.subject) {
-        Presence::Here(user) => Standing::User(Box::new(CurrentUser {
-            session: hash,
-            id: session.user,
-            profile: local::profile(&user),
-        })),
-        Presence::Gone => Standing::Dead,
-        Presence::NoFile => Standing::Nobody,
-    })
+    let profile = match &server.identity {
+        Identity::Provider(_) => stored,
+        Identity::Local(users) => match users.presence(&stored.subject) {
+            Presence::Here(user) => local::profile(&user),
+            Presence::Gone => return Ok(Standing::Dead),
+            Presence::NoFile => return Ok(Standing::Nobody),
+        },
+    };
+    Ok(Standing::User(Box::new(CurrentUser { session: hash, id: session.user, profile })))
+}
+
+/// A session that a sign-in may open: its secret for the browser, and its record.
+pub(super) fn new(server: &Server, headers: &HeaderMap, user: &UserId) -> (CookieSecret, Session) {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let session = Session {
+        user: *user,
+        identity: server.config.identity.id(),
+        auth_time: server.clock.unix(),
+        browser: agent.and_then(browser::describe),
+    };
+    (CookieSecret::mint(server.entropy.as_ref()), session)
+}
+
+/// Gives the browser a session that was opened, and ends the one before.
+pub(super) async fn give(
+    server: &Server,
+    headers: &HeaderMap,
+    secret: &CookieSecret,
+    response: &mut Response,
+) {
+    let jar = Jar::new(&server.urls, headers);
+    // That the one before may live on until its end when this fails does no harm.
+    if let Some(before) = jar.session() {
+        let ended = server.store.end_session(&before.hash()).await;
+        let _ = ended.inspect_err(|error| tracing::warn!(%error, "the session before could not be ended"));
+    }
+    redirect::set_cookies(response, jar.set_session(secret));
 }

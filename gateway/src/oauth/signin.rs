@@ -1,4 +1,4 @@
-//! `GET` and `POST /oauth/signin`: the sign-in of `identity.local`, before consent.
+//! `GET` and `POST /oauth/signin`: the sign-in of `identity.local`, before consent and to the user's own page.
 //!
 //! The form is bound to its flow by a token that only this browser can have; its redirect stays on this origin,
 //! because browsers apply `form-action` to whole redirect chains.
@@ -15,10 +15,10 @@ use axum::{
 use zeroize::Zeroizing;
 
 use super::{
-    Failure,
+    Failure, account,
     authorize::{own_flow, read_query},
     consent::{approve_link, consent_link, sign_in_link},
-    cookies::{CookieSecret, Jar, SESSION_LIFE},
+    cookies::{CookieSecret, SESSION_LIFE},
     failure::NotAllowed,
     finish, guard, limits, params, redirect,
     session::{self, Standing},
@@ -29,7 +29,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::seal_profile,
     identity::local::{LocalError, LocalUsers},
-    model::{Flow, FlowState, Hash32, Profile, Session, access},
+    model::{Flow, FlowKind, FlowState, Hash32, Profile, access},
     server::{Identity, Server},
     store::UserUpdate,
     web::{self, SignInPage, Site},
@@ -42,13 +42,13 @@ const MAX_NAME: usize = 256;
 pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let server = &app.server;
     let answer = async {
-        let users = local_users(server)?;
+        local_users(server)?;
         let params = read_query(query.as_deref())?;
         let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
         if !matches!(flow.state, FlowState::Pending { .. }) {
             return finish::over(server, &flow, &cookie).await;
         }
-        let dead = matches!(session::current(server, users, &headers).await?, Standing::Dead);
+        let dead = matches!(session::current(server, &headers).await?, Standing::Dead);
         let problem = dead.then(|| server.credentials.expired_sentence());
         Ok(form(server, &flow, &cookie, "", problem.as_deref(), StatusCode::OK))
     };
@@ -138,22 +138,18 @@ async fn open_session(
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, profile);
     let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, profile);
-    let user = UserUpdate { id, identity: identity.clone(), profile };
-    let secret = CookieSecret::mint(server.entropy.as_ref());
-    let session = Session { user: id, identity, auth_time: server.clock.unix() };
-    let jar = Jar::new(&server.urls, headers);
+    let user = UserUpdate { id, identity, profile };
+    let (secret, session) = session::new(server, headers, &id);
     let pair = (&secret.hash(), &session, SESSION_LIFE);
     if !server.store.sign_in(&flow.request.id, &user, None, pair).await? {
         return Err(Failure::Expired);
     }
     server.audit.write(event.decide(Decision::SignedIn).user(&id));
-    // The session before is over; that it may live on until its end when this fails does no harm.
-    if let Some(before) = jar.session() {
-        let ended = server.store.end_session(&before.hash()).await;
-        let _ = ended.inspect_err(|error| tracing::warn!(%error, "the session before could not be ended"));
-    }
-    let mut response = redirect::see_other(&consent_link(server, &flow.request.id));
-    redirect::set_cookies(&mut response, jar.set_session(&secret));
+    let mut response = redirect::see_other(&match flow.request.kind {
+        FlowKind::Authorize => consent_link(server, &flow.request.id),
+        FlowKind::Account => account::link(server),
+    });
+    session::give(server, headers, &secret, &mut response).await;
     Ok(response)
 }
 
@@ -179,15 +175,19 @@ fn form(
 ) -> Response {
     let site = Site::of(server);
     let id = &flow.request.id;
+    let by_client = flow.request.kind == FlowKind::Authorize;
     let page = SignInPage {
         site: &site,
-        client_name: &flow.request.client_name,
+        client_name: by_client.then_some(&flow.request.client_name),
         action: format!("{}/oauth/signin", server.urls.issuer_path),
         flow: id.to_string(),
         token: cookie.form_token(id),
         username,
         problem,
-        deny_link: approve_link(server, id, cookie, &[("decision", "deny")]),
+        cancel_link: match flow.request.kind {
+            FlowKind::Authorize => approve_link(server, id, cookie, &[("decision", "deny")]),
+            FlowKind::Account => account::link(server),
+        },
     };
     web::respond(status, &site, &page)
 }

@@ -33,6 +33,8 @@ pub const GRANT: &str = "grant:";
 pub const USER: &str = "user:";
 /// `credential:<u>:<name>`: [`CREDENTIAL_LIFE`] from its last use.
 pub const CREDENTIAL: &str = "credential:";
+/// `session:<hash>`: as its step says.
+pub const SESSION: &str = "session:";
 /// All users: [`USER_LIFE`], renewed.
 pub const USERS: &str = "users";
 /// The list of changes: [`EVENTS_KEPT`] for [`EVENTS_LIFE`].
@@ -87,7 +89,7 @@ pub fn flow(id: &FlowId) -> String {
 
 /// A browser session: as its step says.
 pub fn session(hash: &Hash32) -> String {
-    format!("session:{hash}")
+    format!("{SESSION}{hash}")
 }
 
 /// A remembered consent: [`CONSENT_LIFE`].

@@ -5,6 +5,7 @@
 //! memory store). Records that grant something are authenticated: a back end treats one with a wrong MAC as absent.
 //! One contract suite runs against both back ends.
 
+mod account;
 pub mod keys;
 pub mod memory;
 pub mod redis;
@@ -22,6 +23,9 @@ use crate::{
     },
 };
 
+pub use account::{
+    AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, SESSIONS_LISTED,
+};
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
     NewTokens, Redemption, Revocation, Rotated, Rotation, UserUpdate,
@@ -40,7 +44,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The state of one server. See the module.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Whether steps would happen now.
     async fn ping(&self) -> Result<()>;
 

@@ -5,7 +5,7 @@ use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 
 use super::{Day, Site};
 use crate::{
-    model::{RedirectUri, redirect_uri::Kind},
+    model::{Profile, RedirectUri, redirect_uri::Kind},
     server::Server,
 };
 
@@ -57,6 +57,16 @@ pub struct SignedInUser {
     pub name: String,
     /// The e-mail address.
     pub detail: Option<String>,
+}
+
+impl SignedInUser {
+    /// What a profile tells of its user.
+    pub fn of(profile: &Profile) -> Self {
+        Self {
+            name: profile.name.clone().unwrap_or_else(|| profile.subject.clone()),
+            detail: profile.verified_email.clone(),
+        }
+    }
 }
 
 /// Where an approval leads.

@@ -31,6 +31,20 @@ pub fn day(unix: i64) -> Day {
     Day { iso: format!("{year:04}-{month:02}-{day:02}"), words: format!("{day} {name} {year}") }
 }
 
+/// How long ago `unix` was, in words: minutes and hours of the last day, else the day.
+pub fn ago(now: i64, unix: i64) -> Day {
+    let Day { iso, words } = day(unix);
+    let (minutes, hours) = (now.saturating_sub(unix) / 60, now.saturating_sub(unix) / 3600);
+    let words = match (minutes, hours) {
+        (..2, _) => "just now".to_owned(),
+        (_, ..1) => format!("{minutes} minutes ago"),
+        (_, 1) => "an hour ago".to_owned(),
+        (_, ..24) => format!("{hours} hours ago"),
+        _ => format!("on {words}"),
+    };
+    Day { iso, words }
+}
+
 /// Year, month and day of `unix` (seconds since 1970) in UTC.
 pub(crate) fn civil(unix: i64) -> (i64, i64, i64) {
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
@@ -49,6 +63,22 @@ pub(crate) fn civil(unix: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_ago() {
+        let now = 1_795_478_400;
+        for (seconds, expected) in [
+            (-5, "just now"),
+            (119, "just now"),
+            (120, "2 minutes ago"),
+            (3599, "59 minutes ago"),
+            (3600, "an hour ago"),
+            (86_399, "23 hours ago"),
+            (86_400, "on 23 November 2026"),
+        ] {
+            assert_eq!(ago(now, now - seconds).words, expected);
+        }
+    }
 
     #[test]
     fn days() {

@@ -25,6 +25,8 @@ pub struct MessagePage<'a> {
 /// How a message is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
+    /// Neither good nor bad news.
+    Plain,
     /// Done.
     Good,
     /// Something is left to do.

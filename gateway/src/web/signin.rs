@@ -10,8 +10,8 @@ use super::Site;
 pub struct SignInPage<'a> {
     /// The server.
     pub site: &'a Site<'a>,
-    /// The client that will be connected.
-    pub client_name: &'a str,
+    /// The client that will be connected; without one it is the user's own page that is signed in to.
+    pub client_name: Option<&'a String>,
     /// Where the form goes.
     pub action: String,
     /// The flow.
@@ -23,5 +23,5 @@ pub struct SignInPage<'a> {
     /// Why the page is shown again.
     pub problem: Option<&'a str>,
     /// Gives up.
-    pub deny_link: String,
+    pub cancel_link: String,
 }

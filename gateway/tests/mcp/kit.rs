@@ -17,8 +17,8 @@ use gatehouse_gateway::{
     egress::Egress,
     mcp::{Mcp, pods::Directory},
     model::{
-        AccessToken, AuthorizationCode, FlowId, FlowRequest, Grant, GrantId, Hash32, Profile, RefreshToken,
-        UpstreamTokens, UserId, user::IDENTITY_CREDENTIAL,
+        AccessToken, AuthorizationCode, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile,
+        RefreshToken, UpstreamTokens, UserId, user::IDENTITY_CREDENTIAL,
     },
     refs::{FixedRefs, Refs, Value as Secret},
     server::Identity,
@@ -167,6 +167,7 @@ impl Kit {
         let secret = Hash32::of(b"cookie");
         let flow = FlowRequest {
             id: FlowId::new(&self.clock, &entropy),
+            kind: FlowKind::Authorize,
             client_id: "gc_test".into(),
             client_name: "test client".into(),
             redirect_uri: "http://127.0.0.1/callback".into(),

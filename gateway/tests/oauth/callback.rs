@@ -16,7 +16,7 @@ async fn at_provider(gateway: &Gateway, browser: &mut Browser, client: &Client) 
     (asked, path)
 }
 
-fn return_path(asked: &Answer) -> String {
+pub(crate) fn return_path(asked: &Answer) -> String {
     let state = asked.redirect_param("state").unwrap();
     let challenge = asked.redirect_param("code_challenge").unwrap();
     format!("/oauth/callback?state={state}&code=upstream-code.{challenge}")

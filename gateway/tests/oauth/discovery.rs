@@ -81,7 +81,7 @@ async fn what_is_not_served_is_404_as_json() {
         "/.well-known/oauth-protected-resource//mcp",
         "/.well-known/oauth-protected-resource/mcp;x",
         "/.well-known/oauth-protected-resource/mcp%00",
-        "/account",
+        "/account/x",
     ] {
         let answer = gateway.get(path).await;
         assert!(answer.is_error(404, "invalid_request"), "{path} {answer:?}");

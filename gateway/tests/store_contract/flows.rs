@@ -111,7 +111,7 @@ pub(crate) async fn a_flow_ends(lab: &Lab) {
 pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
     let (store, request, alice) = (&lab.store, request(), user_update(1));
     let id = hash();
-    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5 };
+    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5, browser: None };
     let sign_in =
         async || store.sign_in(&request.id, &alice, Some(&sealed()), (&id, &session, HOUR)).await.unwrap();
     assert!(!sign_in().await, "there is no such flow");
@@ -135,7 +135,7 @@ pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
 pub(crate) async fn a_session_ends(lab: &Lab) {
     let (store, first, alice) = (&lab.store, request(), user_update(1));
     let (id, other) = (hash(), hash());
-    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5 };
+    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5, browser: None };
     store.create_flow(&first, LIFE).await.unwrap();
     assert!(store.sign_in(&first.id, &alice, None, (&id, &session, HOUR)).await.unwrap());
     let second = request();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gatehouse_gateway::{
     clock::{Clock, Entropy, ManualClock, SystemClock, SystemEntropy, random},
     keys::{Keys, Sealed},
-    model::{AccessToken, FlowId, FlowRequest, Grant, GrantId, Hash32, RefreshToken, UserId},
+    model::{AccessToken, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, RefreshToken, UserId},
     refs::{FixedRefs, Refs},
     store::{
         CodeProof, Completion, NewTokens, Rotation, Store, UserUpdate, memory::MemoryStore, redis::RedisStore,
@@ -181,6 +181,7 @@ pub(crate) fn request() -> FlowRequest {
     let clock: &dyn Clock = &SystemClock::default();
     FlowRequest {
         id: FlowId::new(clock, &SystemEntropy),
+        kind: FlowKind::Authorize,
         client_id: CLIENT.to_owned(),
         client_name: "A \"client\" — ünïcode".to_owned(),
         redirect_uri: "http://127.0.0.1:1234/cb".to_owned(),

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod account;
 mod chaos;
 mod credentials;
 mod events;
@@ -74,6 +75,11 @@ contracts! {
     users::a_refusal_of_an_older_credential_changes_nothing
     users::a_check_is_dated
     users::a_purged_user_leaves_nothing
+    account::an_account_lists_what_was_redeemed_and_where_it_is_signed_in
+    account::a_list_is_bounded
+    account::a_user_revokes_only_their_own_grants
+    account::a_user_ends_only_their_own_sessions
+    account::a_provider_signs_in_once_for_each_claimed_attempt
     credentials::one_lease_at_a_time
     credentials::a_result_is_stored_once_for_its_parent
     credentials::a_version_is_never_used_twice

@@ -29,7 +29,7 @@ async fn every_key_has_the_life_of_the_table() {
     lab.store.rotate_refresh(&rotation).await.unwrap();
     lab.signed_in(2).await;
     let (flow, id, alice) = (request(), hash(), user_update(1));
-    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5 };
+    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5, browser: None };
     lab.store.create_flow(&flow, 10 * MINUTE).await.unwrap();
     lab.store.sign_in(&flow.id, &alice, Some(&sealed()), (&id, &session, 8 * HOUR)).await.unwrap();
     lab.store.hit("authorize", MINUTE).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_code_that_somebody_else_wrote_is_absent() {
 async fn a_flow_or_session_that_somebody_else_wrote_is_absent() {
     let Some((lab, admin)) = redis().await else { return };
     let (flow, id, alice) = (request(), hash(), user_update(1));
-    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5 };
+    let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5, browser: None };
     lab.store.create_flow(&flow, MINUTE).await.unwrap();
     lab.store.sign_in(&flow.id, &alice, None, (&id, &session, HOUR)).await.unwrap();
     let key = admin.key(":session:").await;

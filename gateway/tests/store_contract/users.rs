@@ -64,8 +64,12 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
     let (alice, bob) = (lab.client(1).await, lab.client(2).await);
     let waiting = lab.signed_in(1).await;
     let (flow, id) = (request(), hash());
-    let session =
-        Session { user: alice.done.user.id, identity: alice.done.user.identity.clone(), auth_time: 5 };
+    let session = Session {
+        user: alice.done.user.id,
+        identity: alice.done.user.identity.clone(),
+        auth_time: 5,
+        browser: None,
+    };
     store.create_flow(&flow, MINUTE).await.unwrap();
     assert!(store.sign_in(&flow.id, &alice.done.user, Some(&sealed()), (&id, &session, HOUR)).await.unwrap());
     let mut both = store.users().await.unwrap();

@@ -136,7 +136,7 @@ impl State {
     }
 
     /// A sign-in sets the user live, dates the check now and mends every client.
-    fn signed_in(&mut self, user: &UserUpdate) {
+    pub(super) fn signed_in(&mut self, user: &UserUpdate) {
         self.write_user(user);
         self.events.push(Event::User(user.id));
     }

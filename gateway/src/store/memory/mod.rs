@@ -3,6 +3,7 @@
 //! Every step runs under one mutex, so it is atomic; lives are counted by the injected clock's monotonic time. What
 //! has expired is swept about once a second, by whichever step comes then, so memory is bounded by what lives.
 
+mod account;
 mod credential;
 mod events;
 mod flow;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{
     super::{
-        CallRecord, CodeProof, Event, NewTokens, Redemption, Revocation, Rotated, Rotation,
+        CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, Rotated, Rotation,
         keys::{REPLAY_GRACE, SPENT_CODE_LIFE},
     },
     State,
 };
 use crate::{
     keys::Sealed,
-    model::{Grant, GrantId, Hash32, IdentityState, user::IDENTITY_CREDENTIAL},
+    model::{Grant, GrantId, Hash32, IdentityState, UserId, user::IDENTITY_CREDENTIAL},
 };
 
 /// A code that can be redeemed; the rest stands in its grant.
@@ -45,6 +45,8 @@ pub(super) struct Family {
     pub(super) grant: Grant,
     /// When its code was redeemed.
     redeemed: Option<Duration>,
+    /// When one of its tokens was last used or replaced.
+    used: Duration,
     generation: u32,
     code: Option<Hash32>,
     access: Option<Hash32>,
@@ -61,6 +63,7 @@ impl Family {
         Self {
             grant,
             redeemed: None,
+            used: Duration::ZERO,
             generation: 0,
             code: Some(code),
             access: None,
@@ -142,6 +145,7 @@ impl State {
         self.refresh.put(tokens.refresh, Refresh::Live { grant: *id, generation }, now + refresh_life);
         if let Some(family) = self.grants.get_mut(id, now) {
             family.generation = generation;
+            family.used = now;
             family.access = Some(tokens.access);
             family.refresh = Some(tokens.refresh);
         }
@@ -224,6 +228,15 @@ impl State {
         }
     }
 
+    /// The grants of a user that were redeemed.
+    pub(super) fn listed_grants(&self, user: &UserId) -> impl Iterator<Item = ListedGrant> {
+        let families = self.grants.iter(self.now).map(|(_, family)| family);
+        families.filter(|f| f.grant.user == *user && f.redeemed.is_some()).map(|family| ListedGrant {
+            grant: family.grant.clone(),
+            used_ago: self.now.saturating_sub(family.used),
+        })
+    }
+
     /// Ends a grant and all its tokens; whether there was one.
     pub(super) fn revoke(&mut self, id: &GrantId) -> bool {
         let now = self.now;
@@ -256,8 +269,12 @@ impl State {
 
     pub(super) fn call(&mut self, access: &Hash32) -> Option<CallRecord> {
         let now = self.now;
-        let grant = self.grants.get(self.access.get(access, now)?, now)?.grant.clone();
+        let id = *self.access.get(access, now)?;
+        let grant = self.grants.get(&id, now)?.grant.clone();
         let user = self.user(&grant.user)?;
+        if let Some(family) = self.grants.get_mut(&id, now) {
+            family.used = now;
+        }
         self.renew_user(&grant.user);
         let credential = self.credential(&grant.user, IDENTITY_CREDENTIAL);
         let life = self.access.life(access, now);

@@ -8,6 +8,7 @@
 //! What is not promised: Redis replicates asynchronously, so a failover at the wrong instant can forget even an
 //! acknowledged claim. PKCE confines what is left to the same client.
 
+mod account;
 mod dial;
 mod events;
 mod flow;
@@ -187,7 +188,7 @@ impl Store for RedisStore {
     }
 
     async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
-        self.revoke_of(id, client_id).await
+        self.revoke_for_user(id, client_id).await
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

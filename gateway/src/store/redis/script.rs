@@ -23,6 +23,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ACCOUNT "account"
     APPROVE "approve"
     CALL "call"
     CLAIM_CALLBACK "claim_callback"
@@ -30,6 +31,7 @@ scripts! {
     CREATE_FLOW "create_flow"
     CREDENTIAL "credential"
     DENY "deny"
+    END_SESSIONS "end_sessions"
     HIT "hit"
     LEASE "lease"
     NEXT_ATTEMPT "next_attempt"
@@ -40,9 +42,11 @@ scripts! {
     RELEASE "release"
     REVOKE "revoke"
     REVOKE_FOR_CLIENT "revoke_for_client"
+    REVOKE_FOR_USER "revoke_for_user"
     ROTATE "rotate"
     SET_STATE "set_state"
     SIGN_IN "sign_in"
+    SIGN_IN_AT_PROVIDER "sign_in_at_provider"
     STORE_CREDENTIAL "store_credential"
     USER "user"
     USERS "users"

@@ -97,7 +97,7 @@ impl RedisStore {
         self.run(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
     }
 
-    pub(super) async fn revoke_of(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
+    pub(super) async fn revoke_for_user(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
         let step = self.step(&script::REVOKE_FOR_CLIENT).arg(keys::grant(id)).arg(client_id);
         // A claim: whoever reads that it is done must be able to rely on it.
         let mut reply = self.claim(step).await?;

@@ -69,6 +69,12 @@ local function signed_in(user, identity, profile, mac)
   event(user)
 end
 
+local function write_session(user, session, content, mac, life)
+  redis.call('HSET', P .. session, 's', content, 'm', mac)
+  expire(session, life)
+  list(user .. SESSIONS_OF, session, NOW + life)
+end
+
 -- Versions follow the clock, so that one is never used twice, also when the credential was removed in between.
 local function write_credential(user, key, sealed)
   local version = tonumber(redis.call('HGET', P .. key, 'version')) or 0

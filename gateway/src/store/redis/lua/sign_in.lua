@@ -5,7 +5,5 @@ if flow_fields(flow)[3] ~= 'pending' then return { 'no' } end
 redis.call('HSET', P .. flow, 'pin', ARGV[2], 'pm', ARGV[3])
 signed_in(user, ARGV[5], ARGV[6], ARGV[7])
 replace_credential(user, ARGV[8], ARGV[9])
-redis.call('HSET', P .. session, 's', ARGV[11], 'm', ARGV[12])
-expire(session, ARGV[13])
-list(user .. SESSIONS_OF, session, NOW + ARGV[13])
+write_session(user, session, ARGV[11], ARGV[12], ARGV[13])
 return { 'yes' }

@@ -1,0 +1,101 @@
+//! `POST /account`: a user disconnects clients and ends sessions.
+//!
+//! Each form carries a token that belongs to the session, and browsers say that our own page sent it. What is named is
+//! ended only when it is this user's.
+
+use std::sync::Arc;
+
+use axum::{Extension, body::Body, extract::State, http::HeaderMap, response::Response};
+
+use super::{Done, link};
+use crate::{
+    app::App,
+    audit::{Decision, Event},
+    model::{GrantId, Hash32},
+    oauth::{
+        Failure,
+        cookies::Jar,
+        guard,
+        params::{self, Params},
+        redirect,
+        session::{self, CurrentUser, Standing},
+        source::Source,
+    },
+    server::Server,
+    store::EndedSessions,
+};
+
+/// Does what a form of the page asks for, and leads back to the page.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let server = &app.server;
+    let answer = async {
+        guard::form(&headers)?;
+        let params = params::form(&headers, body).await?;
+        let jar = Jar::new(&server.urls, &headers);
+        // Whose session has ended is led to the page, which says so.
+        let Some(cookie) = jar.session() else { return Ok(redirect::see_other(&link(server))) };
+        if !cookie.is_account_token(params.one("token")?.unwrap_or_default()) {
+            return Err(Failure::NotByUser);
+        }
+        let Standing::User(user) = session::current(server, &headers).await? else {
+            return Ok(redirect::see_other(&link(server)));
+        };
+        let done = act(server, &user, &params, source).await?;
+        let mut response = redirect::see_other(&format!("{}?done={}", link(server), done.name()));
+        if done == Done::SignedOut {
+            redirect::set_cookies(&mut response, jar.drop_session());
+        }
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+}
+
+async fn act(server: &Server, user: &CurrentUser, params: &Params, source: Source) -> Result<Done, Failure> {
+    match params.one("action")? {
+        Some("disconnect") => {
+            let grant = params.one("grant")?.and_then(GrantId::parse).ok_or(Failure::BadLink)?;
+            disconnect(server, user, Some(&grant), source).await
+        }
+        Some("disconnect-all") => disconnect(server, user, None, source).await,
+        Some("end-session") => {
+            let session = params.one("session")?.and_then(Hash32::parse).ok_or(Failure::BadLink)?;
+            end(server, user, EndedSessions::One(session), source).await?;
+            Ok(if session == user.session { Done::SignedOut } else { Done::SignedOutThere })
+        }
+        Some("end-others") => {
+            end(server, user, EndedSessions::AllBut(user.session), source).await?;
+            Ok(Done::SignedOutThere)
+        }
+        _ => Err(Failure::BadLink),
+    }
+}
+
+async fn disconnect(
+    server: &Server,
+    user: &CurrentUser,
+    grant: Option<&GrantId>,
+    source: Source,
+) -> Result<Done, Failure> {
+    for ended in server.store.revoke_for_user(&user.id, grant).await? {
+        let mut event = Event::new(Decision::GrantRevoked);
+        server.audit.write(event.grant(&ended).source(source).because("by_user"));
+    }
+    Ok(Done::Disconnected)
+}
+
+async fn end(
+    server: &Server,
+    user: &CurrentUser,
+    which: EndedSessions,
+    source: Source,
+) -> Result<(), Failure> {
+    if server.store.end_sessions(&user.id, which).await? > 0 {
+        server.audit.write(Event::new(Decision::SignedOut).user(&user.id).source(source));
+    }
+    Ok(())
+}

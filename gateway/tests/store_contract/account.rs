@@ -1,0 +1,134 @@
+//! Contracts of a user's own page.
+
+use std::time::Duration;
+
+use gatehouse_gateway::{
+    model::{Session, UserId, user::IDENTITY_CREDENTIAL},
+    store::{AccountRecord, EndedSessions, Event, GRANTS_LISTED},
+};
+
+use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, request, sealed, user_update};
+
+fn session(user: &UserId, auth_time: i64) -> Session {
+    let identity = user_update(1).identity;
+    Session { user: *user, identity, auth_time, browser: Some("Firefox on Linux".to_owned()) }
+}
+
+/// Opens a session of a user, as the sign-in of a local user does.
+async fn open(lab: &Lab, user: u8, auth_time: i64) -> gatehouse_gateway::model::Hash32 {
+    let (flow, id, user) = (request(), hash(), user_update(user));
+    lab.store.create_flow(&flow, MINUTE).await.unwrap();
+    let pair = (&id, &session(&user.id, auth_time), HOUR);
+    assert!(lab.store.sign_in(&flow.id, &user, Some(&sealed()), pair).await.unwrap());
+    id
+}
+
+pub(crate) async fn an_account_lists_what_was_redeemed_and_where_it_is_signed_in(lab: &Lab) {
+    let first = lab.client(1).await;
+    lab.pass(HOUR / 2).await;
+    let second = lab.client(1).await;
+    lab.client(2).await;
+    lab.signed_in(1).await;
+    let (old, new) = (open(lab, 1, 5).await, open(lab, 1, 6).await);
+    open(lab, 2, 7).await;
+    let user = first.done.user.id;
+    let account = lab.store.account(&user).await.unwrap();
+    let grants: Vec<_> = account.grants.iter().map(|listed| &listed.grant).collect();
+    assert_eq!(
+        grants,
+        [second.grant(), first.grant()],
+        "the one used last first, without what nobody redeemed"
+    );
+    about(account.grants[0].used_ago, Duration::ZERO);
+    about(account.grants[1].used_ago, HOUR / 2);
+    let mut sessions: Vec<_> = account.sessions.iter().map(|s| (s.id, s.session.clone())).collect();
+    sessions.sort_by_key(|(_, session)| session.auth_time);
+    assert_eq!(sessions, [(old, session(&user, 5)), (new, session(&user, 6))]);
+
+    assert!(lab.lives(&first.access).await);
+    let account = lab.store.account(&user).await.unwrap();
+    assert_eq!(&account.grants[0].grant, first.grant(), "a call is a use");
+    assert_eq!(lab.store.account(&user_update(3).id).await.unwrap(), AccountRecord::default());
+    lab.pass(HOUR).await;
+    assert!(lab.store.account(&user).await.unwrap().sessions.is_empty());
+    lab.pass(30 * DAY).await;
+    assert!(lab.store.account(&user).await.unwrap().grants.is_empty());
+}
+
+pub(crate) async fn a_list_is_bounded(lab: &Lab) {
+    let mut user = None;
+    for _ in 0..GRANTS_LISTED + 3 {
+        user = Some(lab.client(1).await.done.user.id);
+    }
+    let user = user.unwrap();
+    assert_eq!(lab.store.account(&user).await.unwrap().grants.len(), GRANTS_LISTED);
+    assert_eq!(
+        lab.store.revoke_for_user(&user, None).await.unwrap().len(),
+        GRANTS_LISTED + 3,
+        "all of them end"
+    );
+}
+
+pub(crate) async fn a_user_revokes_only_their_own_grants(lab: &Lab) {
+    let (store, alice, bob) = (&lab.store, lab.client(1).await, lab.client(2).await);
+    let (again, waiting) = (lab.client(1).await, lab.signed_in(1).await);
+    let cursor = store.event_cursor().await.unwrap();
+    let user = alice.done.user.id;
+    assert_eq!(store.revoke_for_user(&user, Some(&bob.done.grant.id)).await.unwrap(), []);
+    assert!(lab.lives(&bob.access).await);
+    assert_eq!(
+        store.revoke_for_user(&user, Some(&alice.done.grant.id)).await.unwrap(),
+        [alice.grant().clone()]
+    );
+    assert_eq!(store.revoke_for_user(&user, Some(&alice.done.grant.id)).await.unwrap(), []);
+    assert!(!lab.lives(&alice.access).await && lab.lives(&again.access).await);
+    let events = store.events(&cursor, Duration::ZERO).await.unwrap().events;
+    assert_eq!(events, [Event::Grant(alice.done.grant.id)]);
+
+    let mut ended: Vec<_> = store.revoke_for_user(&user, None).await.unwrap().iter().map(|g| g.id).collect();
+    let mut expected = vec![again.done.grant.id, waiting.grant.id];
+    ended.sort();
+    expected.sort();
+    assert_eq!(ended, expected);
+    assert!(!lab.lives(&again.access).await && lab.lives(&bob.access).await);
+    assert!(!store.code_exists(&waiting.code).await.unwrap(), "a code that waits ends, too");
+    assert!(store.account(&user).await.unwrap().grants.is_empty());
+}
+
+pub(crate) async fn a_user_ends_only_their_own_sessions(lab: &Lab) {
+    let store = &lab.store;
+    let (a, b, c, bobs) =
+        (open(lab, 1, 1).await, open(lab, 1, 2).await, open(lab, 1, 3).await, open(lab, 2, 4).await);
+    let user = user_update(1).id;
+    assert_eq!(store.end_sessions(&user, EndedSessions::One(bobs)).await.unwrap(), 0);
+    assert_eq!(store.end_sessions(&user, EndedSessions::One(a)).await.unwrap(), 1);
+    assert_eq!(store.session(&a).await.unwrap(), None);
+    assert_eq!(store.end_sessions(&user, EndedSessions::AllBut(c)).await.unwrap(), 1);
+    assert_eq!(store.session(&b).await.unwrap(), None);
+    assert!(store.session(&c).await.unwrap().is_some() && store.session(&bobs).await.unwrap().is_some());
+    let left = store.account(&user).await.unwrap().sessions;
+    assert_eq!(left.iter().map(|s| s.id).collect::<Vec<_>>(), [c]);
+}
+
+pub(crate) async fn a_provider_signs_in_once_for_each_claimed_attempt(lab: &Lab) {
+    let (store, flow, user, credential) = (&lab.store, request(), user_update(1), sealed());
+    let (id, opened) = (hash(), session(&user.id, 5));
+    let sign_in = async |attempt| {
+        let pair = (&id, &opened, HOUR);
+        store.sign_in_at_provider((&flow.id, attempt), &user, Some(&credential), pair).await.unwrap()
+    };
+    assert!(!sign_in(1).await, "there is no such flow");
+    store.create_flow(&flow, MINUTE).await.unwrap();
+    assert!(!sign_in(1).await, "it is not approved");
+    store.approve_flow(&flow.id, &flow.nonce, &flow.cookie, MINUTE).await.unwrap();
+    assert!(!sign_in(1).await, "nobody claimed its callback");
+    store.claim_callback(&flow.id, &flow.cookie, 1).await.unwrap();
+    assert!(!sign_in(2).await, "another attempt");
+    assert_eq!((store.session(&id).await.unwrap(), store.user(&user.id).await.unwrap()), (None, None));
+    assert!(sign_in(1).await);
+    assert_eq!(store.session(&id).await.unwrap(), Some(opened.clone()));
+    let stored = store.credential(&user.id, IDENTITY_CREDENTIAL).await.unwrap().unwrap();
+    assert_eq!(stored.sealed, credential);
+    assert!(!sign_in(1).await, "it is over");
+    assert_eq!(store.flow(&flow.id).await.unwrap(), None);
+}
