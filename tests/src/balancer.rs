@@ -1,15 +1,18 @@
 //! A load balancer that gives each request to the next replica.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
     Router,
-    body::Body,
-    extract::{Request, State},
-    http::{StatusCode, Uri, header::HOST},
+    body::{Body, to_bytes},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderValue, StatusCode, Uri, header::HOST},
     response::{IntoResponse, Response},
 };
 use hyper_util::{
@@ -18,7 +21,13 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use crate::net::Server;
+use crate::{
+    net::Server,
+    watch::{Exchange, Watch},
+};
+
+/// The longest message that a watched balancer carries.
+const MAX_WATCHED: usize = 32 << 20;
 
 /// A proxy without stickiness: whatever needs the same replica twice breaks behind it.
 #[derive(Debug)]
@@ -33,15 +42,22 @@ struct Routes {
     replicas: std::sync::Mutex<Vec<String>>,
     next: AtomicUsize,
     client: Client<HttpConnector, Body>,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Balancer {
     /// Listens on `port` of loopback before `replicas` (`host:port` each).
     pub async fn start(port: u16, replicas: Vec<String>) -> Self {
+        Self::watched(port, replicas, None).await
+    }
+
+    /// [`Balancer::start`], where a watch sees each exchange.
+    pub async fn watched(port: u16, replicas: Vec<String>, watch: Option<Arc<Watch>>) -> Self {
         let routes = Arc::new(Routes {
             replicas: std::sync::Mutex::new(replicas),
             next: AtomicUsize::new(0),
             client: Client::builder(TokioExecutor::new()).build_http(),
+            watch,
         });
         let router = Router::new().fallback(forward).with_state(routes.clone());
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
@@ -54,7 +70,11 @@ impl Balancer {
     }
 }
 
-async fn forward(State(routes): State<Arc<Routes>>, mut request: Request) -> Response {
+async fn forward(
+    State(routes): State<Arc<Routes>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+) -> Response {
     let replica = {
         let replicas = routes.replicas.lock().unwrap();
         replicas[routes.next.fetch_add(1, Ordering::Relaxed) % replicas.len()].clone()
@@ -64,10 +84,61 @@ async fn forward(State(routes): State<Arc<Routes>>, mut request: Request) -> Res
         return StatusCode::BAD_REQUEST.into_response();
     };
     *request.uri_mut() = uri;
-    // The public host stays, as behind any ingress.
+    // The public host stays, and whoever asks is named last, as behind any ingress.
     debug_assert!(request.headers().contains_key(HOST), "HTTP/1.1 requests name their host");
-    match routes.client.request(request).await {
-        Ok(response) => response.map(Body::new).into_response(),
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    let client = HeaderValue::from_str(&peer.ip().to_string()).expect("an address is ASCII");
+    request.headers_mut().append("x-forwarded-for", client);
+    match &routes.watch {
+        None => routes.pass(request).await,
+        Some(watch) => routes.show(watch, peer, request).await,
     }
+}
+
+impl Routes {
+    async fn pass(&self, request: Request) -> Response {
+        match self.client.request(request).await {
+            Ok(response) => response.map(Body::new).into_response(),
+            Err(error) => nobody(&error),
+        }
+    }
+
+    /// Passes a request on and shows the exchange to the watch; a stream is shown without its body.
+    async fn show(&self, watch: &Watch, peer: SocketAddr, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, MAX_WATCHED).await else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        let (method, uri, asked) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
+        let request = Request::from_parts(parts, Body::from(body.clone()));
+        let (parts, answer) = match self.client.request(request).await {
+            Ok(response) => response.map(Body::new).into_parts(),
+            // No answer of the gateway's.
+            Err(error) => return nobody(&error),
+        };
+        let kind = parts.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let (shown, answer) = if kind.starts_with("text/event-stream") {
+            (String::new(), answer)
+        } else {
+            let Ok(bytes) = to_bytes(answer, MAX_WATCHED).await else {
+                return StatusCode::BAD_GATEWAY.into_response();
+            };
+            (String::from_utf8_lossy(&bytes).into_owned(), Body::from(bytes))
+        };
+        watch.see(&Exchange {
+            peer: peer.ip(),
+            method: &method,
+            uri: &uri,
+            asked: &asked,
+            question: &String::from_utf8_lossy(&body),
+            status: parts.status,
+            headers: &parts.headers,
+            answer: &shown,
+        });
+        Response::from_parts(parts, answer)
+    }
+}
+
+/// What a balancer answers whose replica did not.
+fn nobody(error: &hyper_util::client::legacy::Error) -> Response {
+    (StatusCode::BAD_GATEWAY, error.to_string()).into_response()
 }

@@ -70,6 +70,12 @@ impl Browser {
         }
     }
 
+    /// The same, asking through this HTTP client.
+    #[must_use]
+    pub fn through(self, http: Client) -> Self {
+        Self { http, ..self }
+    }
+
     /// Goes the whole way that a client's authorization URL begins: signs in wherever it is asked to, approves, and
     /// ends at the client's callback or at a page that leads no further.
     pub async fn sign_in(&self, url: &str) -> Page {
@@ -122,6 +128,14 @@ impl Browser {
     /// The names of the cookies it holds.
     pub async fn cookie_names(&self) -> Vec<String> {
         self.cookies.lock().await.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// What it would send along to an address, as a `Cookie` header.
+    pub async fn cookies_for(&self, url: &Url) -> String {
+        let cookies = self.cookies.lock().await;
+        let sent: Vec<String> =
+            cookies.iter().filter(|c| c.is_for(url)).map(|c| format!("{}={}", c.name, c.value)).collect();
+        sent.join("; ")
     }
 
     async fn submit(&self, page: &Page, form: &Form) -> Page {
@@ -200,11 +214,9 @@ impl Browser {
             .header("sec-fetch-mode", "navigate")
             .header("sec-fetch-dest", "document")
             .header("sec-fetch-user", "?1");
-        let cookies = self.cookies.lock().await;
-        let cookies: Vec<String> =
-            cookies.iter().filter(|c| c.is_for(url)).map(|c| format!("{}={}", c.name, c.value)).collect();
+        let cookies = self.cookies_for(url).await;
         if !cookies.is_empty() {
-            request = request.header(COOKIE, cookies.join("; "));
+            request = request.header(COOKIE, cookies);
         }
         if let Some(body) = body {
             // `no-referrer` pages post with an opaque origin.

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use tempfile::TempDir;
@@ -13,7 +14,14 @@ use crate::{
     net::{eventually, free_port, http},
     process::Process,
     redis::Redis,
+    watch::Watch,
 };
+
+/// The operator's configuration where the balancer is the proxy in front. The Redis in it is not used: `--redis` is.
+const BEHIND_THE_BALANCER: &str = "
+redis: { url: redis://127.0.0.1 }
+gateway: { trustedProxies: [127.0.0.1/32] }
+";
 
 /// What to start.
 #[derive(Debug)]
@@ -23,6 +31,7 @@ pub struct Setup {
     backends: Vec<String>,
     redis: Option<String>,
     replicas: usize,
+    watch: Option<Arc<Watch>>,
     /// Manifests and sealing keys.
     files: TempDir,
 }
@@ -41,13 +50,23 @@ pub struct Gateway {
     /// The balancer, when there are several.
     pub balancer: Option<Balancer>,
     setup: Setup,
+    /// What replicas wrote that were replaced.
+    past: String,
 }
 
 impl Setup {
     /// The built-in demo, on a free port.
     pub fn demo() -> Self {
         let files = TempDir::new().expect("a temporary directory");
-        Self { port: free_port(), manifest: None, backends: Vec::new(), redis: None, replicas: 1, files }
+        Self {
+            port: free_port(),
+            manifest: None,
+            backends: Vec::new(),
+            redis: None,
+            replicas: 1,
+            watch: None,
+            files,
+        }
     }
 
     /// These manifests, in which `{issuer}` stands for the origin.
@@ -78,8 +97,22 @@ impl Setup {
 
     /// Keeps its state in this Redis.
     #[must_use]
-    pub fn redis(mut self, redis: &Redis) -> Self {
-        self.redis = Some(redis.url());
+    pub fn redis(self, redis: &Redis) -> Self {
+        self.redis_at(&redis.url())
+    }
+
+    /// Keeps its state in the Redis at this URL.
+    #[must_use]
+    pub fn redis_at(mut self, url: &str) -> Self {
+        self.redis = Some(url.to_owned());
+        self
+    }
+
+    /// Shows every exchange to this watch: what comes through the balancer, which then stands before a single
+    /// replica too and is believed about who asks.
+    #[must_use]
+    pub fn watched(mut self, watch: &Arc<Watch>) -> Self {
+        self.watch = Some(watch.clone());
         self
     }
 
@@ -114,16 +147,22 @@ impl Setup {
         for backend in &self.backends {
             command.arg("--backend").arg(backend);
         }
+        if self.watch.is_some() {
+            let file = self.files.path().join("operator.yaml");
+            std::fs::write(&file, BEHIND_THE_BALANCER).expect("the directory can be written to");
+            command.arg("--config").arg(file).env("GATEHOUSE_LOG", "info,gatehouse_gateway=trace");
+        }
         command
     }
 
     /// Starts it and waits until it serves.
     pub async fn start(self) -> Gateway {
         let single = format!("127.0.0.1:{}", self.port);
-        let addresses: Vec<String> = if self.replicas == 1 {
-            vec![single]
-        } else {
+        let balanced = self.replicas > 1 || self.watch.is_some();
+        let addresses: Vec<String> = if balanced {
             (0..self.replicas).map(|_| format!("127.0.0.1:{}", free_port())).collect()
+        } else {
+            vec![single]
         };
         let mut gateway = Gateway {
             url: format!("{}/mcp", self.issuer()),
@@ -132,14 +171,16 @@ impl Setup {
             addresses,
             balancer: None,
             setup: self,
+            past: String::new(),
         };
         for index in 0..gateway.setup.replicas {
             gateway.replicas.push(gateway.process(index));
             // One after the other: the first makes the sealing keys that the others read.
             gateway.serves(index).await;
         }
-        if gateway.setup.replicas > 1 {
-            gateway.balancer = Some(Balancer::start(gateway.setup.port, gateway.addresses.clone()).await);
+        if balanced {
+            let (port, watch) = (gateway.setup.port, gateway.setup.watch.clone());
+            gateway.balancer = Some(Balancer::watched(port, gateway.addresses.clone(), watch).await);
         }
         gateway
     }
@@ -157,6 +198,7 @@ impl Gateway {
 
     /// Starts replica `index` again and sends to all.
     pub async fn restart(&mut self, index: usize) {
+        self.past.push_str(&self.replicas[index].output());
         self.replicas[index] = self.process(index);
         self.serves(index).await;
         if let Some(balancer) = &self.balancer {
@@ -164,9 +206,10 @@ impl Gateway {
         }
     }
 
-    /// What the replicas wrote.
+    /// What the replicas wrote, those included that were replaced.
     pub fn output(&self) -> String {
-        self.replicas.iter().map(Process::output).collect::<Vec<_>>().join("\n---\n")
+        let now = self.replicas.iter().map(Process::output);
+        std::iter::once(self.past.clone()).chain(now).collect::<Vec<_>>().join("\n---\n")
     }
 
     fn process(&self, index: usize) -> Process {

@@ -15,6 +15,21 @@ impl Tag {
     }
 }
 
+impl Tag {
+    /// Whether it runs, loads or frames something, or leads to what does.
+    pub(crate) fn is_active(&self) -> bool {
+        let elements =
+            ["script", "iframe", "frame", "object", "embed", "base", "link", "meta", "audio", "video"];
+        let harmless_meta = self.name == "meta" && self.get("http-equiv").is_none();
+        let leads = ["javascript:", "data:", "vbscript:"];
+        elements.contains(&self.name.as_str()) && !harmless_meta
+            || self.attributes.iter().any(|(name, value)| {
+                let value = value.trim_start().to_ascii_lowercase();
+                name.starts_with("on") || leads.iter().any(|scheme| value.starts_with(scheme))
+            })
+    }
+}
+
 /// A form and the fields in it.
 #[derive(Debug)]
 pub(crate) struct Form {

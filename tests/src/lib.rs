@@ -24,5 +24,7 @@ mod record;
 pub mod redis;
 pub mod rmcp_client;
 pub mod scenario;
+pub mod watch;
+pub mod wire;
 
 pub use record::Recorded;

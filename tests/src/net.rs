@@ -1,7 +1,7 @@
 //! Ports, servers and waiting.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         OnceLock,
         atomic::{AtomicU16, Ordering},
@@ -72,7 +72,7 @@ impl Server {
         let address = listener.local_addr().expect("it is bound");
         let task = tokio::spawn(async move {
             // Serving a bound listener ends only with the task.
-            let _ = axum::serve(listener, router).await;
+            let _ = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await;
         });
         Self { address, task }
     }
@@ -91,10 +91,16 @@ impl Drop for Server {
 
 /// A client that follows no redirects.
 pub fn http() -> reqwest::Client {
+    http_from(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// [`http`], where this address of loopback asks.
+pub fn http_from(address: IpAddr) -> reqwest::Client {
     // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        .local_address(address)
         .timeout(PATIENCE)
         .build()
         .expect("a plain client can be built")

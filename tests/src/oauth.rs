@@ -1,7 +1,7 @@
 //! An OAuth and MCP client at the level of HTTP, for what the SDKs do not let a test do wrong.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use reqwest::{Client, RequestBuilder, Response, header::WWW_AUTHENTICATE};
+use reqwest::{Client, RequestBuilder, Response, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -37,6 +37,8 @@ pub struct Answer {
     pub status: u16,
     /// The challenge, or nothing.
     pub challenge: String,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body.
     pub text: String,
 }
@@ -44,9 +46,21 @@ pub struct Answer {
 impl Answer {
     /// Reads a response to its end.
     pub async fn of(response: Response) -> Self {
-        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|v| v.to_str().ok());
-        let (status, challenge) = (response.status().as_u16(), challenge.unwrap_or_default().to_owned());
-        Self { status, challenge, text: response.text().await.unwrap_or_default() }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap_or_default();
+        let mut this = Self { status, challenge: String::new(), headers, text };
+        this.challenge = this.header("www-authenticate").to_owned();
+        this
+    }
+
+    /// A header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Whether it is this error of OAuth's.
+    pub fn is_error(&self, status: u16, code: &str) -> bool {
+        self.status == status && self.get("error") == code
     }
 
     /// The body as JSON, also when it is the first event of a stream.
@@ -74,11 +88,15 @@ impl OAuthClient {
 
     /// Registers a client with a redirect URI of its own.
     pub async fn register_with(issuer: &str, method: &str, redirect_uri: &str) -> Self {
+        Self::register_through(http(), issuer, method, redirect_uri).await
+    }
+
+    /// [`OAuthClient::register_with`], asking through this HTTP client, now and later.
+    pub async fn register_through(http: Client, issuer: &str, method: &str, redirect_uri: &str) -> Self {
         let metadata = json!({
             "client_name": "test", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": method,
             "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
         });
-        let http = http();
         let response = http.post(format!("{issuer}/oauth/register")).json(&metadata).send().await;
         let answer = Answer::of(response.expect("the gateway answers")).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
@@ -98,16 +116,24 @@ impl OAuthClient {
 
     /// The address of the consent page.
     pub fn authorize_url(&self) -> String {
+        self.authorize_url_with(&[])
+    }
+
+    /// [`OAuthClient::authorize_url`] with some parameters replaced, or left out.
+    pub fn authorize_url_with(&self, other: &[(&str, Option<&str>)]) -> String {
         let mut url = Url::parse(&format!("{}/oauth/authorize", self.issuer)).expect("the issuer is a URL");
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-        url.query_pairs_mut()
-            .append_pair("response_type", "code")
-            .append_pair("client_id", self.id())
-            .append_pair("redirect_uri", &self.redirect_uri)
-            .append_pair("code_challenge", &challenge)
-            .append_pair("code_challenge_method", "S256")
-            .append_pair("state", "the-state")
-            .append_pair("resource", &self.url);
+        let mut parameters = vec![
+            ("response_type", "code"),
+            ("client_id", self.id()),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("state", "the-state"),
+            ("resource", &self.url),
+        ];
+        replace(&mut parameters, other);
+        url.query_pairs_mut().extend_pairs(parameters);
         url.into()
     }
 
@@ -125,13 +151,19 @@ impl OAuthClient {
 
     /// Redeems a code.
     pub async fn redeem(&self, code: &str) -> Answer {
-        let form = [
+        self.redeem_with(code, &[]).await
+    }
+
+    /// Redeems a code with some parameters replaced, or left out.
+    pub async fn redeem_with(&self, code: &str, other: &[(&str, Option<&str>)]) -> Answer {
+        let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", &self.redirect_uri),
             ("code_verifier", VERIFIER),
             ("resource", &self.url),
         ];
+        replace(&mut form, other);
         self.token(&form).await
     }
 
@@ -147,7 +179,8 @@ impl OAuthClient {
         (answer.get("access_token"), answer.get("refresh_token"))
     }
 
-    async fn token(&self, form: &[(&str, &str)]) -> Answer {
+    /// Asks the token endpoint, authenticated as it was registered.
+    pub async fn token(&self, form: &[(&str, &str)]) -> Answer {
         let secret = self.registration["client_secret"].as_str();
         let mut form = form.to_vec();
         let mut request = self.http.post(format!("{}/oauth/token", self.issuer));
@@ -189,6 +222,13 @@ impl OAuthClient {
             .header("mcp-method", "tools/call")
             .header("mcp-name", tool);
         Answer::of(request.send().await.expect("the gateway answers")).await
+    }
+}
+
+fn replace<'a>(parameters: &mut Vec<(&'a str, &'a str)>, other: &[(&'a str, Option<&'a str>)]) {
+    for (name, value) in other {
+        parameters.retain(|(found, _)| found != name);
+        parameters.extend(value.map(|value| (*name, value)));
     }
 }
 

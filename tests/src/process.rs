@@ -117,9 +117,15 @@ impl Process {
 
     /// Asks it to end (SIGTERM).
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal, named without `SIG`.
+    pub async fn signal(&self, signal: &str) {
         if let Some(id) = self.child.id() {
-            let status = Command::new("kill").arg(id.to_string()).status().await.expect("kill exists");
-            assert!(status.success(), "{} cannot be ended", self.name);
+            let mut kill = Command::new("kill");
+            let status = kill.args(["-s", signal, &id.to_string()]).status().await.expect("kill exists");
+            assert!(status.success(), "{} cannot be sent {signal}", self.name);
         }
     }
 

@@ -1,11 +1,11 @@
 //! A real Redis.
 
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    net::{eventually, free_port},
+    net::{PATIENCE, eventually, free_port},
     process::Process,
 };
 
@@ -43,7 +43,9 @@ impl Redis {
     /// A connection of the test's own.
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("the URL is good");
-        client.get_multiplexed_async_connection().await.expect("it runs")
+        // A machine that is busy takes its time, and so does a look at everything.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&patient).await.expect("it runs")
     }
 
     /// The names of all keys, sorted.
@@ -57,6 +59,29 @@ impl Redis {
     pub async fn ttl(&self, key: &str) -> i64 {
         let millis: i64 = self.connection().await.pttl(key).await.expect("PTTL works");
         (millis + 999) / 1000
+    }
+
+    /// Stops it without ending it: connections stay open and nothing is answered.
+    pub async fn pause(&self) {
+        self.process.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) {
+        self.process.signal("CONT").await;
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Every key with all that it holds, as text: what a thief of a dump can read.
+    pub async fn dump(&self) -> String {
+        let mut connection = self.connection().await;
+        let parts: Vec<Vec<u8>> =
+            redis::Script::new(DUMP).invoke_async(&mut connection).await.expect("EVAL works");
+        parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>().join("\n")
     }
 
     /// Kills it, as a crash does.
@@ -90,3 +115,21 @@ fn command(port: u16, directory: &TempDir, arguments: &[String]) -> Command {
         .args(arguments);
     command
 }
+
+const DUMP: &str = r"
+local out = {}
+local function add(value)
+  if type(value) == 'table' then for _, part in ipairs(value) do add(part) end else out[#out + 1] = tostring(value) end
+end
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind = redis.call('TYPE', key).ok
+  add(key)
+  if kind == 'string' then add(redis.call('GET', key))
+  elseif kind == 'hash' then add(redis.call('HGETALL', key))
+  elseif kind == 'set' then add(redis.call('SMEMBERS', key))
+  elseif kind == 'zset' then add(redis.call('ZRANGE', key, 0, -1))
+  elseif kind == 'list' then add(redis.call('LRANGE', key, 0, -1))
+  elseif kind == 'stream' then add(redis.call('XRANGE', key, '-', '+')) end
+end
+return out
+";

@@ -74,6 +74,29 @@ struct Inner {
     refreshes: HashMap<String, Refresh>,
     minted: u64,
     outage: bool,
+    /// How the token endpoint treats a user, by login.
+    quirks: HashMap<String, Quirk>,
+    /// How often each user's token was renewed.
+    renewals: HashMap<String, usize>,
+}
+
+/// What the token endpoint does for one user, instead of its duty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quirk {
+    /// No answer ever.
+    Hang,
+    /// This status, with a page.
+    Status(u16),
+    /// 200 with a page.
+    Html,
+    /// 200 with JSON of so many bytes.
+    Huge(usize),
+    /// A redirect to this address, which keeps the method and the body.
+    Redirect(String),
+    /// No refresh token beside the access token.
+    NoRefreshToken,
+    /// An access token that lives only so long, once.
+    Brief(Duration),
 }
 
 /// A person.
@@ -134,6 +157,29 @@ impl GitHub {
             .with_state(state.clone())
             .layer(middleware::from_fn_with_state(state.log.clone(), record));
         Self { server: Arc::new(Server::start(router).await), state }
+    }
+
+    /// Adds a person with a verified address at `example.com`.
+    pub fn add(&self, login: &str) {
+        let mut inner = self.state.lock();
+        let id = 2000 + u64::try_from(inner.users.len()).expect("fewer users than that");
+        let emails = vec![(format!("{login}@example.com"), true)];
+        let user = User { id, login: login.to_owned(), emails, teams: Vec::new() };
+        inner.users.insert(login.to_owned(), user);
+    }
+
+    /// From now on the token endpoint treats a user like this, or as it should.
+    pub fn set_quirk(&self, login: &str, quirk: Option<Quirk>) {
+        let mut inner = self.state.lock();
+        match quirk {
+            Some(quirk) => inner.quirks.insert(login.to_owned(), quirk),
+            None => inner.quirks.remove(login),
+        };
+    }
+
+    /// How often a user's token was renewed.
+    pub fn renewals_of(&self, login: &str) -> usize {
+        self.state.lock().renewals.get(login).copied().unwrap_or_default()
     }
 
     /// Its base URL.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
-use super::{App, Code, Hub, Inner, Refresh, Shared, Token};
+use super::{App, Code, Hub, Inner, Quirk, Refresh, Shared, Token};
 
 type Parameters = HashMap<String, String>;
 
@@ -70,6 +70,9 @@ pub(super) async fn access_token(
     headers: HeaderMap,
     Form(form): Form<Parameters>,
 ) -> Response {
+    if let Some(response) = instead(&hub, &form).await {
+        return response;
+    }
     let mut inner = hub.lock();
     if inner.outage {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -92,6 +95,30 @@ pub(super) async fn access_token(
         body.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     }
     ([("content-type", "application/x-www-form-urlencoded; charset=utf-8")], body.finish()).into_response()
+}
+
+/// What the token endpoint answers instead of doing its duty.
+async fn instead(hub: &Hub, form: &Parameters) -> Option<Response> {
+    let quirk = {
+        let inner = hub.lock();
+        let code = form.get("code").and_then(|c| Some(&inner.codes.get(c)?.login));
+        let refresh = form.get("refresh_token").and_then(|r| Some(&inner.refreshes.get(r)?.login));
+        inner.quirks.get(code.or(refresh)?).cloned()?
+    };
+    let page = Html("<h1>Please sign in to the proxy</h1>");
+    Some(match quirk {
+        Quirk::Hang => std::future::pending().await,
+        Quirk::Status(status) => {
+            (StatusCode::from_u16(status).expect("a status"), [("retry-after", "7")], page).into_response()
+        }
+        Quirk::Html => page.into_response(),
+        Quirk::Huge(length) => {
+            let body = format!("{{\"access_token\":\"{}\"}}", "x".repeat(length));
+            ([("content-type", "application/json")], body).into_response()
+        }
+        Quirk::Redirect(to) => Redirect::temporary(&to).into_response(),
+        Quirk::NoRefreshToken | Quirk::Brief(_) => return None,
+    })
 }
 
 fn credentials(headers: &HeaderMap, form: &Parameters) -> (String, String) {
@@ -129,20 +156,29 @@ fn refresh(hub: &Hub, inner: &mut Inner, form: &Parameters) -> Value {
     };
     // Renewal kills the old token, also in flight.
     inner.tokens.remove(&spent.access);
+    *inner.renewals.entry(spent.login.clone()).or_default() += 1;
     issue(&hub.app, inner, &spent.login, &spent.scope)
 }
 
 fn issue(app: &App, inner: &mut Inner, login: &str, scope: &str) -> Value {
     let prefix = if app.token_life.is_some() { "ghu_" } else { "gho_" };
     let access = inner.mint(&format!("{prefix}{login}_"));
-    let ends = app.token_life.map(|life| Instant::now() + life);
+    let brief = match inner.quirks.get(login) {
+        Some(Quirk::Brief(life)) => Some(*life),
+        _ => None,
+    };
+    if brief.is_some() {
+        inner.quirks.remove(login);
+    }
+    let life = brief.or(app.token_life);
+    let ends = life.map(|life| Instant::now() + life);
     inner.tokens.insert(access.clone(), Token { login: login.to_owned(), scope: scope.to_owned(), ends });
     let mut answer = json!({
         "access_token": access,
         "token_type": "bearer",
         "scope": scope.replace(' ', ","),
     });
-    if let Some(life) = app.token_life {
+    if let Some(life) = life.filter(|_| inner.quirks.get(login) != Some(&Quirk::NoRefreshToken)) {
         let refresh = inner.mint("ghr_");
         let spent = Refresh { login: login.to_owned(), scope: scope.to_owned(), access };
         inner.refreshes.insert(refresh.clone(), spent);

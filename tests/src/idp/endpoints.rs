@@ -172,6 +172,9 @@ fn id_token(idp: &Provider, inner: &Inner, user: &str, nonce: Option<String>) ->
         Some(Spoil::Issuer) => claims["iss"] = "https://another.example".into(),
         Some(Spoil::Expired) => claims["exp"] = (now() - 3600).into(),
         Some(Spoil::Unsigned) => return format!("{}.", unsigned(&json!({ "alg": "none" }), &claims)),
+        Some(Spoil::Symmetric) => {
+            return inner.keys.last().expect("there is a key").sign_symmetric(&claims);
+        }
         Some(Spoil::Signature) | None => {}
     }
     let token = inner.keys.last().expect("there is a key").sign(&claims);

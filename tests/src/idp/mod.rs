@@ -98,6 +98,8 @@ pub enum Spoil {
     Signature,
     /// `alg: none` and no signature.
     Unsigned,
+    /// `alg: HS256` with the published key as the secret (RFC 8725 section 2.1).
+    Symmetric,
 }
 
 impl Idp {

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::{
     JsonWebKeyId, PrivateSigningKey,
-    core::{CoreJwsSigningAlgorithm, CoreRsaPrivateSigningKey},
+    core::{CoreHmacKey, CoreJwsSigningAlgorithm, CoreRsaPrivateSigningKey},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -43,6 +43,14 @@ impl SigningKey {
         let text = unsigned(&head, claims);
         let signature = self.key.sign(&CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256, text.as_bytes());
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.expect("RS256 fits an RSA key")))
+    }
+
+    /// A JWT with these claims, signed with HS256 by the bytes of the public key, which everybody knows.
+    pub(super) fn sign_symmetric(&self, claims: &Value) -> String {
+        let text = unsigned(&json!({ "alg": "HS256", "typ": "JWT", "kid": self.id }), claims);
+        let key = CoreHmacKey::new(self.public().to_string());
+        let signature = key.sign(&CoreJwsSigningAlgorithm::HmacSha256, text.as_bytes());
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.expect("any text can be signed")))
     }
 }
 

@@ -1,0 +1,148 @@
+//! The invariants, one function each.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, StatusCode, header};
+use serde_json::Value;
+
+use super::{Exchange, Seen, bare};
+use crate::html;
+
+/// The codes that RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707 section 2 and OpenID Connect
+/// Core section 3.1.2.6 name.
+const CODES: [&str; 15] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_redirect_uri",
+    "invalid_client_metadata",
+    "access_denied",
+    "server_error",
+    "temporarily_unavailable",
+    "request_not_supported",
+    "unsupported_token_type",
+];
+
+/// Everything that is wrong with an exchange.
+pub(super) fn check(seen: &Seen, exchange: &Exchange<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    found.extend(server_error(seen, exchange.peer, exchange.status));
+    found.extend(redirect(seen, exchange));
+    found.extend(error_body(exchange));
+    found.extend(stored(exchange));
+    found.extend(page(exchange));
+    found.extend(cookies(exchange.headers));
+    found.extend(cors(exchange));
+    found.extend(upstream(seen, exchange));
+    found
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+fn server_error(seen: &Seen, peer: IpAddr, status: StatusCode) -> Option<String> {
+    let expected = seen.expected.get(&peer).is_some_and(|statuses| statuses.contains(&status.as_u16()));
+    (status.is_server_error() && !expected).then(|| "a server error that nobody asked for".to_owned())
+}
+
+/// Only to ourselves, to the identity provider, and to a redirect URI that was registered; never a 307 (RFC 9700
+/// section 4.12).
+fn redirect(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
+    let location = text(exchange.headers, "location");
+    if location.is_empty() && !exchange.status.is_redirection() {
+        return None;
+    }
+    if exchange.status != StatusCode::SEE_OTHER {
+        return Some(format!("redirects to {location}, and not with 303"));
+    }
+    let own_path = location.starts_with('/') && !location.starts_with("//") && !location.starts_with("/\\");
+    let trusted = seen.origins.iter().any(|origin| {
+        location
+            .strip_prefix(origin.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+    });
+    let registered = bare(location).is_some_and(|uri| seen.registered.contains(&uri));
+    (!own_path && !trusted && !registered)
+        .then(|| format!("redirects to {location}, which nobody registered"))
+}
+
+/// Errors of what programs read are as RFC 6749 section 5.2 says.
+fn error_body(exchange: &Exchange<'_>) -> Option<String> {
+    let path = exchange.uri.path();
+    let program = ["/oauth/token", "/oauth/register", "/oauth/revoke"].iter().any(|end| path.ends_with(end));
+    if !program || exchange.status.as_u16() < 400 {
+        return None;
+    }
+    let body: Value = serde_json::from_str(exchange.answer).unwrap_or_default();
+    let description = body["error_description"].as_str().unwrap_or_default();
+    let plain = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    let good = text(exchange.headers, "content-type") == "application/json"
+        && body["error"].as_str().is_some_and(|code| CODES.contains(&code))
+        && description.chars().all(plain);
+    (!good).then(|| format!("not an error of OAuth's: {}", exchange.answer))
+}
+
+/// Nothing of a sign-in is kept by caches (RFC 6749 section 5.1).
+fn stored(exchange: &Exchange<'_>) -> Option<String> {
+    let path = exchange.uri.path();
+    let preflight = exchange.method == http::Method::OPTIONS;
+    let sensitive = (path.contains("/oauth/") || path.contains("/account")) && !preflight
+        || exchange.headers.contains_key(header::SET_COOKIE)
+        || exchange.headers.contains_key(header::WWW_AUTHENTICATE)
+        || exchange.answer.contains("access_token\":\"");
+    let no_store = text(exchange.headers, "cache-control").contains("no-store");
+    (sensitive && !no_store).then(|| "Cache-Control is not no-store".to_owned())
+}
+
+/// Pages run nothing, are framed by nobody and tell nobody where they were.
+fn page(exchange: &Exchange<'_>) -> Option<String> {
+    let headers = exchange.headers;
+    if !text(headers, "content-type").starts_with("text/html") {
+        return None;
+    }
+    let policy = text(headers, "content-security-policy");
+    let guarded = policy.contains("default-src 'none'")
+        && policy.contains("frame-ancestors 'none'")
+        && !policy.contains("script-src")
+        && text(headers, "x-frame-options") == "DENY"
+        && text(headers, "referrer-policy") == "no-referrer"
+        && text(headers, "x-content-type-options") == "nosniff"
+        && !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    if let Some(active) = html::tags(exchange.answer).iter().find(|tag| tag.is_active()) {
+        return Some(format!("a page with {active:?}"));
+    }
+    (!guarded).then(|| format!("a page without its guards: {headers:?}"))
+}
+
+fn cookies(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(header::SET_COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let bad = lines.map(str::to_ascii_lowercase).find(|line| {
+        let has = |attribute: &str| line.split(';').any(|part| part.trim() == attribute);
+        !has("httponly") || !has("samesite=lax") || !has("path=/") || line.contains("domain=")
+    });
+    bad.map(|line| {
+        format!("sets a cookie that is not guarded: {}", line.split('=').next().unwrap_or_default())
+    })
+}
+
+/// Never with credentials, and never the asker's own origin given back.
+fn cors(exchange: &Exchange<'_>) -> Option<String> {
+    let allowed = text(exchange.headers, "access-control-allow-origin");
+    let credentials = exchange.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
+    let reflected = !allowed.is_empty() && allowed != "*";
+    (credentials || reflected).then(|| format!("CORS for {allowed}, with credentials: {credentials}"))
+}
+
+/// The user's credentials upstream never reach a client.
+fn upstream(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
+    let headers = exchange.headers.values().map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let all: Vec<_> = headers.chain([exchange.answer.into()]).collect();
+    let leaked = seen.upstream.iter().find(|secret| all.iter().any(|part| part.contains(secret.as_str())));
+    leaked.map(|secret| format!("an answer holds {secret}"))
+}

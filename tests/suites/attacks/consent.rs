@@ -1,0 +1,300 @@
+//! 42 to 56: the consent page and the approval.
+
+use e2e::{
+    browser::{Browser, Page},
+    oauth::{Answer, OAuthClient},
+};
+use url::Url;
+
+use crate::world::{Attack, WEB_CALLBACK, code, consent};
+
+/// The approval of a page, as an address.
+fn approval(page: &Page) -> Url {
+    page.url.join(&page.approve_link().expect("an approval link")).expect("a URL")
+}
+
+fn with(url: &Url, name: &str, value: Option<&str>) -> Url {
+    let mut changed = url.clone();
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(n, _)| n != name).collect();
+    changed.query_pairs_mut().clear().extend_pairs(pairs).extend_pairs(value.map(|value| (name, value)));
+    changed
+}
+
+/// Asks for an address with a browser's cookies, without following where it leads.
+async fn ask(attack: &Attack, browser: &Browser, url: &Url) -> Answer {
+    attack.send(attack.http.get(url.clone()).header("cookie", browser.cookies_for(url).await)).await
+}
+
+async fn has_no_effect(attack: &Attack, browser: &Browser, url: &Url, statuses: &[u16]) {
+    let answer = ask(attack, browser, url).await;
+    assert!(statuses.contains(&answer.status), "{url}: {} {}", answer.status, answer.header("location"));
+    assert_eq!(answer.header("location"), "");
+}
+
+pub(crate) async fn r042_the_page_is_guarded(attack: &Attack) {
+    // Which guards is looked at in every answer that is a page; here that those are pages.
+    let client = attack.client(attack.a()).await;
+    let page = consent(&client, &attack.visitor()).await;
+    let headers = page.headers.to_ascii_lowercase();
+    for part in
+        ["content-type: text/html", "cache-control: no-store", "form-action 'self'", "base-uri 'none'"]
+    {
+        assert!(headers.contains(part), "{part}: {headers}");
+    }
+    let (browser, _) = attack.local();
+    let sign_in = browser.open(&attack.client(attack.b()).await.authorize_url()).await;
+    assert!(sign_in.headers.to_ascii_lowercase().contains("cache-control: no-store"), "{}", sign_in.headers);
+}
+
+pub(crate) async fn r043_the_page_says_what_will_happen(attack: &Attack) {
+    let browser = attack.visitor();
+    for (redirect_uri, place) in [
+        (WEB_CALLBACK, "c1.test"),
+        ("http://127.0.0.1:7777/cb", "this computer"),
+        (e2e::oauth::REDIRECT_URI, "cursor:"),
+    ] {
+        let client = attack.client_as(attack.a(), "none", redirect_uri).await;
+        let page = consent(&client, &browser).await;
+        for part in ["test", place, redirect_uri, "GitHub", "repo"] {
+            assert!(page.body.contains(part), "{redirect_uri}: {part} is not on the page:\n{}", page.body);
+        }
+        assert!(page.body.contains("Continue only if you"), "no warning:\n{}", page.body);
+    }
+}
+
+pub(crate) async fn r044_a_nonce_that_is_not_the_flows(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let (page, other) = (consent(&client, &browser).await, consent(&client, &browser).await);
+    let (url, other) = (approval(&page), approval(&other));
+    let own = url.query_pairs().find(|(n, _)| n == "nonce").unwrap().1.into_owned();
+    let foreign = other.query_pairs().find(|(n, _)| n == "nonce").unwrap().1.into_owned();
+    let (cut, longer, upper) = (&own[..own.len() - 1], format!("{own}A"), own.to_uppercase());
+    for nonce in [None, Some(""), Some("x"), Some(cut), Some(longer.as_str()), Some(&upper), Some(&foreign)] {
+        for decision in [None, Some("approve"), Some("deny")] {
+            let url = with(&with(&url, "nonce", nonce), "decision", decision);
+            has_no_effect(attack, &browser, &url, &[400]).await;
+        }
+    }
+    for flow in [None, Some(""), Some("x"), Some("AAAAAAAAAAAAAAAAAAAAAA")] {
+        has_no_effect(attack, &browser, &with(&url, "flow", flow), &[400]).await;
+    }
+    has_no_effect(attack, &browser, &with(&url, "decision", Some("maybe")), &[400]).await;
+    let twice = Url::parse(&format!("{url}&nonce={foreign}")).unwrap();
+    has_no_effect(attack, &browser, &twice, &[400]).await;
+    assert!(code(&browser.sign_in(page.url.as_str()).await).is_some(), "the right one still works");
+}
+
+pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
+    // Users of the tenant's own: the approval itself makes the code.
+    let client = attack.client(attack.b()).await;
+    let (browser, _) = attack.local();
+    let sign_in = browser.open(&client.authorize_url()).await;
+    let page = browser.next(&sign_in).await.expect("the sign-in form");
+    let url = approval(&page);
+    let answers = futures::future::join_all((0..50).map(|_| ask(attack, &browser, &url))).await;
+    let mut codes: Vec<String> = answers
+        .iter()
+        .filter(|a| a.status == 303)
+        .map(|a| Url::parse(a.header("location")).unwrap())
+        .filter_map(|url| url.query_pairs().find(|(n, _)| n == "code").map(|(_, v)| v.into_owned()))
+        .collect();
+    assert!(codes.len() >= 40, "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    codes.dedup();
+    assert_eq!(codes.len(), 1, "one approval made several codes");
+    let tokens = client.redeem(&codes[0]).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.text);
+    // After it, the approval gives no code, and what was given works on.
+    let again = ask(attack, &browser, &url).await;
+    assert!(again.status == 200 && again.header("location").is_empty(), "{} {}", again.status, again.text);
+    assert_eq!(client.whoami(Some(&tokens.get("access_token"))).await.status, 200);
+    // Users of a provider: every approval leads to the same attempt there.
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let url = approval(&consent(&client, &browser).await);
+    let answers = futures::future::join_all((0..50).map(|_| ask(attack, &browser, &url))).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 303, "{}", answer.text);
+    }
+    let mut places: Vec<&str> = answers.iter().map(|a| a.header("location")).collect();
+    places.dedup();
+    assert!(places.len() == 1 && places[0].starts_with(&attack.world.github.url()), "{places:?}");
+}
+
+pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let (victim, attacker) = (attack.visitor(), attack.visitor());
+    let url = approval(&consent(&client, &victim).await);
+    has_no_effect(attack, &attacker, &url, &[403]).await;
+    // A cookie of its own flow does not help, nor does its value under the other's name.
+    let own = consent(&client, &attacker).await;
+    has_no_effect(attack, &attacker, &url, &[403]).await;
+    let value = attacker.cookies_for(&own.url).await.rsplit('=').next().unwrap().to_owned();
+    let name = victim.cookie_names().await.pop().unwrap();
+    let forged = attack.http.get(url.clone()).header("cookie", format!("{name}={value}"));
+    assert_eq!(attack.send(forged).await.status, 403);
+    let deny = with(&url, "decision", Some("deny"));
+    has_no_effect(attack, &attacker, &deny, &[403]).await;
+    assert_eq!(ask(attack, &victim, &url).await.status, 303, "the victim's own still works");
+}
+
+pub(crate) async fn r047_the_stored_request_wins(attack: &Attack) {
+    let client = attack.client(attack.b()).await;
+    let other = attack.client_as(attack.b(), "none", WEB_CALLBACK).await;
+    let (browser, _) = attack.local();
+    let sign_in = browser.open(&client.authorize_url()).await;
+    let page = browser.next(&sign_in).await.expect("the sign-in form");
+    let url = approval(&page);
+    let mut changed = url.clone();
+    changed
+        .query_pairs_mut()
+        .append_pair("client_id", other.id())
+        .append_pair("redirect_uri", WEB_CALLBACK)
+        .append_pair("scope", "admin")
+        .append_pair("resource", &attack.a().url)
+        .append_pair("state", "evil")
+        .append_pair("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    let answer = ask(attack, &browser, &changed).await;
+    let location = answer.header("location");
+    assert!(location.starts_with(&client.redirect_uri) && location.contains("state=the-state"), "{location}");
+    let code = Url::parse(location).unwrap().query_pairs().find(|(n, _)| n == "code").unwrap().1.into_owned();
+    assert_eq!(client.redeem(&code).await.get("scope"), "mcp");
+    // The other tenant knows neither flow nor nonce.
+    let mut there = Url::parse(&format!("{}/oauth/authorize/approve", attack.a().issuer)).unwrap();
+    there.set_query(url.query());
+    has_no_effect(attack, &browser, &there, &[400, 403]).await;
+}
+
+pub(crate) async fn r049_another_site_cannot_approve(attack: &Attack) {
+    let client = attack.client(attack.b()).await;
+    let (browser, _) = attack.local();
+    // Signed in, so that the attacker's page meets a consent page at once.
+    client.tokens(&browser).await;
+    let page = browser.open(&client.authorize_url()).await;
+    let url = approval(&page);
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("sec-fetch-dest", "iframe"),
+        ("sec-fetch-dest", "image"),
+        ("sec-fetch-dest", "empty"),
+        ("sec-purpose", "prefetch"),
+        ("purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+    ] {
+        let request = attack.http.get(url.clone()).header("cookie", browser.cookies_for(&url).await);
+        let answer = attack.send(request.header(name, value)).await;
+        assert!(
+            answer.status == 403 && answer.header("location").is_empty(),
+            "{name}: {value}: {}",
+            answer.status
+        );
+    }
+    // The sign-in form of another site, with the attacker's own password (login CSRF).
+    let (stranger, _) = attack.local();
+    let form = stranger.open(&attack.client(attack.b()).await.authorize_url()).await;
+    let post = attack.http.post(form.url.clone()).header("cookie", stranger.cookies_for(&form.url).await);
+    let flow = form.parameter("flow").expect("the form names its flow");
+    let body = [("flow", flow.as_str()), ("username", "user-0"), ("password", "alice"), ("token", "guessed")];
+    let answer = attack.send(post.header("sec-fetch-site", "cross-site").form(&body)).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    let post = attack.http.post(form.url.clone()).header("cookie", stranger.cookies_for(&form.url).await);
+    assert_eq!(attack.send(post.form(&body)).await.status, 403, "the form's token is what counts");
+    assert_eq!(ask(attack, &browser, &url).await.status, 303, "the user's own click still works");
+}
+
+pub(crate) async fn r050_a_page_shown_twice_works_from_either(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let (first, second) = (consent(&client, &browser).await, consent(&client, &browser).await);
+    let login = browser.follow(&first, &first.approve_link().unwrap()).await;
+    let landed = browser.next(&login).await.expect("the provider's form");
+    assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
+    let login = browser.follow(&second, &second.approve_link().unwrap()).await;
+    assert!(code(&browser.next(&login).await.expect("the provider's form")).is_some());
+}
+
+pub(crate) async fn r052_refusing_is_told_and_final(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let (browser, login) = attack.visitor_of(&attack.world.github);
+    let page = consent(&client, &browser).await;
+    let denied = browser.follow(&page, &page.deny_link().unwrap()).await;
+    assert_eq!(denied.parameter("error").as_deref(), Some("access_denied"));
+    assert_eq!(denied.parameter("state").as_deref(), Some("the-state"));
+    assert_eq!(denied.parameter("iss").as_deref(), Some(client.issuer.as_str()));
+    let after = ask(attack, &browser, &approval(&page)).await;
+    assert!(
+        after.header("location").is_empty(),
+        "an approval after the refusal: {}",
+        after.header("location")
+    );
+    assert!(attack.world.github.tokens_of(&login).is_empty());
+}
+
+pub(crate) async fn r053_consent_is_never_silent(attack: &Attack) {
+    let c1 = attack.client(attack.b()).await;
+    let (u1, _) = attack.local();
+    c1.tokens(&u1).await;
+    c1.tokens(&u1).await;
+    let (u2, _) = attack.local();
+    c1.tokens(&u2).await;
+    let same_name = attack.client(attack.b()).await;
+    let other_redirect = attack.client_as(attack.b(), "none", WEB_CALLBACK).await;
+    let asks = async |client: &OAuthClient, browser: &Browser, change: &[(&str, Option<&str>)]| {
+        let page = browser.open(&client.authorize_url_with(change)).await;
+        assert!(page.approve_link().is_some(), "{} {}", page.status, page.url);
+        page.body.contains("You approved")
+    };
+    assert!(asks(&c1, &u1, &[]).await, "the page says that it was approved before");
+    for (client, browser, change) in [
+        (&c1, &u1, vec![("scope", Some("mcp offline_access"))]),
+        (&c1, &u1, vec![("prompt", Some("none"))]),
+        (&same_name, &u1, vec![]),
+        (&other_redirect, &u1, vec![]),
+        (&c1, &u2, vec![]),
+    ] {
+        asks(client, browser, &change).await;
+    }
+    for client in [&same_name, &other_redirect] {
+        assert!(!asks(client, &u1, &[]).await, "another client is taken for the one that was approved");
+    }
+}
+
+pub(crate) async fn r055_cookies_are_guarded(attack: &Attack) {
+    // Their attributes are looked at in every answer.
+    let client = attack.client(attack.b()).await;
+    let (browser, _) = attack.local();
+    client.tokens(&browser).await;
+    let names = browser.cookie_names().await;
+    assert!(names.len() >= 2 && names.iter().all(|name| name.starts_with("gh-")), "{names:?}");
+    // Another tenant's cookies, on the same host, are not its own.
+    let there = attack.client(attack.a()).await;
+    let page = consent(&there, &browser).await;
+    let names: Vec<String> = browser.cookie_names().await;
+    let prefixes: std::collections::HashSet<&str> =
+        names.iter().filter_map(|n| n.split('-').nth(1)).collect();
+    assert_eq!(prefixes.len(), 2, "{names:?}");
+    let url = approval(&page);
+    // The same value under a name that a neighbour could set.
+    let value = browser.cookies_for(&url).await;
+    let renamed = value.split("; ").map(|pair| format!("x-{pair}")).collect::<Vec<_>>().join("; ");
+    let answer = attack.send(attack.http.get(url).header("cookie", renamed)).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
+}
+
+pub(crate) async fn r056_two_hundred_open_requests_in_one_browser(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let mut last = consent(&client, &browser).await;
+    for _ in 1..200 {
+        last = consent(&client, &browser).await;
+    }
+    let header = browser.cookies_for(&last.url).await;
+    assert!(
+        header.len() < 2048 && browser.cookie_names().await.len() <= 8,
+        "{} bytes of cookies",
+        header.len()
+    );
+    let login = browser.next(&last).await.expect("the approval link");
+    assert!(code(&browser.next(&login).await.expect("the provider's form")).is_some());
+}

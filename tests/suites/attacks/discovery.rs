@@ -1,0 +1,240 @@
+//! 1 to 9: metadata, and calls without a good token.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::Attack;
+
+pub(crate) async fn r001_metadata_is_exact_and_every_endpoint_answers(attack: &Attack) {
+    for gateway in [attack.a(), attack.b()] {
+        let answer = attack.get(&format!("{}/.well-known/oauth-authorization-server", gateway.issuer)).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+        let metadata = answer.json();
+        assert_eq!(metadata["issuer"], gateway.issuer);
+        assert_eq!(metadata["code_challenge_methods_supported"], json!(["S256"]));
+        assert_eq!(metadata["response_types_supported"], json!(["code"]));
+        let endpoints = metadata
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| name.ends_with("_endpoint") || *name == "jwks_uri");
+        for (name, url) in endpoints {
+            let answer = attack.get(url.as_str().unwrap()).await;
+            assert!(matches!(answer.status, 200 | 400 | 405), "{name}: {} {}", answer.status, answer.text);
+        }
+        assert!(!has_null(&metadata), "{metadata}");
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(members) => members.values().any(has_null),
+        _ => false,
+    }
+}
+
+const DOCUMENTS: [&str; 3] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/mcp",
+];
+
+pub(crate) async fn r002_a_forged_host_is_never_repeated(attack: &Attack) {
+    let gateway = attack.a();
+    let own = gateway.issuer.trim_start_matches("http://");
+    for path in DOCUMENTS.into_iter().chain(["/mcp", "/oauth/authorize", "/oauth/token"]) {
+        for (name, value) in [
+            ("host", "evil.test"),
+            ("host", "localhost.evil.test"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-original-host", "evil.test"),
+            ("x-host", "evil.test"),
+            ("forwarded", "host=evil.test;proto=https"),
+            ("x-forwarded-server", "evil.test"),
+            ("x-original-url", "https://evil.test/mcp"),
+            ("x-rewrite-url", "https://evil.test/mcp"),
+            ("x-forwarded-prefix", "//evil.test"),
+        ] {
+            let answer =
+                attack.send(attack.http.get(format!("{}{path}", gateway.issuer)).header(name, value)).await;
+            assert!(!answer.text.contains("evil.test"), "{path} {name}: {}", answer.text);
+            assert!(
+                !answer.challenge.contains("evil.test") && !answer.header("location").contains("evil.test")
+            );
+            if name == "host" {
+                assert_eq!(answer.status, 421, "{path}: {}", answer.text);
+            } else if path.starts_with("/.well-known") {
+                assert!(answer.status == 200 && answer.text.contains(own), "{path} {name}");
+            }
+        }
+    }
+}
+
+pub(crate) async fn r003_a_forged_scheme_changes_no_url(attack: &Attack) {
+    let gateway = attack.a();
+    for path in DOCUMENTS {
+        let plain = attack.get(&format!("{}{path}", gateway.issuer)).await;
+        for (name, value) in [
+            ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-ssl", "on"),
+            ("x-forwarded-port", "1"),
+            ("x-url-scheme", "javascript"),
+            ("front-end-https", "on"),
+            ("forwarded", "proto=https;host=localhost"),
+        ] {
+            let request = attack.http.get(format!("{}{path}", gateway.issuer)).header(name, value);
+            assert_eq!(attack.send(request).await.text, plain.text, "{path} {name}: {value}");
+        }
+    }
+}
+
+pub(crate) async fn r004_other_documents_are_the_same_or_a_plain_404(attack: &Attack) {
+    let issuer = &attack.a().issuer;
+    let document = attack.get(&format!("{issuer}/.well-known/oauth-authorization-server")).await.text;
+    for path in [
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration/mcp",
+        "/mcp/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server/mcp",
+        "/mcp/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/",
+        "/.well-known/oauth-authorization-server/other-tenant",
+        "/.well-known/",
+        "/.well-known",
+    ] {
+        let answer = attack.get(&format!("{issuer}{path}")).await;
+        let same = answer.status == 200 && answer.text == document;
+        let absent = answer.status == 404 && answer.json()["error"].is_string();
+        assert!(same || absent, "{path}: {} {}", answer.status, answer.text);
+    }
+}
+
+pub(crate) async fn r005_the_resource_document_is_exact(attack: &Attack) {
+    for gateway in [attack.a(), attack.b()] {
+        for path in ["/mcp", "/mcp/", ""] {
+            let answer =
+                attack.get(&format!("{}/.well-known/oauth-protected-resource{path}", gateway.issuer)).await;
+            let document = answer.json();
+            assert_eq!(document["resource"], gateway.url, "{path}");
+            assert_eq!(document["authorization_servers"], json!([gateway.issuer]));
+            assert!(!answer.text.contains("offline_access"), "{}", answer.text);
+            assert_eq!(document["bearer_methods_supported"], json!(["header"]));
+        }
+    }
+}
+
+pub(crate) async fn r006_odd_paths_are_refused_and_not_reflected(attack: &Attack) {
+    let issuer = &attack.a().issuer;
+    for suffix in [
+        "/mcp-evil",
+        "/mcp/evil",
+        "/team-b/tools/mcp",
+        "/mcp;evil",
+        "/mcp%00evil",
+        "/mcp%2fevil",
+        "/%2e%2e/evil",
+        "//evil.test/mcp",
+        "/mcp//evil",
+        "/%6dcp%0d%0aevil",
+        "/mcp/..;/evil",
+        "/MCP",
+        "/mcp%20",
+        "/mcp%3fevil",
+    ] {
+        for document in ["oauth-protected-resource", "oauth-authorization-server"] {
+            let answer = attack.get(&format!("{issuer}/.well-known/{document}{suffix}")).await;
+            assert!(matches!(answer.status, 400 | 404), "{document}{suffix}: {}", answer.status);
+            assert!(!answer.text.contains("evil"), "{document}{suffix}: {}", answer.text);
+        }
+    }
+}
+
+pub(crate) async fn r007_cors_never_comes_with_credentials(attack: &Attack) {
+    let gateway = attack.a();
+    let pages = ["/oauth/authorize", "/oauth/authorize/approve", "/oauth/signin", "/oauth/callback"];
+    let programs = ["/oauth/token", "/oauth/register", "/mcp"].into_iter().chain(DOCUMENTS);
+    for path in pages.into_iter().chain(programs) {
+        for origin in ["https://x.test", "null", &gateway.issuer, "http://localhost:1"] {
+            let url = format!("{}{path}", gateway.issuer);
+            let plain = attack.send(attack.http.get(&url).header("origin", origin)).await;
+            let preflight = attack
+                .http
+                .request(Method::OPTIONS, &url)
+                .header("origin", origin)
+                .header("access-control-request-method", "POST")
+                .header("access-control-request-headers", "authorization, x-evil, mcp-param-region");
+            let preflight = attack.send(preflight).await;
+            // Reflection and credentials are looked for in every answer.
+            let allowed =
+                |answer: &e2e::oauth::Answer| answer.header("access-control-allow-origin").to_owned();
+            let expected = if pages.contains(&path) { "" } else { "*" };
+            assert_eq!(
+                (allowed(&plain).as_str(), allowed(&preflight).as_str()),
+                (expected, expected),
+                "{path}"
+            );
+            let headers = preflight.header("access-control-allow-headers").to_ascii_lowercase();
+            assert!(!headers.contains("x-evil") && !headers.contains("cookie"), "{headers}");
+        }
+    }
+}
+
+pub(crate) async fn r008_without_a_token_the_challenge_names_no_error(attack: &Attack) {
+    let gateway = attack.a();
+    for method in [Method::POST, Method::GET, Method::DELETE, Method::PUT] {
+        for body in ["", "{}", "not JSON"] {
+            let answer = attack.send(attack.http.request(method.clone(), &gateway.url).body(body)).await;
+            assert_eq!(answer.status, 401, "{method} {body}");
+            let document = format!(
+                "Bearer resource_metadata=\"{}/.well-known/oauth-protected-resource/mcp\"",
+                gateway.issuer
+            );
+            assert!(answer.challenge.starts_with(&document), "{}", answer.challenge);
+            assert!(!answer.challenge.contains("error"), "{}", answer.challenge);
+        }
+    }
+}
+
+pub(crate) async fn r009_a_bad_token_is_refused_without_being_repeated(attack: &Attack) {
+    let gateway = attack.a();
+    let long = "x".repeat(16 << 10);
+    let tokens = [
+        "garbage",
+        "a\"b",
+        "a\\b",
+        "a, error=\"x",
+        "a\tb",
+        "Bearer",
+        "null",
+        "undefined",
+        "eyJhbGciOiJub25lIn0.e30.",
+        "gc_AAAA",
+        "../../etc/passwd",
+        "*",
+        "{{7*7}}",
+        "%00",
+        "é",
+        &long,
+    ];
+    for token in tokens {
+        let request =
+            attack.http.post(&gateway.url).header("authorization", format!("Bearer evil-{token}").as_bytes());
+        let answer = attack.send(request.json(&json!({}))).await;
+        assert_eq!(answer.status, 401, "{token}");
+        let text = format!("{:?}{}", answer.headers, answer.text);
+        assert!(!text.contains("evil-"), "{text}");
+        assert!(answer.challenge.starts_with("Bearer resource_metadata="), "{}", answer.challenge);
+        if token.is_ascii() {
+            assert!(answer.challenge.contains("error=\"invalid_token\""), "{token}: {}", answer.challenge);
+        }
+    }
+    let twice = attack
+        .http
+        .post(&gateway.url)
+        .header("authorization", "Bearer a")
+        .header("authorization", "Bearer b");
+    assert_eq!(attack.send(twice).await.status, 401);
+}

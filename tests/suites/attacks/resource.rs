@@ -1,0 +1,299 @@
+//! 98 to 114: the protected resource.
+
+use std::time::Duration;
+
+use e2e::{
+    browser::Browser,
+    oauth::{Answer, OAuthClient},
+};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::world::{Attack, dies, works};
+
+async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String, String) {
+    let client = attack.client(attack.a()).await;
+    let (browser, login) = attack.visitor_of(&attack.world.github);
+    let (access, refresh) = client.tokens(&browser).await;
+    (client, browser, login, access, refresh)
+}
+
+/// A call of the modern era, with the headers that it must have.
+fn call(name: &str) -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": name, "arguments": {},
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    })
+}
+
+fn modern(client: &OAuthClient, access: &str, name: &str) -> reqwest::RequestBuilder {
+    let request = client.mcp(Some(access), &call(name)).header("mcp-protocol-version", "2026-07-28");
+    request.header("mcp-method", "tools/call").header("mcp-name", name)
+}
+
+pub(crate) async fn r098_tokens_in_queries_and_forms(attack: &Attack) {
+    let (client, _, login, access, _) = signed_in(attack).await;
+    // That the token stands in no log is looked at after every test: the query is one of its places.
+    for url in [format!("{}?access_token={access}", client.url), format!("{}?token={access}", client.url)] {
+        let answer = attack.send(attack.http.post(&url).json(&call("whoami"))).await;
+        assert_eq!(answer.status, 401, "{}", answer.text);
+    }
+    let form = attack.http.post(&client.url).form(&[("access_token", access.as_str())]);
+    assert_eq!(attack.send(form).await.status, 401);
+    let cookie = attack
+        .http
+        .post(&client.url)
+        .header("cookie", format!("access_token={access}"))
+        .json(&call("whoami"));
+    assert_eq!(attack.send(cookie).await.status, 401);
+    for scheme in ["Basic", "Token", "DPoP", "MAC"] {
+        let request = attack.http.post(&client.url).header("authorization", format!("{scheme} {access}"));
+        assert_eq!(attack.send(request.json(&call("whoami"))).await.status, 401, "{scheme}");
+    }
+    for name in ["x-access-token", "x-api-key", "proxy-authorization", "x-forwarded-authorization"] {
+        let request = attack.http.post(&client.url).header(name, format!("Bearer {access}"));
+        assert_eq!(attack.send(request.json(&call("whoami"))).await.status, 401, "{name}");
+    }
+    assert_eq!(client.whoami(Some(&access)).await.json()["result"]["content"][0]["text"], login.as_str());
+}
+
+pub(crate) async fn r100_a_token_is_good_at_its_own_resource(attack: &Attack) {
+    let (client, _, _, access, refresh) = signed_in(attack).await;
+    let there = attack.client(attack.b()).await;
+    for token in [&access, &refresh] {
+        assert_eq!(there.whoami(Some(token)).await.status, 401);
+    }
+    for path in
+        ["/mcp-other", "/mcp2", "/MCP", "/mcp;x", "/mcp%2fother", "/other", "//mcp", "/team-b/tools/mcp"]
+    {
+        let url = format!("{}{path}", client.issuer);
+        let answer = attack.send(attack.http.post(&url).bearer_auth(&access).json(&call("whoami"))).await;
+        assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
+        assert!(!answer.text.contains("\"result\""), "{path}");
+    }
+    // Our own kinds of secret are not access tokens.
+    for token in [refresh.as_str(), client.id(), "gc_x"] {
+        assert_eq!(client.whoami(Some(token)).await.status, 401);
+    }
+    assert!(works(&client, &access).await);
+}
+
+pub(crate) async fn r101_only_the_users_own_credential_travels(attack: &Attack) {
+    let (client, _, login, access, _) = signed_in(attack).await;
+    let request = modern(&client, &access, "whoami")
+        .header("cookie", "session=of-the-client")
+        .header("proxy-authorization", "Basic Zm9vOmJhcg==")
+        .header("x-probe", "r101");
+    assert_eq!(attack.send(request).await.status, 200);
+    let token = attack.world.github.tokens_of(&login).pop().unwrap();
+    let calls = attack.world.backend_a.calls();
+    let mine: Vec<_> =
+        calls.iter().filter(|c| c.header("authorization") == format!("Bearer {token}")).collect();
+    assert_eq!(mine.len(), 1);
+    for call in &calls {
+        let text = format!("{:?}{}", call.headers, call.body);
+        assert!(!text.contains(&access) && !text.contains("of-the-client") && !text.contains("Zm9vOmJhcg"));
+        assert!(call.header("authorization").starts_with("Bearer ghu_"));
+        assert_eq!(call.headers.get_all("authorization").iter().count(), 1);
+    }
+}
+
+pub(crate) async fn r102_headers_that_claim_an_identity(attack: &Attack) {
+    let (client, _, login, access, _) = signed_in(attack).await;
+    let mark = format!("claimed-by-{login}");
+    let mut request = modern(&client, &access, "whoami");
+    for name in [
+        "X-User-Id",
+        "X-Forwarded-User",
+        "X_Forwarded_User",
+        "x-forwarded-access-token",
+        "X-Forwarded-Email",
+        "X-Remote-User",
+        "X_User",
+        "X-Auth-Request-User",
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Api-Key",
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "Forwarded",
+        "X-Original-URL",
+        "X-Gatehouse-User",
+        "X-MCP-User",
+        "Via",
+        "X-Amzn-Oidc-Identity",
+    ] {
+        request = request.header(name, &mark).header(name, &mark);
+    }
+    // Headers that the connection would carry away, and with them ours.
+    request = request.header("connection", "close, authorization, mcp-method");
+    assert_eq!(attack.send(request).await.status, 200);
+    let calls = attack.world.backend_a.calls();
+    assert!(
+        calls.iter().all(|call| !format!("{:?}", call.headers).contains(&mark)),
+        "a claim reached the backend"
+    );
+    let token = attack.world.github.tokens_of(&login).pop().unwrap();
+    assert!(calls.iter().any(|call| call.header("authorization") == format!("Bearer {token}")));
+}
+
+/// A session of the legacy era.
+async fn initialize(attack: &Attack, client: &OAuthClient, access: &str) -> String {
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" },
+        },
+    });
+    let answer = attack.send(client.mcp(Some(access), &initialize)).await;
+    let session = answer.header("mcp-session-id").to_owned();
+    assert!(!session.is_empty(), "{} {:?}", answer.status, answer.headers);
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let request = client.mcp(Some(access), &initialized).header("mcp-session-id", &session);
+    assert_eq!(attack.send(request).await.status, 202);
+    session
+}
+
+pub(crate) async fn r107_a_stolen_session_is_nobodys(attack: &Attack) {
+    let (client, _, _, access, _) = signed_in(attack).await;
+    let (thief, _, _, stolen_by, _) = signed_in(attack).await;
+    let session = initialize(attack, &client, &access).await;
+    let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
+    let with = |client: &OAuthClient, token: &str, session: &str| {
+        client
+            .mcp(Some(token), &list)
+            .header("mcp-session-id", session)
+            .header("mcp-protocol-version", "2025-11-25")
+    };
+    assert_eq!(attack.send(with(&thief, &stolen_by, &session)).await.status, 404);
+    let listen = attack.http.get(&client.url).bearer_auth(&stolen_by).header("accept", "text/event-stream");
+    let listen = listen.header("mcp-session-id", &session).header("last-event-id", "0");
+    assert_eq!(attack.send(listen).await.status, 404);
+    let end = attack.http.delete(&client.url).bearer_auth(&stolen_by).header("mcp-session-id", &session);
+    assert_eq!(attack.send(end).await.status, 404);
+    for guessed in ["x", &session[1..], &format!("{session}A"), "00000000-0000-0000-0000-000000000000"] {
+        assert_eq!(attack.send(with(&client, &access, guessed)).await.status, 404, "{guessed}");
+    }
+    assert_eq!(
+        attack
+            .send(attack.http.post(&client.url).header("mcp-session-id", &session).json(&list))
+            .await
+            .status,
+        401
+    );
+    assert_eq!(attack.send(with(&client, &access, &session)).await.status, 200, "its owner's still lives");
+}
+
+pub(crate) async fn r109_headers_that_say_other_than_the_body(attack: &Attack) {
+    let (client, _, _, access, _) = signed_in(attack).await;
+    let ask = async |headers: &[(&str, &str)], body: String| -> Answer {
+        let mut request = attack.http.post(&client.url).bearer_auth(&access);
+        request = request
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        attack.send(request.body(body)).await
+    };
+    let version = ("mcp-protocol-version", "2026-07-28");
+    let body = || call("whoami").to_string();
+    for headers in [
+        vec![version, ("mcp-method", "tools/list"), ("mcp-name", "whoami")],
+        vec![version, ("mcp-method", "tools/call"), ("mcp-name", "write")],
+        vec![version, ("mcp-method", "tools/call"), ("mcp-name", "=?base64?d3JpdGU=?=")],
+        vec![version, ("mcp-method", "tools/call"), ("mcp-name", "=?base64?%%%?=")],
+        vec![version, ("mcp-method", "tools/call"), ("mcp-name", "whoami"), ("mcp-name", "write")],
+        vec![version, ("mcp-method", "tools/call"), ("mcp-method", "tools/list"), ("mcp-name", "whoami")],
+        vec![version, ("mcp-method", "TOOLS/CALL"), ("mcp-name", "whoami")],
+        vec![version, ("mcp-method", "tools/call")],
+        vec![version, ("mcp-name", "whoami")],
+        vec![("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/call"), ("mcp-name", "whoami")],
+    ] {
+        let answer = ask(&headers, body()).await;
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_i64()),
+            (400, Some(-32020)),
+            "{headers:?}: {}",
+            answer.text
+        );
+    }
+    for bad in [
+        format!("[{}]", body()),
+        body().replacen("\"method\"", "\"method\":\"tools/list\",\"method\"", 1),
+        body().replacen("\"name\":\"whoami\"", "\"name\":\"write\",\"name\":\"whoami\"", 1),
+        body().replacen("\"params\"", "\"params\":{},\"params\"", 1),
+        body().replacen("\"method\"", "\"\\u006dethod\":\"tools/list\",\"method\"", 1),
+        format!("{}{}", body(), body()),
+        body().replacen("{\"", "{\"METHOD\":\"tools/list\",\"", 1).replacen("\"2.0\"", "\"1.0\"", 1),
+        "{".repeat(100_000),
+    ] {
+        let answer = ask(&[version, ("mcp-method", "tools/call"), ("mcp-name", "whoami")], bad.clone()).await;
+        assert_eq!(answer.status, 400, "{bad:.120}: {}", answer.text);
+        assert!(answer.json()["error"]["code"].is_i64(), "{}", answer.text);
+    }
+    assert!(
+        ask(&[version, ("mcp-method", "tools/call"), ("mcp-name", "whoami")], body()).await.status == 200
+    );
+}
+
+pub(crate) async fn r110_pages_of_other_origins(attack: &Attack) {
+    let (client, _, _, access, _) = signed_in(attack).await;
+    let near = format!("{}.evil.test", client.issuer);
+    let other_port = attack.b().issuer.clone();
+    for origin in ["https://x.test", "null", "", "http://localhost", &near, &other_port, "file://"] {
+        let answer = attack.send(modern(&client, &access, "whoami").header("origin", origin)).await;
+        assert_eq!(answer.status, 403, "{origin}: {}", answer.text);
+        let list = attack.http.get(&client.url).bearer_auth(&access).header("origin", origin);
+        assert_eq!(attack.send(list).await.status, 403, "{origin}");
+    }
+    let own = attack.send(modern(&client, &access, "whoami").header("origin", &client.issuer)).await;
+    assert_eq!(own.status, 200, "{}", own.text);
+}
+
+pub(crate) async fn r111_a_stream_ends_with_its_sign_in(attack: &Attack) {
+    let (client, _, _, access, refresh) = signed_in(attack).await;
+    let session = initialize(attack, &client, &access).await;
+    let listen = attack.http.get(&client.url).bearer_auth(&access).header("accept", "text/event-stream");
+    let response = listen.header("mcp-session-id", &session).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut stream = response.bytes_stream();
+    // Reuse ends the sign-in.
+    let second = client.refresh(&refresh).await.get("refresh_token");
+    client.refresh(&second).await;
+    assert!(client.refresh(&refresh).await.is_error(400, "invalid_grant"));
+    let ended = async { while let Some(Ok(_)) = stream.next().await {} };
+    tokio::time::timeout(Duration::from_secs(8), ended).await.expect("the stream ends within five seconds");
+    dies(&client, &access).await;
+}
+
+pub(crate) async fn r114_nothing_secret_is_kept_in_clear(attack: &Attack) {
+    // After every test its own secrets are looked for. This one makes one of each kind and proves that they would be
+    // found, and that the records are there in which they would stand.
+    let client = attack.client_as(attack.a(), "client_secret_basic", e2e::oauth::REDIRECT_URI).await;
+    let (browser, login) = attack.visitor_of(&attack.world.github);
+    let unredeemed = client.code(&browser).await;
+    let (access, refresh) = client.tokens(&browser).await;
+    client.whoami(Some(&access)).await;
+    client.refresh(&refresh).await;
+    let secrets = attack.secrets();
+    let client_secret = client.registration["client_secret"].as_str().unwrap();
+    for secret in [unredeemed.as_str(), &access, &refresh, client_secret, e2e::oauth::VERIFIER] {
+        assert!(secrets.contains(secret), "the watch does not know {secret}");
+    }
+    let dump = attack.world.redis.dump().await;
+    for part in [":oauth:code:", ":oauth:access:", ":oauth:refresh:", "grant:", "credential:", "flow:"] {
+        assert!(dump.contains(part), "there is no {part}");
+    }
+    let mut upstream = attack.world.github.tokens_of(&login);
+    upstream.push("test-client-secret".to_owned());
+    let output = attack.a().output();
+    for secret in secrets.iter().chain(&upstream) {
+        assert!(!dump.contains(secret.as_str()) && !output.contains(secret.as_str()), "{secret}");
+    }
+    assert!(output.contains("event="), "the log has its audit events:\n{output:.2000}");
+}

@@ -1,0 +1,151 @@
+//! Which rows there are.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use tokio::runtime::Handle;
+
+use crate::{
+    authorization, callback, consent, discovery, load, outage, proxy, refresh, registration, resource,
+    tokens, upstream,
+    world::{Attack, World},
+};
+
+/// `module: row, …;` becomes one trial a row.
+macro_rules! rows {
+    ($runtime:expr, $world:expr, { $($module:ident: $($row:ident),+;)+ }) => {
+        vec![$($({
+            let (runtime, world) = ($runtime.clone(), $world.clone());
+            Trial::test(stringify!($row), move || {
+                runtime.block_on(async {
+                    let attack = Attack::new(world);
+                    $module::$row(&attack).await;
+                    attack.finish().await;
+                });
+                Ok(())
+            })
+        }),+),+]
+    };
+}
+
+/// Every row, as a trial.
+pub(crate) fn all(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
+    [before_sign_in, sign_in, after_sign_in].iter().flat_map(|rows| rows(runtime, world)).collect()
+}
+
+fn before_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
+    rows!(runtime, world, {
+        discovery:
+            r001_metadata_is_exact_and_every_endpoint_answers,
+            r002_a_forged_host_is_never_repeated,
+            r003_a_forged_scheme_changes_no_url,
+            r004_other_documents_are_the_same_or_a_plain_404,
+            r005_the_resource_document_is_exact,
+            r006_odd_paths_are_refused_and_not_reflected,
+            r007_cors_never_comes_with_credentials,
+            r008_without_a_token_the_challenge_names_no_error,
+            r009_a_bad_token_is_refused_without_being_repeated;
+        registration:
+            r010_bodies_that_are_no_registration,
+            r011_other_content_types,
+            r012_schemes_that_run_code,
+            r013_redirect_uris_that_are_none,
+            r015_names_that_pretend,
+            r016_links_that_nobody_should_follow,
+            r017_nothing_is_fetched_at_registration,
+            r018_a_client_chooses_neither_its_id_nor_its_rights,
+            r019_a_flood_from_one_address_is_limited_whatever_it_pretends,
+            r020_identical_registrations_cost_nothing,
+            r021_a_client_survives_the_loss_of_its_record,
+            r023_a_registration_is_answered_in_full,
+            r024_a_client_of_one_tenant_is_unknown_to_the_other;
+        authorization:
+            r025_an_unknown_client_gets_a_page,
+            r027_only_the_port_of_loopback_is_free,
+            r028_a_redirect_uri_may_be_left_out_when_there_is_one,
+            r029_r030_r031_pkce_is_s256_and_well_formed,
+            r032_only_codes_in_queries,
+            r034_state_comes_back_byte_for_byte,
+            r035_every_answer_names_its_issuer,
+            r036_scopes_are_known_and_bounded,
+            r037_the_resource_is_this_server,
+            r038_request_objects_are_not_fetched,
+            r039_no_prompt_skips_consent,
+            r040_other_methods_and_long_queries,
+            r041_redirects_after_a_post_are_303;
+    })
+}
+
+fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
+    rows!(runtime, world, {
+        consent:
+            r042_the_page_is_guarded,
+            r043_the_page_says_what_will_happen,
+            r044_a_nonce_that_is_not_the_flows,
+            r045_one_nonce_takes_effect_once,
+            r046_a_nonce_opens_nothing_in_another_browser,
+            r047_the_stored_request_wins,
+            r049_another_site_cannot_approve,
+            r050_a_page_shown_twice_works_from_either,
+            r052_refusing_is_told_and_final,
+            r053_consent_is_never_silent,
+            r055_cookies_are_guarded,
+            r056_two_hundred_open_requests_in_one_browser;
+        callback:
+            r058_states_that_are_not_ours,
+            r059_a_callback_in_another_browser,
+            r060_an_approval_that_is_finished_in_another_browser,
+            r062_an_answer_of_another_issuer,
+            r063_a_state_of_the_other_tenant,
+            r065_the_providers_words_are_not_repeated,
+            r066_id_tokens_that_are_not_good,
+            r067_a_token_endpoint_that_misbehaves,
+            r068_a_renewed_consent_without_a_refresh_token;
+        tokens:
+            r069_the_answer_is_complete_and_holds_nothing_more,
+            r070_a_code_is_good_once_and_its_replay_ends_the_sign_in,
+            r074_the_redirect_uri_is_the_one_of_the_request,
+            r075_r076_the_verifier_is_proven,
+            r078_an_old_code_is_refused,
+            r080_only_forms_are_read,
+            r082_other_grant_types,
+            r083_a_client_authenticates_in_one_way,
+            r084_codes_and_tokens_stay_with_their_tenant,
+            r095_refusals_take_the_same_time;
+        refresh:
+            r086_reuse_ends_the_family,
+            r087_a_lost_answer_is_given_again,
+            r089_a_refresh_token_is_its_clients_own;
+        load:
+            r071_one_code_a_hundred_times_at_once,
+            r088_one_refresh_token_fifty_times_at_once,
+            r093_an_expired_upstream_token_is_renewed_once;
+    })
+}
+
+fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
+    rows!(runtime, world, {
+        upstream:
+            r092_a_provider_that_refuses_or_is_busy,
+            r128_calls_go_on_while_the_provider_is_away;
+        outage:
+            r072_a_replica_dies_between_taking_a_code_and_answering,
+            r094_redis_stops_at_every_step,
+            r094_redis_dies_at_every_step,
+            r126_every_step_on_a_replica_that_has_just_started;
+        resource:
+            r098_tokens_in_queries_and_forms,
+            r100_a_token_is_good_at_its_own_resource,
+            r101_only_the_users_own_credential_travels,
+            r102_headers_that_claim_an_identity,
+            r107_a_stolen_session_is_nobodys,
+            r109_headers_that_say_other_than_the_body,
+            r110_pages_of_other_origins,
+            r111_a_stream_ends_with_its_sign_in,
+            r114_nothing_secret_is_kept_in_clear;
+        proxy:
+            r022_bodies_that_are_too_large,
+            r022_requests_that_never_end,
+            r104_requests_that_two_parsers_would_read_differently;
+    })
+}

@@ -1,0 +1,325 @@
+//! 69 to 84 and 95: the token endpoint.
+
+use std::time::{Duration, Instant};
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use e2e::oauth::{Answer, OAuthClient, REDIRECT_URI, VERIFIER};
+use redis::AsyncCommands;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::world::{Attack, WEB_CALLBACK, dies, works};
+
+fn endpoint(client: &OAuthClient) -> String {
+    format!("{}/oauth/token", client.issuer)
+}
+
+pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let answer = client.redeem(&client.code(&attack.visitor()).await).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    assert!(answer.header("cache-control").contains("no-store"));
+    let body = answer.json();
+    let mut members: Vec<&String> = body.as_object().unwrap().keys().collect();
+    members.sort();
+    assert_eq!(members, ["access_token", "expires_in", "refresh_token", "scope", "token_type"]);
+    assert_eq!((body["token_type"].as_str(), body["scope"].as_str()), (Some("Bearer"), Some("mcp")));
+    // What is said is what is kept.
+    let keys = attack.world.redis.keys().await;
+    let mut lives = Vec::new();
+    for key in keys.iter().filter(|k| k.contains(":oauth:access:")) {
+        lives.push(attack.world.redis.ttl(key).await);
+    }
+    assert_eq!(body["expires_in"], 3600);
+    assert!(lives.iter().all(|life| *life <= 3600) && lives.iter().any(|life| *life > 3590), "{lives:?}");
+    assert!(works(&client, &answer.get("access_token")).await);
+}
+
+pub(crate) async fn r070_a_code_is_good_once_and_its_replay_ends_the_sign_in(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let other = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let code = client.code(&browser).await;
+    let first = client.redeem(&code).await;
+    let access = first.get("access_token");
+    assert!(works(&client, &access).await);
+    // A thief without the verifier, or with another client, ends nothing.
+    let wrong = client.redeem_with(&code, &[("code_verifier", Some(&"w".repeat(43)))]).await;
+    assert!(wrong.is_error(400, "invalid_grant"), "{}", wrong.text);
+    assert!(other.redeem(&code).await.is_error(400, "invalid_grant"));
+    assert!(works(&client, &access).await);
+    // The right client's replay within two seconds is a parallel loser; after that it is theft.
+    let replayed = client.redeem(&code).await;
+    assert!(replayed.is_error(400, "invalid_grant"), "{}", replayed.text);
+    e2e::net::eventually("a replay to end the sign-in", async || {
+        assert!(client.redeem(&code).await.is_error(400, "invalid_grant"));
+        (!works(&client, &access).await).then_some(())
+    })
+    .await;
+    dies(&client, &access).await;
+    assert!(client.refresh(&first.get("refresh_token")).await.is_error(400, "invalid_grant"));
+}
+
+pub(crate) async fn r074_the_redirect_uri_is_the_one_of_the_request(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let (longer, query) = (format!("{REDIRECT_URI}/"), format!("{REDIRECT_URI}?x=y"));
+    for other in [WEB_CALLBACK, &longer, &query, "cursor://", "x"] {
+        let code = client.code(&browser).await;
+        let answer = client.redeem_with(&code, &[("redirect_uri", Some(other))]).await;
+        assert!(answer.is_error(400, "invalid_grant"), "{other}: {}", answer.text);
+    }
+    // Left out where one was sent: RFC 6749 section 4.1.3.
+    let code = client.code(&browser).await;
+    let answer = client.redeem_with(&code, &[("redirect_uri", None)]).await;
+    assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
+}
+
+pub(crate) async fn r075_r076_the_verifier_is_proven(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let browser = attack.visitor();
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let (short, long) = (&VERIFIER[..42], "v".repeat(129));
+    let (unicode, padded, upper) = ("ü".repeat(43), format!("{VERIFIER}="), VERIFIER.to_uppercase());
+    for verifier in [
+        None,
+        Some(""),
+        Some(challenge),
+        Some(short),
+        Some(long.as_str()),
+        Some(&unicode),
+        Some(&padded),
+        Some(&upper),
+    ] {
+        let code = client.code(&browser).await;
+        let answer = client.redeem_with(&code, &[("code_verifier", verifier)]).await;
+        assert!(answer.is_error(400, "invalid_grant"), "{verifier:?}: {} {}", answer.status, answer.text);
+        let plain = client
+            .redeem_with(&code, &[("code_verifier", verifier), ("code_challenge_method", Some("plain"))])
+            .await;
+        assert!(plain.is_error(400, "invalid_grant"), "{verifier:?}: {}", plain.text);
+    }
+}
+
+pub(crate) async fn r078_an_old_code_is_refused(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let code = client.code(&attack.visitor()).await;
+    // Redis's clock decides; its time is up for the codes of now.
+    let mut connection = attack.world.redis.connection().await;
+    for key in attack.world.redis.keys().await {
+        let life: i64 = connection.pttl(&key).await.unwrap();
+        // -2: redeemed by another test in this moment.
+        let bounded = life == -2 || (1..=600_000).contains(&life);
+        assert!(!key.contains(":oauth:code:") || bounded, "{key} lives {life} ms");
+    }
+    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&code));
+    let keys = attack.world.redis.keys().await;
+    let mine = keys.iter().find(|k| k.ends_with(&format!(":oauth:code:{hash}"))).expect("the code is kept");
+    let _: () = connection.pexpire(mine, 1).await.unwrap();
+    e2e::net::eventually("the code to expire", async || {
+        let there: bool = connection.exists(mine).await.unwrap();
+        (!there).then_some(())
+    })
+    .await;
+    assert!(client.redeem(&code).await.is_error(400, "invalid_grant"));
+}
+
+pub(crate) async fn r080_only_forms_are_read(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let code = client.code(&attack.visitor()).await;
+    let url = endpoint(&client);
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", code.as_str()),
+        ("code_verifier", VERIFIER),
+        ("redirect_uri", REDIRECT_URI),
+        ("client_id", client.id()),
+    ];
+    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    assert_eq!(attack.get(&url).await.status, 405);
+    let in_query = attack.send(attack.http.post(format!("{url}?{encoded}"))).await;
+    assert!(in_query.is_error(400, "invalid_request"), "{}", in_query.text);
+    let both = attack.send(attack.http.post(format!("{url}?{encoded}")).form(&form)).await;
+    assert!(both.is_error(400, "invalid_request"), "{}", both.text);
+    for kind in [
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "application/json, application/x-www-form-urlencoded",
+        "text/plain",
+        "application/x-www-form-urlencoded-evil",
+        "",
+    ] {
+        let answer =
+            attack.send(attack.http.post(&url).header("content-type", kind).body(encoded.clone())).await;
+        assert!(answer.is_error(400, "invalid_request"), "{kind}: {} {}", answer.status, answer.text);
+    }
+    assert!(attack.send(attack.http.post(&url).body(encoded.clone())).await.is_error(400, "invalid_request"));
+    for repeated in ["code", "grant_type", "client_id", "code_verifier", "redirect_uri", "unknown"] {
+        let body = format!("{encoded}&{repeated}=a&{repeated}=b");
+        let request =
+            attack.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        assert!(attack.send(request).await.is_error(400, "invalid_request"), "{repeated}");
+    }
+    for broken in ["%", "%zz", "%ff", "a=%e0%80%af"] {
+        let body = format!("{encoded}&x={broken}");
+        let request =
+            attack.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        assert!(attack.send(request).await.is_error(400, "invalid_request"), "{broken}");
+    }
+    assert_eq!(client.redeem(&code).await.status, 200, "none of them took the code");
+}
+
+pub(crate) async fn r082_other_grant_types(attack: &Attack) {
+    let client = attack.client_as(attack.a(), "client_secret_post", REDIRECT_URI).await;
+    for (grant_type, error) in [
+        ("password", "unsupported_grant_type"),
+        ("implicit", "unsupported_grant_type"),
+        ("urn:ietf:params:oauth:grant-type:device_code", "unsupported_grant_type"),
+        ("urn:ietf:params:oauth:grant-type:jwt-bearer", "unsupported_grant_type"),
+        ("urn:ietf:params:oauth:grant-type:token-exchange", "unsupported_grant_type"),
+        ("AUTHORIZATION_CODE", "unsupported_grant_type"),
+        ("authorization_code refresh_token", "unsupported_grant_type"),
+        ("", "unsupported_grant_type"),
+        ("client_credentials", "unauthorized_client"),
+    ] {
+        let form =
+            [("grant_type", grant_type), ("username", "alice"), ("password", "alice"), ("scope", "mcp")];
+        let answer = client.token(&form).await;
+        let missing = grant_type.is_empty() && answer.is_error(400, "invalid_request");
+        assert!(missing || answer.is_error(400, error), "{grant_type}: {} {}", answer.status, answer.text);
+    }
+    assert!(client.token(&[]).await.is_error(400, "invalid_request"));
+}
+
+pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
+    let public = attack.client(attack.a()).await;
+    let basic = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    let (id, secret) = (basic.id(), basic.registration["client_secret"].as_str().unwrap());
+    let ask = async |header: Option<String>, extra: &[(&str, &str)]| -> Answer {
+        let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", "x")];
+        form.extend(extra);
+        let request = attack.http.post(endpoint(&basic)).form(&form);
+        attack
+            .send(match header {
+                Some(header) => request.header("authorization", header),
+                None => request,
+            })
+            .await
+    };
+    let encoded = |text: &str| STANDARD.encode(text);
+    let right = encoded(&format!("{id}:{secret}"));
+    for good in [format!("Basic {right}"), format!("basic {right}"), format!("BASIC  {right}")] {
+        assert!(ask(Some(good.clone()), &[]).await.is_error(400, "invalid_grant"), "{good}");
+    }
+    assert!(ask(Some(format!("Basic {right}")), &[("client_id", id)]).await.is_error(400, "invalid_grant"));
+    let cases = [
+        (format!("Basic {right}"), vec![("client_secret", secret)]),
+        (format!("Basic {right}"), vec![("client_id", public.id())]),
+        (format!("Basic {}", encoded(&format!("{id}:wrong"))), vec![]),
+        (format!("Basic {}", encoded(&format!("{id}:"))), vec![]),
+        (format!("Basic {}", encoded(id)), vec![]),
+        (format!("Basic {}", encoded(&format!("{}:secret", public.id()))), vec![]),
+        (format!("Basic {}", encoded("%zz:%zz")), vec![]),
+        ("Basic !!!".to_owned(), vec![]),
+        ("Basic".to_owned(), vec![]),
+        (format!("Bearer {right}"), vec![("client_id", id), ("client_secret", secret)]),
+        (format!("Digest {right}"), vec![]),
+    ];
+    for (header, extra) in cases {
+        let answer = ask(Some(header.clone()), &extra).await;
+        assert!(answer.is_error(401, "invalid_client"), "{header}: {} {}", answer.status, answer.text);
+        assert!(answer.challenge.starts_with("Basic "), "{header}: {}", answer.challenge);
+    }
+    for extra in [
+        vec![("client_id", id)],
+        vec![("client_id", id), ("client_secret", "wrong")],
+        vec![("client_id", public.id()), ("client_secret", "made up")],
+        vec![],
+    ] {
+        let answer = ask(None, &extra).await;
+        assert!(answer.is_error(401, "invalid_client"), "{extra:?}: {} {}", answer.status, answer.text);
+    }
+}
+
+pub(crate) async fn r084_codes_and_tokens_stay_with_their_tenant(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let there = attack.client(attack.b()).await;
+    let browser = attack.visitor();
+    let code = client.code(&browser).await;
+    for change in [vec![], vec![("resource", Some(client.url.as_str()))], vec![("resource", None)]] {
+        let answer = there.redeem_with(&code, &change).await;
+        assert!(
+            answer.status == 400
+                && ["invalid_grant", "invalid_target"].contains(&answer.get("error").as_str())
+        );
+    }
+    let tokens = client.redeem(&code).await;
+    assert_eq!(tokens.status, 200, "the other tenant took nothing: {}", tokens.text);
+    let refresh = tokens.get("refresh_token");
+    assert!(there.refresh(&refresh).await.is_error(400, "invalid_grant"));
+    let target = [("grant_type", "refresh_token"), ("refresh_token", &refresh), ("resource", &there.url)];
+    assert!(client.token(&target).await.is_error(400, "invalid_target"));
+    assert_eq!(client.refresh(&refresh).await.status, 200);
+}
+
+/// The median time of each kind of request, asked in turns.
+async fn medians(kinds: &[&dyn Fn() -> reqwest::RequestBuilder], rounds: usize) -> Vec<Duration> {
+    let mut times = vec![Vec::new(); kinds.len()];
+    for _ in 0..rounds {
+        for (kind, times) in kinds.iter().zip(&mut times) {
+            let start = Instant::now();
+            kind().send().await.expect("the gateway answers").bytes().await.expect("it answers in full");
+            times.push(start.elapsed());
+        }
+    }
+    times
+        .into_iter()
+        .map(|mut times| {
+            times.sort();
+            times[times.len() / 2]
+        })
+        .collect()
+}
+
+/// A network hides differences of microseconds; what must not show is a look-up, a hash of a password or a comparison
+/// that ends early. Medians of requests that take turns, on a machine that does other things too.
+pub(crate) async fn r095_refusals_take_the_same_time(attack: &Attack) {
+    let client = attack.client_as(attack.a(), "client_secret_post", REDIRECT_URI).await;
+    let secret = client.registration["client_secret"].as_str().unwrap();
+    let (access, _) = client.tokens(&attack.visitor()).await;
+    let near_secret = format!("{}{}", &secret[..40], "AAA");
+    let near_token = format!("{}{}", &access[..access.len() - 3], "AAA");
+    let far_token = "A".repeat(access.len());
+    let post = |id: String, secret: String| {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "x"),
+            ("client_id", &id),
+            ("client_secret", &secret),
+        ];
+        attack.http.post(endpoint(&client)).form(&form)
+    };
+    let wrong = || post(client.id().to_owned(), "A".repeat(43));
+    let near = || post(client.id().to_owned(), near_secret.clone());
+    let unknown = || post(format!("{}AAA", &client.id()[..client.id().len() - 3]), "A".repeat(43));
+    let call = |token: &str| attack.http.post(&client.url).bearer_auth(token).json(&json!({}));
+    let (near_call, far_call) = (|| call(&near_token), || call(&far_token));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let clients = medians(&[&wrong, &near, &unknown], 120).await;
+        let tokens = medians(&[&near_call, &far_call], 120).await;
+        let same = |times: &[Duration]| {
+            let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+            most.saturating_sub(*least) < Duration::from_micros(300)
+                || most.as_secs_f64() < least.as_secs_f64() * 1.25
+        };
+        if same(&clients) && same(&tokens) {
+            return;
+        }
+        seen.push((clients, tokens));
+    }
+    panic!("the time tells them apart, four times over: {seen:?}");
+}

@@ -1,0 +1,81 @@
+//! 92 and 128: the identity provider refuses, is busy, or is away.
+
+use std::time::Duration;
+
+use e2e::{github::Quirk, redis::Redis};
+
+use crate::world::{Attack, hub, works};
+
+const SENTENCE: &str = "Your GitHub session expired, please sign in again.";
+
+pub(crate) async fn r092_a_provider_that_refuses_or_is_busy(attack: &Attack) {
+    attack.expect(&[503]);
+    let github = &attack.world.github;
+    let client = attack.client(attack.a()).await;
+    let trouble = [Quirk::Status(500), Quirk::Status(429), Quirk::Html].map(|quirk| async {
+        let quirk = quirk;
+        let (browser, login) = attack.visitor_of(github);
+        github.set_quirk(&login, Some(Quirk::Brief(Duration::from_secs(1))));
+        let (access, _) = client.tokens(&browser).await;
+        github.set_quirk(&login, Some(quirk.clone()));
+        e2e::net::eventually("the token to expire", async || {
+            github.tokens_of(&login).is_empty().then_some(())
+        })
+        .await;
+        let busy = client.whoami(Some(&access)).await;
+        assert_eq!(busy.status, 503, "{quirk:?}: {}", busy.text);
+        assert!(
+            busy.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1),
+            "{quirk:?}: {:?}",
+            busy.headers
+        );
+        // Nothing was burnt: when it is well again, so is the call.
+        github.set_quirk(&login, None);
+        e2e::net::eventually("the call to work again", async || {
+            let answer = client.whoami(Some(&access)).await;
+            (answer.json()["result"]["content"][0]["text"] == login.as_str()).then_some(())
+        })
+        .await;
+        assert_eq!(github.renewals_of(&login), 1, "{quirk:?}");
+    });
+    futures::future::join_all(trouble).await;
+    // The provider says no: the user reads why, the sign-in ends, and a new one mends it.
+    let (browser, login) = attack.visitor_of(github);
+    github.set_quirk(&login, Some(Quirk::Brief(Duration::from_secs(1))));
+    let (access, refresh) = client.tokens(&browser).await;
+    e2e::net::eventually("the token to expire", async || github.tokens_of(&login).is_empty().then_some(()))
+        .await;
+    github.revoke(&login);
+    let told = client.whoami(Some(&access)).await;
+    assert!(told.text.contains(SENTENCE), "{} {}", told.status, told.text);
+    let refused = client.refresh(&refresh).await;
+    assert!(
+        refused.is_error(400, "invalid_grant") && refused.get("error_description") == SENTENCE,
+        "{}",
+        refused.text
+    );
+    client.tokens(&browser).await;
+    assert!(works(&client, &access).await);
+}
+
+pub(crate) async fn r128_calls_go_on_while_the_provider_is_away(attack: &Attack) {
+    attack.expect(&[502, 503]);
+    let redis = Redis::start().await;
+    let (gateway, github, backend) = hub(&attack.world.watch, &redis).await;
+    let client = attack.client(&gateway).await;
+    let (browser, _) = attack.visitor_of(&github);
+    let (access, refresh) = client.tokens(&browser).await;
+    github.set_outage(true);
+    backend.set_fault(None);
+    let answer = client.whoami(Some(&access)).await;
+    assert_eq!(answer.status, 200, "an access token needs no provider: {}", answer.text);
+    let renewed = client.refresh(&refresh).await;
+    assert_eq!(renewed.status, 200, "nor does a refresh before its check is due: {}", renewed.text);
+    let (other, login) = attack.visitor_of(&github);
+    let page = other.open(&client.authorize_url()).await;
+    let away = other.follow(&page, &page.approve_link().expect("the page needs no provider")).await;
+    assert_eq!(away.status, 503, "the provider itself");
+    github.set_outage(false);
+    assert!(!github.tokens_of(&login).is_empty() || client.sign_in(&other).await.parameter("code").is_some());
+    attack.inspect(&gateway, &redis).await;
+}
