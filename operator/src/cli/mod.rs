@@ -1,10 +1,12 @@
 //! The command line: one file per command.
 
+mod challenge;
 mod crds;
 #[cfg(feature = "dev")]
 mod demo_backend;
 #[cfg(feature = "dev")]
 mod dev;
+mod http;
 mod manifests;
 pub mod render;
 mod run;

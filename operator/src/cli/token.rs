@@ -3,7 +3,6 @@
 mod browser;
 mod callback;
 mod discovery;
-mod http;
 
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use url::Url;
 
-use self::{callback::Callback, discovery::Server, http::Http};
-use super::{CliError, print};
+use self::{callback::Callback, discovery::Server};
+use super::{CliError, http::Http, print};
 
 /// How long a user may take to sign in, unless told otherwise: as long as a sign-in lives at the gateway.
 const PATIENCE: u64 = 600;
@@ -167,7 +166,7 @@ async fn redeem(
 
 /// 256 random bits as 43 unreserved characters: a PKCE verifier (RFC 7636 section 4.1) or a state.
 #[expect(clippy::disallowed_methods, reason = "a command that runs once has nothing to repeat")]
-fn random_text() -> String {
+pub(super) fn random_text() -> String {
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)

@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::http::Http;
+use super::super::{challenge::parameter, http::Http};
 
 /// What is needed to sign in.
 #[derive(Debug)]
@@ -134,31 +134,9 @@ async fn issuer_metadata(http: &Http, issuer: &str) -> Result<Metadata, String> 
     Err(last)
 }
 
-/// A parameter of a `WWW-Authenticate: Bearer` challenge.
-fn parameter(challenge: &str, name: &str) -> Option<String> {
-    let mut rest = challenge;
-    while let Some(at) = rest.find(&format!("{name}=\"")) {
-        let whole = at == 0 || rest[..at].ends_with([' ', ',']);
-        let value = &rest[at + name.len() + 2..];
-        if whole {
-            return value.find('"').map(|end| value[..end].to_owned());
-        }
-        rest = value;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_a_challenge() {
-        let challenge = "Bearer error=\"invalid_token\", x_scope=\"no\", scope=\"a b\", resource_metadata=\"https://h/x\"";
-        assert_eq!(parameter(challenge, "scope").unwrap(), "a b");
-        assert_eq!(parameter(challenge, "resource_metadata").unwrap(), "https://h/x");
-        assert_eq!(parameter(challenge, "realm"), None);
-    }
 
     #[test]
     fn a_resource_covers_what_lies_below_it_alone() {

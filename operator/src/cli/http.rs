@@ -1,15 +1,16 @@
-//! As much of an HTTP client as the command needs.
+//! As much of an HTTP client as the commands need that speak to a gateway from outside.
 
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -18,6 +19,13 @@ use url::{Url, form_urlencoded};
 const LIMIT: usize = 1 << 20;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// What every request carries, unless it says otherwise.
+const OURS: [(HeaderName, &str); 2] = [
+    (header::ACCEPT, "application/json, text/event-stream"),
+    (header::USER_AGENT, concat!("gatehouse/", env!("CARGO_PKG_VERSION"))),
+];
 
 /// A client that follows no redirects.
 pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
@@ -25,30 +33,41 @@ pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 /// An answer, read to its end.
 pub(super) struct Answer {
     /// Who was asked.
-    url: Url,
+    pub(super) url: Url,
     /// The status.
     pub(super) status: StatusCode,
     /// The headers.
     pub(super) headers: HeaderMap,
-    body: Bytes,
+    /// The body; empty when it is an event stream, which may have no end.
+    pub(super) body: Bytes,
 }
 
 impl Http {
     /// A client that trusts the CAs of the web.
     pub(super) fn new() -> Self {
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Self::over(HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build())
+    }
+
+    /// A client that trusts these CAs alone.
+    pub(super) fn trusting(authorities: Vec<CertificateDer<'static>>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities);
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Self::over(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build())
+    }
+
+    fn over(connector: HttpsConnector<HttpConnector>) -> Self {
         Self(Client::builder(TokioExecutor::new()).build(connector))
     }
 
     /// GET.
     pub(super) fn get(&self, url: &Url) -> impl Future<Output = Result<Answer, String>> {
-        self.send(Method::GET, url, None, Bytes::new())
+        self.send(Method::GET, url, &[], Bytes::new())
     }
 
     /// POST of a JSON document.
     pub(super) fn post_json(&self, url: &Url, body: &Value) -> impl Future<Output = Result<Answer, String>> {
-        self.send(Method::POST, url, Some("application/json"), body.to_string().into())
+        self.send(Method::POST, url, &[(header::CONTENT_TYPE, "application/json")], body.to_string().into())
     }
 
     /// POST of a form.
@@ -58,24 +77,27 @@ impl Http {
         form: &[(&str, &str)],
     ) -> impl Future<Output = Result<Answer, String>> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        self.send(Method::POST, url, Some("application/x-www-form-urlencoded"), body.into())
+        self.send(Method::POST, url, &[(header::CONTENT_TYPE, FORM)], body.into())
     }
 
-    async fn send(
+    /// Any request. Headers given here win over our own.
+    ///
+    /// # Errors
+    /// When no answer comes: what happened, down to its cause.
+    pub(super) async fn send(
         &self,
         method: Method,
         url: &Url,
-        kind: Option<&str>,
+        headers: &[(HeaderName, &str)],
         body: Bytes,
     ) -> Result<Answer, String> {
         let failed = |why: String| format!("{url} cannot be reached: {why}");
-        let mut request = Request::builder()
-            .method(method)
-            .uri(url.as_str())
-            .header(header::ACCEPT, "application/json, text/event-stream")
-            .header(header::USER_AGENT, concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
-        if let Some(kind) = kind {
-            request = request.header(header::CONTENT_TYPE, kind);
+        let mut request = Request::builder().method(method).uri(url.as_str());
+        for (name, value) in OURS.iter().filter(|(ours, _)| headers.iter().all(|(name, _)| name != ours)) {
+            request = request.header(name, *value);
+        }
+        for (name, value) in headers {
+            request = request.header(name, *value);
         }
         let request = request.body(Full::new(body)).map_err(|e| failed(e.to_string()))?;
         let work = async {
