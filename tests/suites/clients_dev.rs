@@ -7,7 +7,7 @@ use e2e::{
     oauth::{Answer, mcp},
     process::Process,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn start() -> (Gateway, ()) {
     (Setup::demo().start().await, ())
@@ -32,6 +32,32 @@ async fn a_bearer_for_curl() {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "whoami", "arguments": {} } });
         let answer = Answer::of(mcp(&http(), &gateway.url, Some(&token), &call).send().await.unwrap()).await;
         assert_eq!(answer.json()["result"]["content"][0]["text"], user, "{}", answer.text);
+    }
+}
+
+/// `gatehouse doctor` finds nothing in any client's way, neither before a sign-in nor after one.
+#[tokio::test]
+async fn the_doctor_finds_nothing() {
+    let (gateway, ()) = start().await;
+    let home = Home::of("alice");
+    let mut command = gatehouse();
+    home.enter(&mut command);
+    command.arg("token").arg(&gateway.url);
+    let mut token = Process::start(command);
+    assert!(token.wait().await.success(), "{}", token.output());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token.stdout()).unwrap();
+
+    let mut command = gatehouse();
+    home.enter(&mut command);
+    command.args(["doctor", "--format", "json", "--token-file"]).arg(file.path()).arg(&gateway.url);
+    let mut doctor = Process::start(command);
+    assert!(doctor.wait().await.success(), "{}", doctor.output());
+    let report: Value = serde_json::from_str(&doctor.stdout()).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|f| f["level"] == "good"), "{report:#}");
+    for check in ["challenge", "resource", "issuer", "registration", "authorize", "browser", "token", "cors", "session"] {
+        assert!(findings.iter().any(|f| f["check"] == check), "{check} was not looked at: {report:#}");
     }
 }
 

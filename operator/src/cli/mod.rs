@@ -6,6 +6,7 @@ mod crds;
 mod demo_backend;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod http;
 mod manifests;
 pub mod render;
@@ -35,6 +36,7 @@ enum Command {
     DemoBackend(demo_backend::DemoBackendArgs),
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
+    Doctor(doctor::DoctorArgs),
     Render(render::RenderArgs),
     Run(run::RunArgs),
     Token(token::TokenArgs),
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::DemoBackend(args) => block_on(demo_backend::run(args)),
         #[cfg(feature = "dev")]
         Command::Dev(args) => block_on(dev::run(args)),
+        Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Token(args) => block_on(token::run(args)),
         Command::Render(args) => render::run(&args),

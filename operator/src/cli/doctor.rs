@@ -1,0 +1,151 @@
+//! `gatehouse doctor URL`: why a client cannot connect, and how to mend it.
+//!
+//! It goes the way that clients go, from the URL to the token endpoint, and says at each step what it saw, which
+//! clients stop there, and what to do. It signs nobody in and changes nothing, except that the server may remember a
+//! few registrations of a client named "gatehouse doctor".
+
+mod browser;
+mod challenge;
+mod cors;
+mod document;
+mod finding;
+mod issuer;
+mod pages;
+mod reach;
+mod registration;
+mod report;
+mod resource;
+mod saved;
+mod session;
+#[cfg(test)]
+mod tests;
+mod token_endpoint;
+
+use std::{io::Read, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use secrecy::SecretString;
+use url::Url;
+
+use self::report::Report;
+use super::{CliError, http::Http, print};
+
+/// Find out why an MCP client cannot connect to a server, Gatehouse or another.
+///
+/// Walks discovery, challenge, registration, sign-in page, token endpoint and CORS as Claude Code, claude.ai, ChatGPT,
+/// Codex, Cursor, VS Code, mcp-remote and the SDKs do, and says who would stop where and how to mend it. Nobody is signed
+/// in. The exit code is 1 if a client would stop.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// The MCP endpoint, as clients are given it, for example https://tools.mcp.example.com/mcp.
+    url: Url,
+    /// A PEM file with the CAs to trust, instead of those of the web.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A file with an access token (`-`: the standard input), to look at a signed-in client's calls too. `gatehouse token`
+    /// gives one.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Register no client. The sign-in page is then not looked at.
+    #[arg(long)]
+    no_register: bool,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A visit to a server, and what was found so far.
+struct Visit {
+    http: Http,
+    url: Url,
+    report: Report,
+}
+
+pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
+    let DoctorArgs { url, ca, token_file, no_register, format } = args;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(CliError::Input(format!(
+            "{url} is not an MCP endpoint: it must begin with https:// or http://"
+        )));
+    }
+    let http = match ca {
+        None => Http::new(),
+        Some(file) => Http::trusting(authorities(&file)?),
+    };
+    let token = token_file.map(|file| token(&file)).transpose()?;
+    let mut visit = Visit { http, url, report: Report::default() };
+    let home = std::env::home_dir();
+    visit.walk(!no_register, token.as_ref(), home.as_deref()).await;
+    print(&match format {
+        Format::Text => visit.report.text(),
+        Format::Json => visit.report.json(),
+    })?;
+    if visit.report.has_faults() {
+        return Err(CliError::Failed("a client would stop: see the lines marked FAIL".to_owned()));
+    }
+    Ok(())
+}
+
+impl Visit {
+    /// Goes as far as there is something to go on with.
+    async fn walk(&mut self, register: bool, token: Option<&SecretString>, home: Option<&std::path::Path>) {
+        let Some(first) = reach::check(self).await else { return };
+        let Some(challenge) = challenge::check(self, &first).await else { return };
+        let named = resource::check(self, &challenge).await;
+        // Servers before the resource document are their own authorization server.
+        let resource = named.as_ref().map_or_else(|| self.url.to_string(), |(_, resource)| resource.clone());
+        let origin = self.url.origin().ascii_serialization();
+        let issuer = match named {
+            Some((issuer, _)) => issuer::check(self, &issuer).await,
+            None => issuer::check(self, &origin).await,
+        };
+        if let Some(issuer) = &issuer {
+            let client = if register { registration::check(self, issuer).await } else { None };
+            if let Some(client) = &client {
+                let asked = pages::Asked { resource: &resource, challenge: &challenge };
+                pages::check(self, issuer, client, &asked).await;
+            }
+            token_endpoint::check(self, issuer, client.as_ref(), &resource).await;
+            saved::check(self, issuer, home).await;
+        }
+        cors::check(self, issuer.as_ref()).await;
+        if let Some(token) = token {
+            session::check(self, token).await;
+        }
+    }
+}
+
+fn authorities(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, CliError> {
+    let wrong = |why: String| CliError::Input(format!("--ca {}: {why}", file.display()));
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))?.collect();
+    let found = found.map_err(|e| wrong(e.to_string()))?;
+    if found.is_empty() {
+        return Err(wrong("holds no certificate".to_owned()));
+    }
+    Ok(found)
+}
+
+fn token(file: &PathBuf) -> Result<SecretString, CliError> {
+    let wrong = |why: String| CliError::Input(format!("--token-file {}: {why}", file.display()));
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
+    } else {
+        text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
+    }
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("must hold one access token and nothing else".to_owned()));
+    }
+    Ok(token.to_owned().into())
+}

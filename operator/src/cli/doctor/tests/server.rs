@@ -1,0 +1,354 @@
+//! A small MCP server with sign-in that is as it should be, but for one thing.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use url::Url;
+
+macro_rules! breaks {
+    ($($name:ident),+ $(,)?) => {
+        /// The one thing that is wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Break { $($name),+ }
+
+        impl Break {
+            pub(super) const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+breaks! {
+    WwwRedirect, LoginPage, NoTokenNeeded, EndpointNotFound, ForbiddenNotUnauthorized, StoreAway, NoChallenge, BasicFirst,
+    ErrorWithoutToken, ChallengeOfOtherOrigin, GetIsNotAllowed, ResourceBehindLogin, WellKnownIsPage, ResourceFails,
+    ResourceRefusesOldVersion, ResourceNull, ResourceOfOtherHost, ResourceIsOrigin, ResourceWithSlash,
+    ResourceNamesNobody, OfflineAccessOfResource, NoMetadata, IssuerWithSlash, MetadataNull, NoS256, NoNone,
+    NoRegistration, RegistrationNull, RegistrationWithoutUris, RegistrationFloat, RegistrationWithoutSecret,
+    RegistrationRefusesCursor, RegistrationCached, AuthorizeNotFound, AuthorizeCircle, AuthorizeSendsBack,
+    AuthorizeTrustsAnybody, ApprovalByForm, PageInFrames, PageCached, CookieLost, CallbackNotRegistered, TokenIsPage,
+    TokenFails, TokenSaysServerError, NoPreflight, NothingExposed, PageReadable, SessionExpired, NotAllowed,
+    BackendRefused, DiscoverFails, ClockOff,
+}
+
+/// The server; it runs until it is stopped.
+pub(super) struct Server {
+    /// Its MCP endpoint.
+    pub(super) url: Url,
+    task: Option<JoinHandle<()>>,
+}
+
+struct Site {
+    origin: String,
+    /// The identity provider: the same server by another name of this machine.
+    provider: String,
+    broken: Option<Break>,
+}
+
+impl Server {
+    pub(super) async fn start(broken: Option<Break>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let origin = format!("http://127.0.0.1:{port}");
+        let site = Site { origin: origin.clone(), provider: format!("http://localhost:{port}"), broken };
+        let router = Router::new().fallback(answer).with_state(Arc::new(site));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url: format!("{origin}/mcp").parse().unwrap(), task: Some(task) }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+    }
+}
+
+async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let path = parts.uri.path();
+    let query = parts.uri.query().unwrap_or_default();
+    let mut response = if parts.method == Method::OPTIONS {
+        site.preflight()
+    } else if path == "/mcp" {
+        site.mcp(&parts.method, &parts.headers, &body)
+    } else if path.starts_with("/.well-known/") {
+        site.well_known(path, &parts.headers)
+    } else {
+        match path {
+            "/oauth/register" => site.register(&body),
+            "/oauth/token" => site.token(&body),
+            "/oauth/authorize" => site.authorize(query),
+            "/oauth/authorize/approve" => site.approve(&parts.headers),
+            "/login" => site.provider(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    };
+    site.finish(path, &mut response);
+    response
+}
+
+impl Site {
+    fn is(&self, broken: Break) -> bool {
+        self.broken == Some(broken)
+    }
+
+    fn finish(&self, path: &str, response: &mut Response) {
+        let headers = response.headers_mut();
+        if self.is(Break::ClockOff) {
+            headers.insert(header::DATE, HeaderValue::from_static("Wed, 01 Jan 2020 00:00:00 GMT"));
+        }
+        let program = path != "/login" && !path.starts_with("/oauth/authorize");
+        if program || self.is(Break::PageReadable) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        if program && !self.is(Break::NothingExposed) {
+            let exposed = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id");
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+
+    fn preflight(&self) -> Response {
+        if self.is(Break::NoPreflight) {
+            return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        }
+        let headers =
+            [(header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, MCP-Protocol-Version")];
+        (StatusCode::NO_CONTENT, headers).into_response()
+    }
+
+    fn mcp(&self, method: &Method, headers: &HeaderMap, body: &Bytes) -> Response {
+        if headers.get(header::AUTHORIZATION).is_some_and(|v| v == "Bearer good") {
+            return self.session(body);
+        }
+        match self.broken {
+            Some(Break::WwwRedirect) => return to(&self.origin.replace("http://", "http://www.")),
+            Some(Break::LoginPage) => return page(StatusCode::OK, "Company login", ""),
+            Some(Break::NoTokenNeeded) => return axum::Json(json!({ "result": {} })).into_response(),
+            Some(Break::EndpointNotFound) => return StatusCode::NOT_FOUND.into_response(),
+            Some(Break::ForbiddenNotUnauthorized) => return StatusCode::FORBIDDEN.into_response(),
+            Some(Break::StoreAway) => {
+                return (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    axum::Json(json!({ "error": "temporarily_unavailable" })),
+                )
+                    .into_response();
+            }
+            Some(Break::GetIsNotAllowed) if method == Method::GET => {
+                return StatusCode::METHOD_NOT_ALLOWED.into_response();
+            }
+            Some(Break::NoChallenge) => return StatusCode::UNAUTHORIZED.into_response(),
+            _ => {}
+        }
+        let origin =
+            if self.is(Break::ChallengeOfOtherOrigin) { "http://10.0.0.7:8080" } else { &self.origin };
+        let metadata = format!("resource_metadata=\"{origin}/.well-known/oauth-protected-resource/mcp\"");
+        let challenge = match self.broken {
+            Some(Break::BasicFirst) => format!("Basic realm=\"x\", Bearer {metadata}"),
+            Some(Break::ErrorWithoutToken) => format!("Bearer error=\"invalid_token\", {metadata}"),
+            _ => format!("Bearer {metadata}"),
+        };
+        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+    }
+
+    fn session(&self, body: &Bytes) -> Response {
+        let discover = body.windows(15).any(|w| w == b"server/discover");
+        match self.broken {
+            Some(Break::SessionExpired) => {
+                let error =
+                    json!({ "error": { "message": "Your GitHub session expired, please sign in again." } });
+                (StatusCode::UNAUTHORIZED, axum::Json(error)).into_response()
+            }
+            Some(Break::NotAllowed) => {
+                (StatusCode::FORBIDDEN, axum::Json(json!({ "error": "access_denied" }))).into_response()
+            }
+            Some(Break::BackendRefused) => StatusCode::BAD_GATEWAY.into_response(),
+            Some(Break::DiscoverFails) if discover => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => axum::Json(json!({ "jsonrpc": "2.0", "id": 1, "result": {} })).into_response(),
+        }
+    }
+
+    fn well_known(&self, path: &str, headers: &HeaderMap) -> Response {
+        if self.is(Break::WellKnownIsPage) {
+            return page(StatusCode::OK, "Welcome", "");
+        }
+        match path {
+            "/.well-known/oauth-protected-resource" | "/.well-known/oauth-protected-resource/mcp" => {
+                self.resource(headers)
+            }
+            "/.well-known/oauth-authorization-server" if !self.is(Break::NoMetadata) => self.metadata(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
+    fn resource(&self, headers: &HeaderMap) -> Response {
+        let old =
+            headers.get(HeaderName::from_static("mcp-protocol-version")).is_some_and(|v| v == "2024-11-05");
+        match self.broken {
+            Some(Break::ResourceBehindLogin) => return StatusCode::UNAUTHORIZED.into_response(),
+            Some(Break::ResourceFails) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Some(Break::ResourceRefusesOldVersion) if old => return StatusCode::BAD_REQUEST.into_response(),
+            _ => {}
+        }
+        let mut document = json!({
+            "resource": format!("{}/mcp", self.origin),
+            "authorization_servers": [self.origin],
+            "scopes_supported": ["mcp"],
+        });
+        match self.broken {
+            Some(Break::ResourceNull) => document["jwks_uri"] = Value::Null,
+            Some(Break::ResourceOfOtherHost) => document["resource"] = "https://www.example.com/mcp".into(),
+            Some(Break::ResourceIsOrigin) => document["resource"] = self.origin.as_str().into(),
+            Some(Break::ResourceWithSlash) => document["resource"] = format!("{}/mcp/", self.origin).into(),
+            Some(Break::ResourceNamesNobody) => document["authorization_servers"] = json!([]),
+            Some(Break::OfflineAccessOfResource) => {
+                document["scopes_supported"] = json!(["mcp", "offline_access"]);
+            }
+            _ => {}
+        }
+        axum::Json(document).into_response()
+    }
+
+    fn metadata(&self) -> Response {
+        let at = |path: &str| Value::from(format!("{}{path}", self.origin));
+        let mut document = json!({
+            "issuer": self.origin,
+            "authorization_endpoint": at("/oauth/authorize"),
+            "token_endpoint": at("/oauth/token"),
+            "registration_endpoint": at("/oauth/register"),
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
+            "authorization_response_iss_parameter_supported": true,
+        });
+        match self.broken {
+            Some(Break::IssuerWithSlash) => document["issuer"] = at("/"),
+            Some(Break::MetadataNull) => document["registration_endpoint"] = Value::Null,
+            Some(Break::NoS256) => document["code_challenge_methods_supported"] = json!(["plain"]),
+            Some(Break::NoNone) => {
+                document["token_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
+            }
+            Some(Break::NoRegistration) => {
+                document.as_object_mut().unwrap().remove("registration_endpoint");
+            }
+            _ => {}
+        }
+        axum::Json(document).into_response()
+    }
+
+    fn register(&self, body: &Bytes) -> Response {
+        let asked: Value = serde_json::from_slice(body).unwrap();
+        let uris = asked["redirect_uris"].clone();
+        if self.is(Break::RegistrationRefusesCursor) && uris.to_string().contains("cursor:") {
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": "invalid_redirect_uri" })))
+                .into_response();
+        }
+        let mut client =
+            json!({ "client_id": "client", "client_id_issued_at": 1_700_000_000, "redirect_uris": uris });
+        match asked["token_endpoint_auth_method"].as_str().unwrap_or("client_secret_basic") {
+            "none" => client["token_endpoint_auth_method"] = "none".into(),
+            method => {
+                client["token_endpoint_auth_method"] = method.into();
+                client["client_secret"] = "secret".into();
+                client["client_secret_expires_at"] = 0.into();
+            }
+        }
+        match self.broken {
+            Some(Break::RegistrationNull) => client["client_uri"] = Value::Null,
+            Some(Break::RegistrationWithoutUris) => client["redirect_uris"] = json!([]),
+            Some(Break::RegistrationFloat) => client["client_id_issued_at"] = json!(1_700_000_000.5),
+            Some(Break::RegistrationWithoutSecret) => {
+                client.as_object_mut().unwrap().remove("client_secret");
+            }
+            _ => {}
+        }
+        let cache = if self.is(Break::RegistrationCached) { "max-age=60" } else { "no-store" };
+        (StatusCode::CREATED, [(header::CACHE_CONTROL, cache)], axum::Json(client)).into_response()
+    }
+
+    fn token(&self, body: &Bytes) -> Response {
+        let known = body.windows(17).any(|w| w == b"client_id=client&");
+        match self.broken {
+            Some(Break::TokenIsPage) => return page(StatusCode::OK, "Welcome", ""),
+            Some(Break::TokenFails) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => {}
+        }
+        let (status, error) = match known {
+            true if self.is(Break::TokenSaysServerError) => (StatusCode::BAD_REQUEST, "server_error"),
+            true => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            false => (StatusCode::UNAUTHORIZED, "invalid_client"),
+        };
+        (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "error": error }))).into_response()
+    }
+
+    fn authorize(&self, query: &str) -> Response {
+        let get = |name: &str| {
+            url::form_urlencoded::parse(query.as_bytes())
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.into_owned())
+        };
+        let back = get("redirect_uri").unwrap_or_default();
+        if get("client_id").as_deref() != Some("client") {
+            return page(StatusCode::BAD_REQUEST, "Unknown client", "");
+        }
+        if !back.starts_with("http://localhost:") && !self.is(Break::AuthorizeTrustsAnybody) {
+            return page(StatusCode::BAD_REQUEST, "Unknown address", "");
+        }
+        match self.broken {
+            Some(Break::AuthorizeNotFound) => return StatusCode::NOT_FOUND.into_response(),
+            Some(Break::AuthorizeCircle) => return to(&format!("{}/oauth/authorize?{query}", self.origin)),
+            Some(Break::AuthorizeSendsBack) => return to(&format!("{back}?error=invalid_scope&state=x")),
+            Some(Break::AuthorizeTrustsAnybody) if back.starts_with("https:") => {
+                return to(&format!("{back}?code=1"));
+            }
+            _ => {}
+        }
+        let content = if self.is(Break::ApprovalByForm) {
+            "<form method=\"post\" action=\"/consent\"><button>Approve</button></form>"
+        } else {
+            "<a href=\"/oauth/authorize/approve?nonce=1&amp;decision=deny\">Deny</a>\
+             <a href=\"/oauth/authorize/approve?nonce=1\">Approve</a>"
+        };
+        let mut response = page(StatusCode::OK, "Approve", content);
+        let headers = response.headers_mut();
+        let frames = if self.is(Break::PageInFrames) { "" } else { "; frame-ancestors 'none'" };
+        let policy = format!("default-src 'none'; form-action 'self'{frames}");
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap());
+        let cache = if self.is(Break::PageCached) { "public" } else { "no-store" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+        if !self.is(Break::CookieLost) {
+            headers.insert(header::SET_COOKIE, HeaderValue::from_static("flow=1; HttpOnly; SameSite=Lax"));
+        }
+        response
+    }
+
+    fn approve(&self, headers: &HeaderMap) -> Response {
+        if headers.get(header::COOKIE).is_none_or(|c| c != "flow=1") {
+            return page(StatusCode::FORBIDDEN, "Begun in another browser", "");
+        }
+        to(&format!("{}/login?redirect_uri={}/oauth/callback", self.provider, self.origin))
+    }
+
+    fn provider(&self) -> Response {
+        if self.is(Break::CallbackNotRegistered) {
+            return page(StatusCode::BAD_REQUEST, "Error", "The redirect_uri does not match.");
+        }
+        page(StatusCode::OK, "Sign in", "")
+    }
+}
+
+fn page(status: StatusCode, title: &str, content: &str) -> Response {
+    let text =
+        format!("<!doctype html><html><head><title>{title}</title></head><body>{content}</body></html>");
+    (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(text)).into_response()
+}
+
+fn to(location: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
