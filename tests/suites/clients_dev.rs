@@ -56,7 +56,17 @@ async fn the_doctor_finds_nothing() {
     let report: Value = serde_json::from_str(&doctor.stdout()).unwrap();
     let findings = report["findings"].as_array().unwrap();
     assert!(findings.iter().all(|f| f["level"] == "good"), "{report:#}");
-    for check in ["challenge", "resource", "issuer", "registration", "authorize", "browser", "token", "cors", "session"] {
+    for check in [
+        "challenge",
+        "resource",
+        "issuer",
+        "registration",
+        "authorize",
+        "browser",
+        "token",
+        "cors",
+        "session",
+    ] {
         assert!(findings.iter().any(|f| f["check"] == check), "{check} was not looked at: {report:#}");
     }
 }

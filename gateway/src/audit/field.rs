@@ -19,6 +19,11 @@ macro_rules! fields {
                 match self { $(Self::$field => $name,)* }
             }
 
+            /// Its name as JSON has it, quoted and with the colon.
+            pub(super) fn key(self) -> &'static str {
+                match self { $(Self::$field => concat!("\"", $name, "\":"),)* }
+            }
+
             /// What it holds.
             pub fn what(self) -> &'static str {
                 match self { $(Self::$field => $what,)* }

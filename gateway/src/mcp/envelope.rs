@@ -146,12 +146,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
                 let mut raw = Raw::default();
-                let mut params = None;
+                let mut params: Option<Params<'de>> = None;
                 while let Some(Key(key)) = map.next_key()? {
                     match exact(&key, &["method", "id", "params", "result", "error", "jsonrpc"])? {
                         Some("method") => once(&mut map, &mut raw.method, "method")?,
                         Some("id") => once(&mut map, &mut raw.id, "id")?,
-                        Some("params") => once(&mut map, &mut params, "params")?,
+                        Some("params") if params.is_some() => {
+                            return Err(A::Error::duplicate_field("params"));
+                        }
+                        Some("params") => params = Some(map.next_value()?),
                         Some("result" | "error") => {
                             map.next_value::<IgnoredAny>()?;
                             raw.answer = true;
@@ -161,9 +164,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
                         }
                     }
                 }
-                if let Some(params) = params {
-                    raw.params = serde_json::from_str(params.get()).map_err(A::Error::custom)?;
-                }
+                raw.params = params.unwrap_or_default();
                 Ok(raw)
             }
         }

@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::envelope::{Envelope, Kind};
 
 /// The first revision without sessions.
 const FIRST_MODERN: &str = "2026-07-28";
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// Which generation of MCP a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(super) enum Era {
 
 /// Decides the era and refuses headers that say other than the body (SEP-2243). The error is for the client.
 pub(super) fn check(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Era, String> {
-    let version = single(headers, "mcp-protocol-version")?;
+    let version = single(headers, &VERSION)?;
     let era = if envelope.method == "initialize" {
         Era::Legacy
     } else if envelope.params.version.is_some() || version.is_some_and(|v| v >= FIRST_MODERN) {
@@ -32,11 +36,11 @@ pub(super) fn check(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Era,
     // A header is required only where the era has it; where it is sent it must be true.
     let strict = era == Era::Modern && envelope.kind == Kind::Request;
     agree("MCP-Protocol-Version", version.map(Cow::Borrowed), envelope.params.version.as_deref(), strict)?;
-    let method = single(headers, "mcp-method")?.map(Cow::Borrowed);
+    let method = single(headers, &METHOD)?.map(Cow::Borrowed);
     if envelope.kind != Kind::Response || method.is_some() {
         agree("Mcp-Method", method, Some(&envelope.method), strict)?;
     }
-    let name = single(headers, "mcp-name")?.map(decode).transpose()?;
+    let name = single(headers, &NAME)?.map(decode).transpose()?;
     agree("Mcp-Name", name, envelope.name().as_deref(), strict)?;
     Ok(era)
 }
@@ -51,7 +55,7 @@ fn agree(header: &str, sent: Option<Cow<'_, str>>, body: Option<&str>, required:
     }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, String> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
@@ -71,7 +75,7 @@ fn decode(value: &str) -> Result<Cow<'_, str>, String> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

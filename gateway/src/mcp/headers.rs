@@ -26,7 +26,8 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 
 /// The client's headers that the backend gets, without those that the gateway itself sets (`ours`).
 pub(super) fn to_backend(client: &HeaderMap, ours: &[HeaderName]) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(client.len());
+    // Room for what the gateway adds: a map that grows costs more than one that is a little too large.
+    let mut out = HeaderMap::with_capacity(client.len() + ours.len() + 2);
     for (name, value) in client {
         let passes = TO_BACKEND.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
         if passes && *name != SESSION && !ours.contains(name) {
@@ -52,7 +53,11 @@ pub(super) fn to_client(backend: &HeaderMap) -> HeaderMap {
 
 /// Whether the content type is the given one, parameters aside.
 pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    if value.as_bytes() == wanted.as_bytes() {
+        return true;
+    }
+    let value = value.to_str().unwrap_or_default();
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }
 
