@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     net::Server,
-    watch::{Exchange, Watch},
+    watch::{Exchange, Witness},
 };
 
 /// The longest message that a watched balancer carries.
@@ -42,7 +42,7 @@ struct Routes {
     replicas: std::sync::Mutex<Vec<String>>,
     next: AtomicUsize,
     client: Client<HttpConnector, Body>,
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<dyn Witness>>,
 }
 
 impl Balancer {
@@ -51,8 +51,8 @@ impl Balancer {
         Self::watched(port, replicas, None).await
     }
 
-    /// [`Balancer::start`], where a watch sees each exchange.
-    pub async fn watched(port: u16, replicas: Vec<String>, watch: Option<Arc<Watch>>) -> Self {
+    /// [`Balancer::start`], where a witness sees each exchange.
+    pub async fn watched(port: u16, replicas: Vec<String>, watch: Option<Arc<dyn Witness>>) -> Self {
         let routes = Arc::new(Routes {
             replicas: std::sync::Mutex::new(replicas),
             next: AtomicUsize::new(0),
@@ -90,7 +90,7 @@ async fn forward(
     request.headers_mut().append("x-forwarded-for", client);
     match &routes.watch {
         None => routes.pass(request).await,
-        Some(watch) => routes.show(watch, peer, request).await,
+        Some(watch) => routes.show(watch.as_ref(), peer, request).await,
     }
 }
 
@@ -102,8 +102,8 @@ impl Routes {
         }
     }
 
-    /// Passes a request on and shows the exchange to the watch; a stream is shown without its body.
-    async fn show(&self, watch: &Watch, peer: SocketAddr, request: Request) -> Response {
+    /// Passes a request on and shows the exchange to the witness; a stream is shown without its body.
+    async fn show(&self, watch: &dyn Witness, peer: SocketAddr, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let Ok(body) = to_bytes(body, MAX_WATCHED).await else {
             return StatusCode::BAD_REQUEST.into_response();

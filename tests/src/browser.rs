@@ -23,6 +23,8 @@ pub struct Browser {
     http: Client,
     cookies: Mutex<Vec<Cookie>>,
     visits: AtomicUsize,
+    /// Addresses out on the internet, or of a client that does not run: it stops there.
+    ends: &'static [&'static str],
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +69,15 @@ impl Browser {
             http: http(),
             cookies: Mutex::default(),
             visits: AtomicUsize::new(0),
+            ends: &[],
         }
+    }
+
+    /// The same, which does not open an address that begins like one of these: it stops there, as at an application's
+    /// own scheme.
+    #[must_use]
+    pub fn stopping_at(self, ends: &'static [&'static str]) -> Self {
+        Self { ends, ..self }
     }
 
     /// The same, asking through this HTTP client.
@@ -101,6 +111,19 @@ impl Browser {
         }
         let link = page.approve_link()?;
         Some(self.follow(page, &link).await)
+    }
+
+    /// Presses the button whose value is this.
+    ///
+    /// # Panics
+    /// When the page has no such button.
+    pub async fn press(&self, page: &Page, value: &str) -> Page {
+        let forms = html::forms(&page.body);
+        let form = forms
+            .iter()
+            .find(|form| form.fields.iter().any(|f| f.name == "button" && f.get("value") == Some(value)));
+        let form = form.unwrap_or_else(|| panic!("{} has no button {value:?}:\n{}", page.url, page.body));
+        self.submit(page, form).await
     }
 
     /// Types an address.
@@ -169,7 +192,8 @@ impl Browser {
     async fn navigate(&self, mut method: Method, mut url: Url, mut body: Option<String>, from: From) -> Page {
         let mut site = Site::None;
         for _ in 0..20 {
-            if !matches!(url.scheme(), "http" | "https") {
+            let ends = self.ends.iter().any(|end| url.as_str().starts_with(end));
+            if ends || !matches!(url.scheme(), "http" | "https") {
                 return Page { url, status: 0, headers: String::new(), body: String::new() };
             }
             if let From::Page(start) = &from {

@@ -38,7 +38,9 @@ pub struct Session {
     pub protocol: String,
     /// The tools it was shown.
     pub tools: Vec<String>,
-    _home: Home,
+    sdk: Sdk,
+    url: String,
+    home: Home,
 }
 
 /// The answer to one call.
@@ -65,7 +67,16 @@ impl Session {
 
     /// [`Session::connect`] with more environment variables.
     pub async fn connect_with(sdk: Sdk, url: &str, user: &str, environment: &[(&str, &str)]) -> Self {
-        let home = Home::of(user);
+        Self::start(sdk, url, Home::of(user), environment).await
+    }
+
+    /// Starts it again, in the same home: what it keeps on disk, it finds.
+    pub async fn restart(mut self) -> Self {
+        self.process.kill().await;
+        Self::start(self.sdk, &self.url, self.home, &[]).await
+    }
+
+    async fn start(sdk: Sdk, url: &str, home: Home, environment: &[(&str, &str)]) -> Self {
         let mut command = match sdk {
             Sdk::Python => Command::new(python()),
             _ => Command::new(node()),
@@ -87,7 +98,9 @@ impl Session {
             protocol: hello["protocol"].as_str().unwrap_or_default().to_owned(),
             tools: tools.map(str::to_owned).collect(),
             process,
-            _home: home,
+            sdk,
+            url: url.to_owned(),
+            home,
         }
     }
 

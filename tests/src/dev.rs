@@ -14,7 +14,7 @@ use crate::{
     net::{eventually, free_port, http},
     process::Process,
     redis::Redis,
-    watch::Watch,
+    watch::Witness,
 };
 
 /// The operator's configuration where the balancer is the proxy in front. The Redis in it is not used: `--redis` is.
@@ -31,7 +31,7 @@ pub struct Setup {
     backends: Vec<String>,
     redis: Option<String>,
     replicas: usize,
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<dyn Witness>>,
     /// Manifests and sealing keys.
     files: TempDir,
 }
@@ -108,10 +108,10 @@ impl Setup {
         self
     }
 
-    /// Shows every exchange to this watch: what comes through the balancer, which then stands before a single
+    /// Shows every exchange to this witness: what comes through the balancer, which then stands before a single
     /// replica too and is believed about who asks.
     #[must_use]
-    pub fn watched(mut self, watch: &Arc<Watch>) -> Self {
+    pub fn watched<W: Witness + 'static>(mut self, watch: &Arc<W>) -> Self {
         self.watch = Some(watch.clone());
         self
     }

@@ -15,15 +15,18 @@ pub mod dev;
 pub mod github;
 mod html;
 pub mod idp;
+pub mod life;
 pub mod manifests;
 pub mod net;
 pub mod oauth;
 pub mod operator;
 pub mod process;
+pub mod profiles;
 mod record;
 pub mod redis;
 pub mod rmcp_client;
 pub mod scenario;
+pub mod tap;
 pub mod watch;
 pub mod wire;
 

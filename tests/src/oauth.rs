@@ -97,13 +97,18 @@ impl OAuthClient {
             "client_name": "test", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": method,
             "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
         });
-        let response = http.post(format!("{issuer}/oauth/register")).json(&metadata).send().await;
+        Self::register_metadata(http, issuer, &metadata).await
+    }
+
+    /// Registers with this metadata, and uses its first redirect URI.
+    pub async fn register_metadata(http: Client, issuer: &str, metadata: &Value) -> Self {
+        let response = http.post(format!("{issuer}/oauth/register")).json(metadata).send().await;
         let answer = Answer::of(response.expect("the gateway answers")).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         Self {
             url: format!("{issuer}/mcp"),
             issuer: issuer.to_owned(),
-            redirect_uri: redirect_uri.to_owned(),
+            redirect_uri: metadata["redirect_uris"][0].as_str().expect("it has one").to_owned(),
             registration: answer.json(),
             http,
         }

@@ -51,9 +51,20 @@ impl Rmcp {
 
     /// Whom the backend takes the caller for.
     pub async fn whoami(&self) -> String {
-        let result = self.0.call_tool(CallToolRequestParams::new("whoami")).await.expect("the call works");
-        let result = serde_json::to_value(&result).expect("a result is JSON");
-        assert_ne!(result["isError"], true, "{result}");
-        result["content"][0]["text"].as_str().unwrap_or_default().to_owned()
+        self.try_whoami().await.expect("the call works")
+    }
+
+    /// Whom the backend takes the caller for, or what the client says instead.
+    ///
+    /// # Errors
+    /// Whatever stopped the call.
+    pub async fn try_whoami(&self) -> Result<String, String> {
+        let result =
+            self.0.call_tool(CallToolRequestParams::new("whoami")).await.map_err(|e| e.to_string())?;
+        let result = serde_json::to_value(&result).map_err(|e| e.to_string())?;
+        if result["isError"] == true {
+            return Err(result.to_string());
+        }
+        Ok(result["content"][0]["text"].as_str().unwrap_or_default().to_owned())
     }
 }

@@ -36,6 +36,12 @@ pub struct Exchange<'a> {
     pub answer: &'a str,
 }
 
+/// Whoever a balancer shows its exchanges to.
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// Looks at an exchange.
+    fn see(&self, exchange: &Exchange<'_>);
+}
+
 /// Sees every exchange.
 #[derive(Debug, Default)]
 pub struct Watch(Mutex<Seen>);
@@ -85,8 +91,13 @@ impl Watch {
         self.secrets(peer).into_iter().filter(|secret| text.contains(secret.as_str())).collect()
     }
 
-    /// Looks at an exchange.
-    pub fn see(&self, exchange: &Exchange<'_>) {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Witness for Watch {
+    fn see(&self, exchange: &Exchange<'_>) {
         let mut seen = self.lock();
         seen.registered.extend(registered(exchange));
         let found = rules::check(&seen, exchange);
@@ -96,10 +107,6 @@ impl Watch {
         let path = uri.path();
         let found = found.into_iter().map(|what| format!("{method} {path}: {status}: {what}"));
         seen.findings.entry(exchange.peer).or_default().extend(found);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The errors that people hit by hand with other gateways: none of them may be possible here.
 //!
-//! What a real client notices is shown with one in the clients suites too; here each is pinned down by itself.
+//! Here each is pinned down by itself; `clients_life.rs` shows them through real clients.
 
 mod errors {
     mod discovery;

@@ -1,0 +1,122 @@
+//! The life of a signed-in client: what it takes to go on after each thing that can happen to it.
+
+use crate::{
+    clients::{ClaudeCode, Sdk, Session},
+    profiles::{Profile, Scripted},
+    rmcp_client::Rmcp,
+    tap::Tap,
+};
+
+/// How often a user tries before they start the client anew.
+const PATIENCE: usize = 3;
+
+/// A client of alice's.
+#[derive(Debug)]
+pub enum Live {
+    /// One that a script drives.
+    Sdk(Option<Session>),
+    /// The Rust SDK.
+    Rust(Option<Rmcp>, String),
+    /// Claude Code, which connects and lists but calls nothing without an account.
+    Claude(ClaudeCode),
+    /// A script in the place of one that cannot be had.
+    Scripted(Scripted),
+}
+
+/// What it took to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Nobody noticed.
+    None,
+    /// The user signed in once more; the client opened the browser by itself.
+    SignIn,
+    /// The user told the client to sign in, or started it again, and signed in once more.
+    Restart,
+}
+
+impl Effort {
+    /// For the table.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::None => "by itself",
+            Self::SignIn => "a new sign-in",
+            Self::Restart => "a new sign-in, begun by hand",
+        }
+    }
+}
+
+impl Live {
+    /// Signs in a scripted SDK.
+    pub async fn sdk(sdk: Sdk, url: &str) -> Self {
+        Self::Sdk(Some(Session::connect(sdk, url, "alice").await))
+    }
+
+    /// Signs in the Rust SDK.
+    pub async fn rust(url: &str) -> Self {
+        Self::Rust(Some(Rmcp::connect(url, "alice").await), url.to_owned())
+    }
+
+    /// Signs in Claude Code.
+    pub async fn claude(url: &str) -> Self {
+        let claude = ClaudeCode::with(url, "alice").await;
+        claude.login().await;
+        Self::Claude(claude)
+    }
+
+    /// Signs in a script.
+    pub async fn scripted(profile: &'static Profile, url: &str) -> Self {
+        let mut scripted = Scripted::new(profile, url, "alice");
+        assert_eq!(scripted.whoami().await, "alice");
+        Self::Scripted(scripted)
+    }
+
+    /// Whether one call works, as alice's.
+    pub async fn works(&mut self) -> bool {
+        match self {
+            Self::Sdk(session) => {
+                let answer = session.as_mut().unwrap().call("whoami", serde_json::json!({})).await;
+                answer.error.is_empty() && !answer.is_error && answer.text == "alice"
+            }
+            Self::Rust(client, _) => {
+                client.as_ref().unwrap().try_whoami().await.is_ok_and(|who| who == "alice")
+            }
+            Self::Claude(claude) => claude.list().await.contains("Connected"),
+            Self::Scripted(scripted) => scripted.whoami().await == "alice",
+        }
+    }
+
+    /// What a user does whose client does not go on: signs in by hand, or starts it again.
+    async fn again(&mut self) {
+        match self {
+            Self::Sdk(session) => *session = Some(session.take().unwrap().restart().await),
+            Self::Rust(client, url) => *client = Some(Rmcp::connect(url, "alice").await),
+            Self::Claude(claude) => {
+                claude.login().await;
+            }
+            Self::Scripted(_) => panic!("a script does what the client does by itself"),
+        }
+    }
+
+    /// Goes on, with as little effort as it takes.
+    ///
+    /// # Panics
+    /// When not even a restart with one sign-in helps.
+    pub async fn go_on(&mut self, tap: &Tap) -> Effort {
+        let before = tap.approvals();
+        for _ in 0..PATIENCE {
+            if self.works().await {
+                return match tap.approvals() - before {
+                    0 => Effort::None,
+                    // mcp-remote may open two tabs at once and use one of them.
+                    1 | 2 => Effort::SignIn,
+                    more => panic!("{more} sign-ins for one: {self:?}\n{:#?}", tap.summary()),
+                };
+            }
+        }
+        let before = tap.approvals();
+        self.again().await;
+        assert!(self.works().await, "it does not work after a restart: {self:?}");
+        assert!(tap.approvals() - before <= 2, "sign-ins upon sign-ins: {self:?}\n{:#?}", tap.summary());
+        Effort::Restart
+    }
+}

@@ -1,0 +1,314 @@
+//! Real clients after the first sign-in: a token that runs out, a revocation, a Redis that was emptied; and what is
+//! wrong with other gateways, seen through what a real client sent and was given. The README's table of clients is
+//! made here.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what a suite cannot prepare fails it")]
+
+use std::{fmt::Write, sync::Arc};
+
+use e2e::{
+    backend::{Backend, Callers},
+    browser::Browser,
+    clients::{Sdk, Session},
+    dev::{Gateway, Setup},
+    life::{Effort, Live},
+    manifests::LOCAL,
+    net::{eventually, http},
+    oauth::{Answer, OAuthClient},
+    profiles::PROFILES,
+    redis::Redis,
+    tap::Tap,
+};
+use serde_json::{Value, json};
+
+/// Two replicas on one Redis, whose every exchange is heard.
+struct World {
+    tap: Arc<Tap>,
+    gateway: Gateway,
+    backend: Backend,
+    redis: Redis,
+}
+
+impl World {
+    async fn start(lifetimes: &str) -> Self {
+        let backend =
+            Backend::start(Callers::tokens(&[("token-of-alice", "alice"), ("token-of-bob", "bob")])).await;
+        let redis = Redis::start().await;
+        let tap = Arc::new(Tap::default());
+        let setup = Setup::manifest(LOCAL).with("backend", &backend.url()).with("lifetimes", lifetimes);
+        let gateway = setup.redis(&redis).watched(&tap).replicas(2).start().await;
+        Self { tap, gateway, backend, redis }
+    }
+
+    /// How many keys of a kind there are.
+    async fn count(&self, kind: &str) -> usize {
+        self.redis.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
+    }
+
+    /// Every access token has run out.
+    async fn access_tokens_run_out(&self) {
+        eventually("the access tokens to run out", async || (self.count("access").await == 0).then_some(()))
+            .await;
+    }
+
+    /// Alice ends her one client on her account page.
+    async fn alice_disconnects(&self) {
+        let browser = Browser::of("alice");
+        let mut page = browser.open(&format!("{}/account/signin", self.gateway.issuer)).await;
+        while let Some(next) = browser.next(&page).await {
+            page = next;
+        }
+        let done = browser.press(&page, "disconnect").await;
+        assert!(done.status < 400, "{} {}", done.status, done.body);
+        assert_eq!(self.count("refresh").await, 0, "nothing is left");
+    }
+}
+
+/// One line of the table.
+struct Row {
+    name: String,
+    how: &'static str,
+    expired: Effort,
+    revoked: Effort,
+    flushed: Effort,
+}
+
+async fn row(name: &str, how: &'static str, world: &World, mut client: Live) -> Row {
+    assert!(client.works().await, "{name} works after its sign-in");
+    world.access_tokens_run_out().await;
+    let expired = client.go_on(&world.tap).await;
+    world.alice_disconnects().await;
+    let revoked = client.go_on(&world.tap).await;
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut world.redis.connection().await).await.unwrap();
+    let flushed = client.go_on(&world.tap).await;
+    Row { name: name.to_owned(), how, expired, revoked, flushed }
+}
+
+/// Short-lived, so that a token runs out within the test; the grace is at most half an access token's life.
+const SHORT: &str = "accessToken: 3s, refreshGrace: 1s";
+
+#[tokio::test]
+async fn every_client_goes_on_after_expiry_revocation_and_an_emptied_redis() {
+    let mut rows = Vec::new();
+    let versions = versions();
+    for (sdk, package) in [
+        (Sdk::TypeScript1, "@modelcontextprotocol/sdk"),
+        (Sdk::TypeScript2, "@modelcontextprotocol/client"),
+        (Sdk::Python, "mcp"),
+        (Sdk::McpRemote, "mcp-remote"),
+    ] {
+        let world = World::start(SHORT).await;
+        let client = Live::sdk(sdk, &world.gateway.url).await;
+        rows.push(row(&versions(package), "run", &world, client).await);
+    }
+    let world = World::start(SHORT).await;
+    rows.push(row(&versions("rmcp"), "run", &world, Live::rust(&world.gateway.url).await).await);
+    let world = World::start(SHORT).await;
+    let client = Live::claude(&world.gateway.url).await;
+    rows.push(row(&versions("@anthropic-ai/claude-code"), "run, up to its tool list", &world, client).await);
+    for profile in &PROFILES {
+        let world = World::start(SHORT).await;
+        let client = Live::scripted(profile, &world.gateway.url).await;
+        rows.push(row(profile.name, "scripted", &world, client).await);
+    }
+    for row in &rows {
+        assert_eq!(row.expired, Effort::None, "{}: a token that ran out is renewed unseen", row.name);
+    }
+    the_readme_says_so(&table(&rows));
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table =
+        "| client | how | access token ran out | signed out on the account page | Redis emptied |\n\
+                     |---|---|---|---|---|\n"
+            .to_owned();
+    for Row { name, how, expired, revoked, flushed } in rows {
+        let cells = [name.as_str(), how, expired.text(), revoked.text(), flushed.text()];
+        writeln!(table, "| {} |", cells.join(" | ")).unwrap();
+    }
+    table
+}
+
+/// The README holds the table between two marks. With `UPDATE_README=1` it is written there.
+fn the_readme_says_so(table: &str) {
+    const MARKS: [&str; 2] = ["<!-- clients: made by tests/run clients_life -->\n", "<!-- clients: end -->"];
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(file).unwrap();
+    let (before, rest) = readme.split_once(MARKS[0]).expect("the README has the first mark");
+    let (found, after) = rest.split_once(MARKS[1]).expect("the README has the second mark");
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(file, format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1])).unwrap();
+        return;
+    }
+    assert_eq!(found, table, "the README's table is not what was found: run this suite with UPDATE_README=1");
+}
+
+/// What a package is called with its version, from what pins it.
+fn versions() -> impl Fn(&str) -> String {
+    let npm: Value = serde_json::from_str(include_str!("../clients/package.json")).unwrap();
+    move |package| {
+        if let Some(version) = npm["dependencies"][package].as_str() {
+            return format!("{package} {version}");
+        }
+        let pinned = include_str!("../clients/requirements.txt")
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("{package}==")));
+        if let Some(version) = pinned {
+            return format!("{package} {version} (Python)");
+        }
+        let lock = include_str!("../../Cargo.lock");
+        let (_, rest) =
+            lock.split_once(&format!("name = \"{package}\"\nversion = \"")).expect("it is pinned");
+        format!("{package} {} (Rust)", rest.split('"').next().unwrap())
+    }
+}
+
+fn empty_or_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().any(empty_or_null),
+        Value::Object(members) => members.values().any(empty_or_null),
+        _ => false,
+    }
+}
+
+/// Through one real client: what it was given when it registered and discovered (1 to 4), where its tokens are kept and
+/// for how long (8), that it acts for its own user alone (9), that its code and its old tokens are dead (6, 7), and
+/// that without its token nothing goes through (10).
+async fn none_of_the_errors(sdk: Sdk) {
+    let world = World::start("refreshGrace: 0s").await;
+    let (mut alice, mut bob) = tokio::join!(
+        Session::connect(sdk, &world.gateway.url, "alice"),
+        Session::connect(sdk, &world.gateway.url, "bob")
+    );
+    what_it_was_given(&world);
+    what_redis_keeps(&world).await;
+
+    // 9: each acts for their own user, at once, and Bob cannot write to Alice's project.
+    let project = json!({ "project": "alice/notes" });
+    let (hers, his) = tokio::join!(alice.call("write", project.clone()), bob.call("write", project));
+    assert!(!hers.is_error && hers.error.is_empty(), "{hers:?}");
+    assert!(his.is_error, "{his:?}");
+    let (hers, his) = tokio::join!(alice.whoami(), bob.whoami());
+    assert_eq!((hers.as_str(), his.as_str()), ("alice", "bob"));
+
+    // 10: the client's own call, without its token.
+    let call = world.tap.heard("POST /mcp").pop().unwrap();
+    world.backend.clear();
+    let mut request = http().post(&world.gateway.url).body(call.question.clone());
+    for (name, value) in
+        call.asked.iter().filter(|(n, _)| !["authorization", "host", "content-length"].contains(&n.as_str()))
+    {
+        request = request.header(name, value);
+    }
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    assert!(world.backend.requests().is_empty(), "{:?}", world.backend.requests());
+
+    the_code_is_dead(&world).await;
+    the_old_tokens_are_dead(&world).await;
+}
+
+/// 1 to 4.
+fn what_it_was_given(world: &World) {
+    let registrations = world.tap.heard("POST /oauth/register");
+    assert!(!registrations.is_empty(), "it registered");
+    for registration in registrations {
+        assert_eq!(registration.status, 201, "{}", registration.answer);
+        assert!(!empty_or_null(&registration.json()), "{}", registration.answer);
+    }
+    let documents = world.tap.heard("GET /.well-known/oauth-protected-resource");
+    assert!(!documents.is_empty() && documents.iter().all(|d| d.status == 200), "{documents:#?}");
+    for refused in world.tap.heard("POST /mcp").iter().filter(|h| h.status == 401) {
+        let challenge =
+            refused.headers.get("www-authenticate").and_then(|c| c.to_str().ok()).unwrap_or_default();
+        assert!(
+            challenge.starts_with("Bearer ") && challenge.contains("resource_metadata=\""),
+            "{challenge}"
+        );
+    }
+    assert_eq!(world.tap.approvals(), 2, "two users approved, and both clients got their codes");
+    let redeemed = world.tap.heard("POST /oauth/token");
+    assert!(redeemed.iter().all(|r| r.status == 200), "{redeemed:#?}");
+}
+
+/// 8.
+async fn what_redis_keeps(world: &World) {
+    for (kind, life) in [("client", 365 * 86_400), ("access", 3600), ("refresh", 30 * 86_400)] {
+        let keys: Vec<String> =
+            world.redis.keys().await.into_iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).collect();
+        assert_eq!(keys.len(), 2, "{kind}: {keys:?}");
+        for key in keys {
+            let left = world.redis.ttl(&key).await;
+            assert!((life - 120..=life).contains(&left), "{key} lives for {left} s");
+        }
+    }
+    assert_eq!(world.count("code").await, 0, "redeemed codes are gone");
+}
+
+/// 6: from another client, and once more from its own.
+async fn the_code_is_dead(world: &World) {
+    let redeemed = world.tap.heard("POST /oauth/token").remove(0);
+    let code = redeemed.form("code").expect("the first request redeems a code");
+    let other = OAuthClient::register(&world.gateway.issuer).await;
+    let stolen = other.redeem(&code).await;
+    assert!(stolen.is_error(400, "invalid_grant"), "{}", stolen.text);
+    let again = replay(world, &redeemed).await;
+    assert!(again.is_error(400, "invalid_grant"), "{}", again.text);
+}
+
+/// 7: without a grace, a refresh kills what came before.
+async fn the_old_tokens_are_dead(world: &World) {
+    let redeemed = world.tap.heard("POST /oauth/token").into_iter().rfind(|h| h.status == 200).unwrap();
+    let old = redeemed.json();
+    let text = |name: &str| old[name].as_str().unwrap().to_owned();
+    let form = [("grant_type", "refresh_token".to_owned()), ("refresh_token", text("refresh_token"))];
+    let mut request = http().post(format!("{}/oauth/token", world.gateway.issuer));
+    if let Some(basic) = redeemed.asked.get("authorization") {
+        request = request.header("authorization", basic);
+    }
+    let mine = ["client_id", "client_secret"].into_iter().filter_map(|n| Some((n, redeemed.form(n)?)));
+    let form: Vec<(&str, String)> = form.into_iter().chain(mine).collect();
+    let renewed = Answer::of(request.form(&form).send().await.unwrap()).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    let client = OAuthClient::register(&world.gateway.issuer).await;
+    let access = text("access_token");
+    eventually("the old access token to die on both replicas", async || {
+        let (one, two) =
+            (client.whoami(Some(&access)).await.status, client.whoami(Some(&access)).await.status);
+        (one == 401 && two == 401).then_some(())
+    })
+    .await;
+}
+
+/// Sends what a client sent, word for word.
+async fn replay(world: &World, heard: &e2e::tap::Heard) -> Answer {
+    let mut request =
+        http().post(format!("{}/oauth/token", world.gateway.issuer)).body(heard.question.clone());
+    for name in ["content-type", "authorization"] {
+        if let Some(value) = heard.asked.get(name) {
+            request = request.header(name, value);
+        }
+    }
+    Answer::of(request.send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn typescript_sdk_v1_meets_none_of_the_errors() {
+    none_of_the_errors(Sdk::TypeScript1).await;
+}
+
+#[tokio::test]
+async fn typescript_sdk_v2_meets_none_of_the_errors() {
+    none_of_the_errors(Sdk::TypeScript2).await;
+}
+
+#[tokio::test]
+async fn python_sdk_meets_none_of_the_errors() {
+    none_of_the_errors(Sdk::Python).await;
+}
+
+#[tokio::test]
+async fn mcp_remote_meets_none_of_the_errors() {
+    none_of_the_errors(Sdk::McpRemote).await;
+}
