@@ -120,7 +120,7 @@ impl Refresher {
                 Ok(if dead { Asked::Dead } else { Asked::Live })
             }
             // Near its end, or refused: the refresh token decides.
-            None | Some(Err(IdentityError::Refused(_))) => {
+            None | Some(Err(IdentityError::Refused(_) | IdentityError::NoUserInfo)) => {
                 self.ask_by_renewal(user, record, &tokens, known).await
             }
             Some(Err(error)) => {
@@ -140,12 +140,24 @@ impl Refresher {
         let renewed = self.renew(&user.id, record.version, tokens).await?;
         match self.provider.profile(&renewed, known).await {
             Ok(profile) => self.date(&user.id, &profile).await?,
-            // The provider has just given tokens: the identity lives, and what is known of it goes on.
-            Err(error) => {
-                tracing::warn!(user = %user.id, %error, "tokens were renewed, the profile was not");
+            // Nothing more can be asked: that the provider gives new tokens is its word for the user.
+            Err(IdentityError::NoUserInfo) => {
                 let now = self.store.user(&user.id).await?;
                 let profile = now.and_then(|now| open_profile(&self.keys, &user.id, &now.profile).ok());
                 self.date(&user.id, profile.as_ref().unwrap_or(known)).await?;
+            }
+            // It gives tokens and refuses to say whose: the user is blocked there, or they are another's.
+            Err(IdentityError::Refused(why)) => {
+                tracing::warn!(user = %user.id, why, "tokens were renewed, and user-info refuses them");
+                let current = self.store.credential(&user.id, IDENTITY_CREDENTIAL).await?;
+                let version = current.map_or(record.version, |current| current.version);
+                let dead = self.store.refuse_identity(&user.id, version, "user_info_refused").await?;
+                return Ok(if dead { Asked::Dead } else { Asked::Elsewhere });
+            }
+            // What is known of the user grows old, and is tolerated for as long as after any outage.
+            Err(error) => {
+                tracing::warn!(user = %user.id, %error, "tokens were renewed, the profile was not");
+                return Ok(Asked::Silent);
             }
         }
         Ok(Asked::Live)

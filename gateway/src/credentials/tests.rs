@@ -353,6 +353,26 @@ async fn a_check_learns_dates_and_kills() {
     assert_eq!(world.fake.inner().seen.reads.len(), reads);
 }
 
+/// New tokens alone do not prove the user: a provider renews for an account that it has blocked, too.
+#[tokio::test]
+async fn a_refused_profile_after_a_renewal_kills_and_an_outage_dates_nothing() {
+    let world = World::new(60).await;
+    let custody = world.custody();
+    let check = async || custody.recheck(&world.call().await.user).await;
+    world.clock.advance(Duration::from_secs(30));
+    world.fake.fail_read(&[Fault::Status(503)]);
+    assert_eq!(check().await, Check::Tolerated);
+    assert_eq!(world.fake.refreshes(), 1);
+    assert_eq!(world.call().await.user.checked_ago, Duration::from_secs(30));
+
+    world.fake.inner().expires_in = Some(60);
+    world.fake.inner().access = "revoked".into();
+    world.fake.fail_read(&[Fault::Status(401), Fault::Status(403)]);
+    assert_eq!(check().await, Check::Dead(SENTENCE.into()));
+    assert_eq!(world.fake.refreshes(), 2);
+    assert!(matches!(world.state().await, IdentityState::Dead { told: false, .. }));
+}
+
 /// Attack 128.
 #[tokio::test]
 async fn an_outage_is_tolerated_for_a_while() {

@@ -64,6 +64,9 @@ pub enum IdentityError {
     /// It cannot be reached, is slow, or fails; trying again later may help.
     #[error("the identity provider is not available: {0}")]
     Unavailable(String),
+    /// It has nowhere to ask: what a renewal brings is all that is known.
+    #[error("the identity provider has no user-info endpoint")]
+    NoUserInfo,
     /// Our own configuration: a missing secret, a refused destination.
     #[error("sign-in is not configured: {0}")]
     Misconfigured(String),
@@ -81,7 +84,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         Ok(())
     }
     /// Asks who the tokens belong to now. `Refused` means that the access token is dead, or belongs to somebody else
-    /// than `known`. What the provider tells at sign-in only (groups in an ID token) is kept from `known`.
+    /// than `known`; `NoUserInfo` that only a renewal can tell. What the provider tells at sign-in only (groups in an ID token) is kept from `known`.
     async fn profile(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Profile, IdentityError>;
     /// Renews the tokens. A refresh token that is not given again stays the old one.
     async fn refresh(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Renewed, RenewError>;

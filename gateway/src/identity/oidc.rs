@@ -160,8 +160,10 @@ impl Provider for Oidc {
         let Some(endpoint) = &metadata.userinfo_endpoint else {
             // Nobody to ask: a refresh token decides where there is one, else the session lasts as its token does.
             let ended = tokens.expires_at.is_some_and(|end| end <= self.setup.clock.unix_millis());
-            return if tokens.refresh.is_some() || ended {
-                Err(IdentityError::Refused("the provider has no user-info endpoint".to_owned()))
+            return if tokens.refresh.is_some() {
+                Err(IdentityError::NoUserInfo)
+            } else if ended {
+                Err(IdentityError::Refused("the token has ended".to_owned()))
             } else {
                 Ok(known.clone())
             };

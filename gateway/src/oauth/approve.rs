@@ -213,7 +213,7 @@ pub(super) fn provider_failed(
             format!("{name} cannot be reached at this moment. Try again in a minute."),
             true,
         ),
-        IdentityError::Misconfigured(_) => (
+        IdentityError::Misconfigured(_) | IdentityError::NoUserInfo => (
             "misconfigured",
             format!("Sign-in with {name} is not set up correctly. Tell the administrator."),
             true,
