@@ -10,9 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
+use http_body::Body;
 use ipnet::IpNet;
 
 use crate::{
+    capacity::{Bytes, Capacity, Held},
     mcp::{self, Mcp},
     oauth::{self, Failure, OAuthError, limits::Limiter, source},
     server::Server,
@@ -30,12 +32,15 @@ pub struct App {
     pub trusted_proxies: Vec<IpNet>,
     /// Counts requests per source, in this process.
     pub limiter: Limiter,
+    /// Bytes of requests that are being read; the MCP path counts its own.
+    pub bodies: Bytes,
 }
 
 impl App {
     /// Shares `server` between handlers.
     pub fn new(server: Arc<Server>, trusted_proxies: Vec<IpNet>) -> Self {
-        Self { server, trusted_proxies, limiter: Limiter::default() }
+        let bodies = Bytes::new(Capacity::detect().form_bytes);
+        Self { server, trusted_proxies, limiter: Limiter::default(), bodies }
     }
 }
 
@@ -65,7 +70,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .route(&below("/oauth/token"), post(oauth::token::post))
         .route(&below("/oauth/revoke"), post(oauth::revoke::post))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(no_longer_than_the_timeout));
+        .layer(from_fn_with_state(app.clone(), within_bounds));
 
     // Opened by people: no CORS, errors are pages, and a HEAD has no effect because there is none.
     let page = |handler: MethodRouter<Arc<App>>| handler.head(method_not_allowed);
@@ -77,7 +82,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .route(&below("/account"), page(get(oauth::account::get).post(oauth::account::actions::post)))
         .route(&below("/account/signin"), page(get(oauth::account::signin::get)))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(app.clone(), page_within_the_timeout));
+        .layer(from_fn_with_state(app.clone(), page_within_bounds));
 
     let with_cors = programs
         .route(&urls.mcp_path, mcp::service(mcp))
@@ -102,14 +107,28 @@ async fn method_not_allowed() -> Response {
     OAuthError::MethodNotAllowed.into_response()
 }
 
-async fn no_longer_than_the_timeout(request: Request, next: Next) -> Response {
+/// Holds the bytes of a request's body; `None`: too many are held.
+fn hold(app: &App, request: &Request) -> Option<Held> {
+    let size = request.body().size_hint();
+    let most = size.upper().and_then(|size| usize::try_from(size).ok()).unwrap_or(oauth::MAX_BODY);
+    app.bodies.take(most.min(oauth::MAX_BODY))
+}
+
+/// When too many bodies are being read, one may soon have been.
+const CROWDED: Duration = Duration::from_secs(2);
+
+async fn within_bounds(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(_held) = hold(&app, &request) else {
+        return OAuthError::Unavailable { retry_after: CROWDED }.into_response();
+    };
     match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => OAuthError::TimedOut.into_response(),
     }
 }
 
-async fn page_within_the_timeout(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn page_within_bounds(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(_held) = hold(&app, &request) else { return Failure::Unavailable(CROWDED).page(&app.server) };
     match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::Unavailable(Duration::from_secs(5)).page(&app.server),

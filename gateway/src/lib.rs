@@ -7,6 +7,7 @@ pub mod admin;
 pub mod app;
 pub mod assemble;
 pub mod audit;
+pub mod capacity;
 pub mod clock;
 pub mod credentials;
 pub mod egress;

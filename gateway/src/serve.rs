@@ -1,6 +1,6 @@
 //! A gateway at work in this process: from its configuration to the last drained connection.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::ConnectInfo, response::Response};
 use gatehouse_gateway_config::{GatewayConfig, keys::Keyring};
@@ -9,7 +9,10 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
@@ -18,6 +21,7 @@ use crate::{
     app,
     assemble::{self, AssembleError, Gateway},
     audit,
+    capacity::{Capacity, HEADER_BYTES},
     clock::{Clock, Entropy},
     identity::local::sweep,
     mcp,
@@ -27,8 +31,6 @@ use crate::{
 
 /// How long the headers of a request may take.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// The most bytes of a request's line and headers.
-const HEADER_BYTES: usize = 64 * 1024;
 /// How long to wait before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,13 +91,13 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
         tracing::info!(url = gateway.server.urls.resource, "ready");
     }
 
-    let connections = GracefulShutdown::new();
+    let connections = Connections::new(Capacity::detect().connections);
     accept(&listener, &gateway, &connections, shutdown.cancelled()).await;
     health.drain();
     tracing::info!("shutting down");
     accept(&listener, &gateway, &connections, tokio::time::sleep(settle)).await;
     drop(listener);
-    drain(&gateway, connections).await;
+    drain(&gateway, connections.open).await;
     Ok(())
 }
 
@@ -114,21 +116,46 @@ async fn drain(gateway: &Gateway, connections: GracefulShutdown) {
     }
 }
 
+/// The connections that are open, and room for further ones.
+struct Connections {
+    open: GracefulShutdown,
+    room: Arc<Semaphore>,
+}
+
+impl Connections {
+    fn new(most: usize) -> Self {
+        Self { open: GracefulShutdown::new(), room: Arc::new(Semaphore::new(most)) }
+    }
+
+    /// The next connection, once there is room for it: until then it waits in the kernel's queue and takes no memory
+    /// of ours.
+    async fn next(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let room = self.room.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, address) = listener.accept().await?;
+        Ok((stream, address, room))
+    }
+}
+
 /// Accepts connections until `end`.
 async fn accept(
     listener: &TcpListener,
     gateway: &Arc<Gateway>,
-    connections: &GracefulShutdown,
+    connections: &Connections,
     end: impl Future<Output = ()>,
 ) {
     tokio::pin!(end);
     loop {
         let accepted = tokio::select! {
             () = &mut end => return,
-            accepted = listener.accept() => accepted,
+            accepted = connections.next(listener) => accepted,
         };
         match accepted {
-            Ok((stream, address)) => connection(stream, address, gateway.clone(), connections),
+            Ok((stream, address, room)) => {
+                connection(stream, address, room, gateway.clone(), &connections.open);
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -147,7 +174,13 @@ async fn answer(gateway: &Gateway, address: SocketAddr, request: hyper::Request<
     gateway.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-fn connection(stream: TcpStream, address: SocketAddr, gateway: Arc<Gateway>, connections: &GracefulShutdown) {
+fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    room: OwnedSemaphorePermit,
+    gateway: Arc<Gateway>,
+    connections: &GracefulShutdown,
+) {
     // Answers are small: they must not wait for Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -164,5 +197,25 @@ fn connection(stream: TcpStream, address: SocketAddr, gateway: Arc<Gateway>, con
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended");
         }
+        drop(room);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_waits_for_another_to_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Connections::new(1);
+        let _clients =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let first = connections.next(&listener).await.unwrap();
+        let mut second = Box::pin(connections.next(&listener));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        drop(second.await.unwrap());
+    }
 }

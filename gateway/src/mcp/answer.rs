@@ -13,6 +13,7 @@ use super::{
     caller::Caller,
     envelope::Kind,
     headers::{self, SESSION},
+    load::Place,
     refusal::Refusal,
     relay::Relay,
     session::Session,
@@ -118,6 +119,7 @@ pub(super) fn pass(
     asked: Asked,
     response: http::Response<Incoming>,
     mut call: Trail,
+    place: Place,
 ) -> Response {
     let (parts, body) = response.into_parts();
     call.status(parts.status);
@@ -128,7 +130,7 @@ pub(super) fn pass(
     }
     let events = parts.status.is_success() && headers::is_type(&parts.headers, "text/event-stream");
     let scanner = if asked.what == What::ToolCall { mcp.backend.patterns.scanner() } else { None };
-    let mut relay = Relay::new(body, call, failed).search(scanner, mcp, caller);
+    let mut relay = Relay::new(body, (call, place), failed).search(scanner, mcp, caller);
     if events {
         // nginx and others would collect the events otherwise.
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

@@ -1,11 +1,10 @@
 //! One request on the MCP path, from its headers to the answer's.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{
     Mcp, answer,
@@ -14,6 +13,7 @@ use super::{
     envelope::Envelope,
     era::{self, Era},
     headers,
+    load::Place,
     proxy::Answered,
     refusal::Refusal,
     trail::Trail,
@@ -22,11 +22,6 @@ use crate::{
     audit::{Decision, Event},
     model::IdentityState,
 };
-
-/// The largest request, in bytes.
-const MAX_BODY: usize = 4 * 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// A message that was read and whose headers agree with it.
 pub(super) struct Message<'a> {
@@ -70,7 +65,11 @@ pub(super) struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn serve(&self, body: Body, mut call: Trail) -> Response {
-        let bytes = match self.body(body).await {
+        let mut place = match self.mcp.load.enter(self.caller.record.user.id) {
+            Ok(place) => place,
+            Err(refusal) => return self.refuse(refusal, None, call),
+        };
+        let bytes = match self.body(body, &mut place).await {
             Ok(bytes) => bytes,
             Err(refusal) => return self.refuse(refusal, None, call),
         };
@@ -82,9 +81,11 @@ impl Exchange<'_> {
         if let Some(refusal) = self.forbidden() {
             return self.refuse(refusal, message, call);
         }
-        match self.proxy(message, bytes.clone()).await {
+        let answered = self.proxy(message, bytes.clone()).await;
+        place.sent();
+        match answered {
             Ok(Answered::Backend(asked, response)) => match answer::check(&asked, &response) {
-                Ok(()) => answer::pass(self.mcp, self.caller, *asked, response, call),
+                Ok(()) => answer::pass(self.mcp, self.caller, *asked, response, call, place),
                 Err(refusal) => self.refuse(refusal, message, call),
             },
             Ok(Answered::Here(response, outcome)) => {
@@ -115,7 +116,7 @@ impl Exchange<'_> {
     }
 
     /// The body of a POST; nothing for the other methods.
-    async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
+    async fn body(&self, body: Body, place: &mut Place) -> Result<Bytes, Refusal> {
         self.check_origin()?;
         if *self.method == Method::GET || *self.method == Method::DELETE {
             return Ok(Bytes::new());
@@ -128,11 +129,7 @@ impl Exchange<'_> {
         {
             return Err(Refusal::ContentType);
         }
-        match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Incomplete),
-        }
+        place.read(body).await
     }
 
     /// A browser's page of another origin is refused (MCP, transports: DNS rebinding).

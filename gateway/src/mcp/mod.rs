@@ -16,6 +16,7 @@ pub mod dns;
 mod envelope;
 mod era;
 mod headers;
+mod load;
 pub mod pods;
 mod proxy;
 mod refusal;
@@ -40,8 +41,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backend::BackendError;
 
-use self::{backend::Backend, cache::Cache, pods::Directory};
-use crate::{egress::Egress, metrics::Metrics, model::scope, server::Server};
+use self::{backend::Backend, cache::Cache, load::Load, pods::Directory};
+use crate::{capacity::Capacity, egress::Egress, metrics::Metrics, model::scope, server::Server};
 
 /// What the MCP path of one server needs.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ pub struct Mcp {
     backend: Backend,
     metrics: Arc<Metrics>,
     cache: Cache,
+    load: Arc<Load>,
     /// The `WWW-Authenticate` of a request without a token.
     challenge: HeaderValue,
     /// Cancelled when the gateway begins to drain.
@@ -82,6 +84,7 @@ impl Mcp {
             backend,
             metrics,
             cache: Cache::default(),
+            load: Arc::new(Load::new(Capacity::detect())),
             challenge,
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),

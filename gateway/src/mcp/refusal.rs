@@ -52,6 +52,10 @@ pub(super) enum Refusal {
     Invalid(String),
     /// A header says other than the body.
     HeaderMismatch(String),
+    /// The user has too many calls under way, or too large ones.
+    TooManyCalls,
+    /// All users together have.
+    Overloaded,
     /// The store does not answer.
     Store,
     /// A credential cannot be had now.
@@ -80,6 +84,8 @@ impl Refusal {
             Self::SessionExpired(_) => "session_expired",
             Self::Denied { .. } => "denied",
             Self::SessionNotFound => "session_not_found",
+            Self::TooManyCalls => "too_many_calls",
+            Self::Overloaded => "overloaded",
             Self::Store | Self::Credential { .. } => "unavailable",
             Self::Misconfigured(_) => "misconfigured",
             Self::Unreachable(_) | Self::BadAnswer(_) | Self::BackendUnauthorized => "backend_error",
@@ -110,7 +116,10 @@ impl Refusal {
             Self::Parse(_) => (S::BAD_REQUEST, code::PARSE),
             Self::Invalid(_) => (S::BAD_REQUEST, code::INVALID_REQUEST),
             Self::HeaderMismatch(_) => (S::BAD_REQUEST, code::HEADER_MISMATCH),
-            Self::Store | Self::Credential { .. } => (S::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
+            Self::TooManyCalls => (S::TOO_MANY_REQUESTS, code::UNAVAILABLE),
+            Self::Overloaded | Self::Store | Self::Credential { .. } => {
+                (S::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
             Self::Misconfigured(_)
             | Self::Unreachable(_)
             | Self::BadAnswer(_)
@@ -141,6 +150,10 @@ impl Refusal {
             | Self::Parse(text)
             | Self::Invalid(text)
             | Self::HeaderMismatch(text) => text.clone(),
+            Self::TooManyCalls => {
+                "too many calls of yours are under way; wait until some are answered".to_owned()
+            }
+            Self::Overloaded => format!("{name} has too many calls under way; try again"),
             Self::Store => "access tokens cannot be checked at the moment; try again".to_owned(),
             Self::Credential { .. } => "your sign-in cannot be renewed at the moment; try again".to_owned(),
             Self::Misconfigured(what) => format!("{name} is not configured completely: {what}"),
@@ -180,7 +193,7 @@ impl Refusal {
             Self::NoStream => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
             }
-            Self::Store => {
+            Self::Store | Self::TooManyCalls | Self::Overloaded => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             }
             Self::Credential { retry_after } => {

@@ -15,7 +15,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
-    Mcp, caller::Caller, dead, refusal, scan::Scanner, sse::Boundary, stream::OpenStream, trail::Trail,
+    Mcp, caller::Caller, dead, load::Place, refusal, scan::Scanner, sse::Boundary, stream::OpenStream,
+    trail::Trail,
 };
 
 /// A comment, which every client ignores (HTML standard, server-sent events).
@@ -25,6 +26,8 @@ const COMMENT: &[u8] = b": keep-alive\n\n";
 pub(super) struct Relay {
     inner: Incoming,
     call: Trail,
+    /// Counted until the answer ends.
+    _place: Place,
     events: Option<Events>,
     search: Option<Search>,
     /// How a complete answer counts.
@@ -56,9 +59,10 @@ struct Search {
 
 impl Relay {
     /// The body of an answer; `failed`: its status says that the backend refused.
-    pub(super) fn new(inner: Incoming, call: Trail, failed: bool) -> Self {
+    pub(super) fn new(inner: Incoming, (call, place): (Trail, Place), failed: bool) -> Self {
         let complete = if failed { "backend_refused" } else { "ok" };
-        let mut relay = Self { inner, call, events: None, search: None, complete, ended: false };
+        let mut relay =
+            Self { inner, call, _place: place, events: None, search: None, complete, ended: false };
         if relay.inner.is_end_stream() {
             relay.call.outcome(complete);
         }

@@ -24,6 +24,9 @@ pub struct Limit {
 pub const REGISTER: Limit = Limit { name: "register", count: 300, window: Duration::from_secs(60) };
 /// Authorization requests: each writes a flow.
 pub const AUTHORIZE: Limit = Limit { name: "authorize", count: 300, window: Duration::from_secs(60) };
+/// Token requests from one source, which may be the one address of many users: enough for each of them, and little
+/// against what a flood would cost.
+pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::from_secs(60) };
 /// Sign-in attempts from one source, whoever they name: each costs an argon2id.
 pub const SIGN_IN: Limit = Limit { name: "signin", count: 120, window: Duration::from_secs(60) };
 /// Failed attempts for one name from one source. Counted with the source, so that nobody can lock a user out from

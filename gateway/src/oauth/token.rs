@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     OAuthError,
     authorize::check_resource,
-    client_auth,
+    client_auth, limits,
     params::{self, Params},
     refresh,
     source::Source,
@@ -47,7 +47,11 @@ pub async fn post(
 ) -> Result<Response, OAuthError> {
     let mut event = Event::new(Decision::TokenRefused);
     event.source(source);
-    let answer = grant(&app.server, query.as_deref(), &headers, body, &mut event).await;
+    let now = app.server.clock.monotonic();
+    let answer = match app.limiter.count(limits::TOKEN, &source.to_string(), now) {
+        Ok(()) => grant(&app.server, query.as_deref(), &headers, body, &mut event).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &answer {
         event.because(error.code());
     }

@@ -8,6 +8,7 @@ mod backend;
 mod dead;
 mod faults;
 mod kit;
+mod load;
 mod logs;
 mod provider;
 mod proxy;

@@ -2,11 +2,11 @@
 
 use axum::body::Body;
 use gatehouse_gateway::clock::{Entropy, SeededEntropy, random};
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::support::{
     Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem, refresh,
-    request,
+    request, seconds,
 };
 
 #[tokio::test]
@@ -103,4 +103,27 @@ fn printable(bytes: &[u8]) -> String {
         .filter(|b| b.is_ascii_graphic() && !b"<>\"{}|\\^`#".contains(b))
         .map(|b| char::from(*b))
         .collect()
+}
+
+#[tokio::test]
+async fn a_flood_of_one_source_or_of_bytes_is_refused_and_may_come_again() {
+    let gateway = Gateway::local();
+    for _ in 0..3000 {
+        assert!(gateway.token(&[]).await.is_error(400, "invalid_request"));
+    }
+    assert_eq!(gateway.token(&[]).await.status, StatusCode::TOO_MANY_REQUESTS);
+    gateway.clock.advance(seconds(60));
+    assert!(gateway.token(&[]).await.is_error(400, "invalid_request"));
+
+    let one = || gateway.app.bodies.take(1);
+    let all: Vec<_> = std::iter::from_fn(|| gateway.app.bodies.take(64 * 1024)).collect();
+    let answer = gateway.token(&[("grant_type", "refresh_token")]).await;
+    assert!(answer.is_error(503, "temporarily_unavailable"), "{answer:?}");
+    assert_eq!(answer.header("retry-after"), "2");
+    let page = Browser::default().post(&gateway, "/oauth/signin", &[("flow", "x")]).await;
+    assert!(page.is_page(503), "{page:?}");
+    // What has no body needs no room.
+    assert_eq!(gateway.get("/.well-known/oauth-authorization-server").await.status, StatusCode::OK);
+    drop(all);
+    assert!(one().is_some());
 }

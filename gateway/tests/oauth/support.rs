@@ -47,6 +47,7 @@ pub(crate) const CALLBACK: &str = "http://127.0.0.1:61000/callback";
 /// A gateway and what a test may move.
 pub(crate) struct Gateway {
     pub(crate) router: Router,
+    pub(crate) app: Arc<App>,
     pub(crate) server: Arc<Server>,
     pub(crate) clock: ManualClock,
     pub(crate) provider: Arc<FakeProvider>,
@@ -159,9 +160,10 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new("team-a", "github"));
         let mcp = Arc::new(Mcp::new(server.clone(), &egress, Arc::new(NoPods), metrics).unwrap());
         let trusted = vec!["10.0.0.0/8".parse().unwrap()];
-        let router = app::router(&Arc::new(App::new(server.clone(), trusted)), &mcp);
+        let app = Arc::new(App::new(server.clone(), trusted));
+        let router = app::router(&app, &mcp);
         let origin = server.urls.origin.clone();
-        Self { router, server, clock, provider, checks, trail, origin }
+        Self { router, app, server, clock, provider, checks, trail, origin }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
