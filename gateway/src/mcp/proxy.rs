@@ -60,8 +60,14 @@ impl Exchange<'_> {
         };
         let mut headers = headers::to_backend(self.headers, &self.mcp.backend.ours);
         headers.extend(injected.iter().cloned());
-        if let Some(id) = session.as_ref().and_then(Session::header) {
-            headers.insert(SESSION, id);
+        match session.as_ref().and_then(Session::header) {
+            Some(id) => {
+                headers.insert(SESSION, id);
+            }
+            // An event's id says nothing of whose it is: only a session, which is this user's, makes it theirs.
+            None => {
+                headers.remove("last-event-id");
+            }
         }
         let mut asked = Asked::new(self.method, message, session, self.headers.get(SESSION));
         let response = self.send(&mut asked, headers, body).await?;

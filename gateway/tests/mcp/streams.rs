@@ -176,14 +176,81 @@ async fn a_broken_stream_that_can_be_resumed_or_is_cut_inside_an_event_breaks_fo
 }
 
 #[tokio::test]
-async fn resumption_reaches_the_backend() {
+async fn a_stream_that_listens_ends_with_its_token() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in_for("1", Duration::from_millis(300), |_| {}).await;
+    let mut body = listen(&kit, &token, &[PROGRESS]).await;
+    assert_eq!(next(&mut body).await.as_deref(), Some(PROGRESS));
+    assert_eq!(next(&mut body).await, None, "as a stream ends whose server has no more to say");
+    kit.backend.dropped.notified().await;
+    assert_eq!(kit.trail.with("outcome", "expired").len(), 1);
+}
+
+#[tokio::test]
+async fn what_ends_without_an_event_is_found_by_looking() {
     let kit = Kit::start().await;
     let token = kit.sign_in("1").await;
-    kit.backend.answer(200, "text/event-stream", "id: 6\ndata: x\n\n");
+    let mut body = listen(&kit, &token, &[PROGRESS]).await;
+    next(&mut body).await;
+    kit.clock.advance(LIFE);
+    assert_eq!(next(&mut body).await, None);
+}
+
+#[tokio::test]
+async fn a_request_whose_stream_is_cut_is_answered() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let dropped = kit.backend.dropped.clone();
+    kit.backend.answer_with(move |_| {
+        let response = events_until_dropped(vec![PROGRESS], dropped.clone());
+        Box::pin(async move { response })
+    });
     let bearer = format!("Bearer {token}");
-    let headers = [("authorization", bearer.as_str()), ("last-event-id", "5")];
-    let answer = read(kit.open(Method::GET, &kit.url, &headers, "").await).await;
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let mut body = kit.open(Method::POST, &kit.url, &headers, tool_call().to_string()).await.into_body();
+    assert_eq!(next(&mut body).await.as_deref(), Some(PROGRESS));
+    kit.gateway.server.store.refuse_identity(&kit.user("1"), 1, "token_refused").await.unwrap();
+    let last = next(&mut body).await.unwrap();
+    assert!(last.starts_with("event: message\ndata: {") && last.contains("\"id\":7"), "{last}");
+    assert!(last.contains("-32050"), "{last}");
+    assert_eq!(next(&mut body).await, None);
+}
+
+/// Attack 107: many backends number their events, so that another user's are guessed.
+#[tokio::test]
+async fn resumption_reaches_the_backend_within_a_session_only() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    kit.backend.answer_with(|seen| {
+        Box::pin(async move {
+            let body = if seen.method == Method::POST {
+                r#"{"jsonrpc":"2.0","id":0,"result":{}}"#.to_owned()
+            } else {
+                "id: 6\ndata: x\n\n".to_owned()
+            };
+            let kind = if seen.method == Method::POST { "application/json" } else { "text/event-stream" };
+            let mut response = answer(200, kind, body).await;
+            response.headers_mut().insert("mcp-session-id", "s-1".parse().unwrap());
+            response
+        })
+    });
+    let initialize = serde_json::json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}});
+    let session = kit.post(&token, &initialize).await.header("mcp-session-id").to_owned();
+    let answer = kit.send(Method::GET, &token, &[("last-event-id", "5"), ("mcp-session-id", &session)]).await;
     assert_eq!(answer.text, "id: 6\ndata: x\n\n");
-    let seen = kit.backend.only();
-    assert_eq!((seen.method.clone(), seen.header("last-event-id")), (Method::GET, Some("5")));
+    assert_eq!(kit.backend.seen()[1].header("last-event-id"), Some("5"));
+    kit.send(Method::GET, &token, &[("last-event-id", "5")]).await;
+    let modern = [
+        ("last-event-id", "5"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "whoami"),
+    ];
+    let mut call = tool_call();
+    call["params"]["_meta"] = serde_json::json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    kit.post_with(&token, &modern, call.to_string()).await;
+    for seen in &kit.backend.seen()[2..] {
+        assert_eq!(seen.header("last-event-id"), None, "{seen:?}");
+    }
+    assert_eq!(kit.backend.seen().len(), 4);
 }
