@@ -136,7 +136,7 @@ pub(super) fn pass(
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let listens = matches!(asked.what, What::Get | What::Listen);
-        relay = relay.events(OpenStream::register(mcp, caller), asked.id, listens);
+        relay = relay.events(OpenStream::register(mcp, caller, listens), asked.id, listens);
     }
     let mut response = Response::new(Body::new(relay));
     *response.status_mut() = parts.status;

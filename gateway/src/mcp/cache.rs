@@ -59,6 +59,10 @@ pub(super) struct Stream {
     pub grant: GrantId,
     pub user: UserId,
     pub close: CancellationToken,
+    /// Whether it only waits for events; else a request waits for its answer on it.
+    pub listens: bool,
+    /// When its user was last looked at.
+    pub checked: Duration,
 }
 
 /// A moment at which the reader was listening.
@@ -129,6 +133,17 @@ impl Cache {
     /// The open streams.
     pub(super) fn streams(&self) -> Vec<Stream> {
         self.lock().streams.values().cloned().collect()
+    }
+
+    /// Up to `most` streams whose users were not looked at for `every`; they count as looked at now.
+    pub(super) fn due(&self, now: Duration, every: Duration, most: usize) -> Vec<Stream> {
+        let mut inner = self.lock();
+        let due = inner.streams.values_mut().filter(|s| now.saturating_sub(s.checked) >= every);
+        let due = due.take(most).map(|stream| {
+            stream.checked = now;
+            stream.clone()
+        });
+        due.collect()
     }
 
     /// The reader has a place in the list of events.

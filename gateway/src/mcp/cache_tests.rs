@@ -137,8 +137,14 @@ fn a_reader_stops_when_nothing_is_kept_or_streamed() {
     assert!(!cache.reader_may_stop(SECOND));
     let close = CancellationToken::new();
     let record = &alice.record;
-    let stream =
-        Stream { access: alice.access, grant: record.grant.id, user: record.user.id, close: close.clone() };
+    let stream = Stream {
+        access: alice.access,
+        grant: record.grant.id,
+        user: record.user.id,
+        close: close.clone(),
+        listens: true,
+        checked: Duration::ZERO,
+    };
     let (id, start) = cache.open(stream);
     assert_eq!(start, StartReader(false));
     assert!(!cache.reader_may_stop(60 * SECOND));

@@ -253,6 +253,15 @@ pub(super) fn died_body(id: &RawValue, backend: &str) -> String {
     error_body(Some(id), code::BACKEND, &message)
 }
 
+/// The error that ends a stream whose user may not listen any more.
+pub(super) fn cut_body(id: &RawValue, _: &str) -> String {
+    error_body(
+        Some(id),
+        code::UNAUTHORIZED,
+        "your sign-in ended before the answer came; sign in and try again",
+    )
+}
+
 /// A tool result that the user's model reads (`isError`).
 pub(super) fn tool_error(id: &RawValue, text: &str, modern: bool) -> Response {
     let result_type = if modern { "\"resultType\":\"complete\"," } else { "" };

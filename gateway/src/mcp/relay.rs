@@ -35,12 +35,18 @@ pub(super) struct Relay {
     ended: bool,
 }
 
+/// A request that was under way when its token ended may be answered for so long: clients renew their tokens beside
+/// their calls, and nobody would wait for the answer of a second one. Streams that only listen end with their token.
+const LATE_ANSWER: Duration = Duration::from_secs(300);
+
 /// What an event stream needs more.
 struct Events {
     boundary: Boundary,
     pause: Duration,
     timer: Pin<Box<Sleep>>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// When the token has ended.
+    expired: Pin<Box<Sleep>>,
     /// Closed at the start of a drain: streams that only listen.
     drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// The id of the request that still waits for its answer on this stream.
@@ -72,11 +78,13 @@ impl Relay {
     /// Treats the body as an event stream. `listens`: it waits for events only, and may end at any time.
     pub(super) fn events(mut self, open: OpenStream, awaited: Option<Box<RawValue>>, listens: bool) -> Self {
         let draining = open.mcp.draining.clone();
+        let life = if listens { open.life } else { open.life.saturating_add(LATE_ANSWER) };
         self.events = Some(Events {
             boundary: Boundary::default(),
             pause: open.mcp.keep_alive,
             timer: Box::pin(tokio::time::sleep(open.mcp.keep_alive)),
             closed: Box::pin(open.close.clone().cancelled_owned()),
+            expired: Box::pin(tokio::time::sleep(life)),
             drained: listens.then(|| Box::pin(CancellationToken::cancelled_owned(draining))),
             awaited,
             backend: open.mcp.backend.config.name.clone(),
@@ -116,12 +124,17 @@ impl Relay {
         match &mut self.events {
             // Where the stream could be resumed the client will do so; else the waiting request gets its answer.
             Some(events) if events.boundary.between() && !events.boundary.resumable() => {
-                let error = events.awaited.take().map(|id| refusal::died_body(&id, &events.backend));
-                let event = error.map(|body| Bytes::from(format!("event: message\ndata: {body}\n\n")));
-                Poll::Ready(event.map(|data| Ok(Frame::data(data))))
+                Poll::Ready(self.last_event(refusal::died_body).map(|data| Ok(Frame::data(data))))
             }
             _ => Poll::Ready(Some(Err(error))),
         }
+    }
+
+    /// The event that answers the waiting request, if one can still be said.
+    fn last_event(&mut self, error: fn(&RawValue, &str) -> String) -> Option<Bytes> {
+        let events = self.events.as_mut().filter(|events| events.boundary.between())?;
+        let body = error(&events.awaited.take()?, &events.backend);
+        Some(Bytes::from(format!("event: message\ndata: {body}\n\n")))
     }
 
     /// Whether the stream is to be ended from our side.
@@ -129,6 +142,9 @@ impl Relay {
         let events = self.events.as_mut()?;
         if events.closed.as_mut().poll(cx).is_ready() {
             return Some("revoked");
+        }
+        if events.expired.as_mut().poll(cx).is_ready() {
+            return Some("expired");
         }
         let drained = events.drained.as_mut()?;
         drained.as_mut().poll(cx).is_ready().then_some("drained")
@@ -164,7 +180,7 @@ impl Body for Relay {
         }
         if let Some(outcome) = this.ends_here(cx) {
             this.finish(outcome);
-            return Poll::Ready(None);
+            return Poll::Ready(this.last_event(refusal::cut_body).map(|data| Ok(Frame::data(data))));
         }
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

@@ -1,6 +1,6 @@
 //! Streams that are open, so that they can be closed when their user may no longer listen.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,12 +10,14 @@ use super::{Mcp, cache::Stream, caller::Caller, watch};
 pub(super) struct OpenStream {
     pub mcp: Arc<Mcp>,
     pub close: CancellationToken,
+    /// What is left of the token's life.
+    pub life: Duration,
     id: u64,
 }
 
 impl OpenStream {
-    /// Registers a stream of this caller.
-    pub(super) fn register(mcp: &Arc<Mcp>, caller: &Caller) -> Self {
+    /// Registers a stream of this caller. `listens`: it waits for events only.
+    pub(super) fn register(mcp: &Arc<Mcp>, caller: &Caller, listens: bool) -> Self {
         let close = CancellationToken::new();
         let record = &caller.record;
         let stream = Stream {
@@ -23,12 +25,14 @@ impl OpenStream {
             grant: record.grant.id,
             user: record.user.id,
             close: close.clone(),
+            listens,
+            checked: mcp.now(),
         };
         let (id, reader) = mcp.cache.open(stream.clone());
         watch::start(mcp, reader);
         mcp.metrics.open_streams.inc();
         watch::verify(mcp, stream);
-        Self { mcp: mcp.clone(), close, id }
+        Self { mcp: mcp.clone(), close, life: record.life, id }
     }
 }
 

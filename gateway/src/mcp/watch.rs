@@ -16,6 +16,12 @@ const WAIT: Duration = Duration::from_millis(1000);
 /// How long to wait before the store is asked again after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How often the user of each open stream is looked at, whether there was an event or not: what ends by itself (a
+/// token, an entry in a file of users) writes none.
+const RECHECK: Duration = Duration::from_secs(60);
+/// How many streams are looked at between two reads, so that the reader is never late.
+const RECHECKED_AT_ONCE: usize = 64;
+
 /// Starts the reader if it is wanted.
 pub(super) fn start(mcp: &Arc<Mcp>, wanted: StartReader) {
     if wanted.0 {
@@ -53,6 +59,14 @@ async fn follow(mcp: &Mcp) -> Result<()> {
         cursor = batch.cursor;
         for user in mcp.cache.heard(&batch.events, mcp.now()) {
             check_user(mcp, &user).await?;
+        }
+        for stream in mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE) {
+            // A request may wait for its answer a little longer than its token lives, see [`super::relay`].
+            if stream.listens {
+                check_stream(mcp, &stream).await?;
+            } else {
+                check_user(mcp, &stream.user).await?;
+            }
         }
         if mcp.cache.reader_may_stop(mcp.now()) {
             return Ok(());

@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 
 use super::{backend::Backend, provider::Provider};
 
-const LIFE: Duration = Duration::from_secs(3600);
+pub(crate) const LIFE: Duration = Duration::from_secs(3600);
 
 /// One gateway with everything around it.
 pub(crate) struct Kit {
@@ -162,6 +162,16 @@ impl Kit {
     }
 
     pub(crate) async fn sign_in_as(&self, subject: &str, change: impl FnOnce(&mut Grant)) -> String {
+        self.sign_in_for(subject, LIFE, change).await
+    }
+
+    /// As [`Kit::sign_in_as`], with another life of the access token.
+    pub(crate) async fn sign_in_for(
+        &self,
+        subject: &str,
+        access_life: Duration,
+        change: impl FnOnce(&mut Grant),
+    ) -> String {
         let server = &self.gateway.server;
         let (store, entropy) = (&server.store, SystemEntropy);
         let secret = Hash32::of(b"cookie");
@@ -196,7 +206,7 @@ impl Kit {
         };
         let tokens = NewTokens {
             access: access.hash(),
-            access_life: LIFE,
+            access_life,
             refresh: RefreshToken::mint(&server.keys, &entropy, grant.id, 1).hash(),
             refresh_life: LIFE,
             sign_in_life: LIFE,

@@ -8,8 +8,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    backend::{events_that_break, events_until_dropped},
-    kit::{Kit, next, read, tool_call},
+    backend::{answer, events_that_break, events_until_dropped},
+    kit::{Kit, LIFE, next, read, tool_call},
 };
 
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
