@@ -138,6 +138,16 @@ impl<'a> Jar<'a> {
         self.write(SESSION, "", 0)
     }
 
+    /// The text of the cookie by which the browser is known, unproven.
+    pub fn browser(&self) -> Option<&str> {
+        self.text(BROWSER)
+    }
+
+    /// The header that sets the cookie by which the browser is known.
+    pub fn set_browser(&self, value: &str, life: std::time::Duration) -> Option<HeaderValue> {
+        self.write(BROWSER, value, life.as_secs())
+    }
+
     /// The flows whose cookies the browser sent; a flow's id begins with its time.
     fn names(&self) -> impl Iterator<Item = FlowId> {
         let prefix = prefix(self.urls);
@@ -145,8 +155,12 @@ impl<'a> Jar<'a> {
     }
 
     fn get(&self, suffix: &str) -> Option<CookieSecret> {
+        self.text(suffix).and_then(CookieSecret::parse)
+    }
+
+    fn text(&self, suffix: &str) -> Option<&str> {
         let name = format!("{}{suffix}", prefix(self.urls));
-        self.pairs().find(|(found, _)| *found == name).and_then(|(_, value)| CookieSecret::parse(value))
+        self.pairs().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -167,6 +181,7 @@ impl<'a> Jar<'a> {
 }
 
 const SESSION: &str = "s";
+const BROWSER: &str = "b";
 
 fn prefix(urls: &Urls) -> String {
     let hash = Hash32::of(urls.issuer.as_bytes());

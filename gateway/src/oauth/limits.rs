@@ -29,9 +29,16 @@ pub const AUTHORIZE: Limit = Limit { name: "authorize", count: 300, window: Dura
 pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::from_secs(60) };
 /// Sign-in attempts from one source, whoever they name: each costs an argon2id.
 pub const SIGN_IN: Limit = Limit { name: "signin", count: 120, window: Duration::from_secs(60) };
-/// Failed attempts for one name from one source. Counted with the source, so that nobody can lock a user out from
-/// elsewhere; on each replica, so n replicas allow n times as many.
+/// The same from one network, which holds 65,536 sources of IPv6.
+pub const SIGN_IN_NETWORK: Limit =
+    Limit { name: "signin-network", count: 600, window: Duration::from_secs(60) };
+/// Failed attempts for one name from one source, or with one cookie of a browser that signed in before. On each
+/// replica, so n replicas allow n times as many.
 pub const SIGN_IN_NAME: Limit = Limit { name: "signin-name", count: 10, window: Duration::from_secs(300) };
+/// Failed attempts for one name from all unknown browsers together: some thousand guesses a day, wherever they come
+/// from. Browsers that signed in before are not held back by it, see [`super::guesses`].
+pub const SIGN_IN_NAME_ANYWHERE: Limit =
+    Limit { name: "signin-name-anywhere", count: 100, window: Duration::from_secs(3600) };
 
 /// Counts a request in the store.
 ///
@@ -44,15 +51,14 @@ pub async fn count(server: &Server, limit: Limit, of: &str) -> Result<(), OAuthE
 
 /// Counts in this process: for requests that touch no store, so that a flood of them costs nothing.
 #[derive(Debug, Default)]
-pub struct Limiter(Mutex<HashMap<Counted, Window>>);
+pub struct Limiter(Mutex<HashMap<&'static str, HashMap<String, Window>>>);
 
-/// A limit's name and a source.
-type Counted = (&'static str, String);
 /// When the window ends, and the count so far.
 type Window = (Duration, u64);
 
-/// When more sources than this are counted at once, the ended windows are forgotten.
-const MAX_SOURCES: usize = 20_000;
+/// So many windows of one limit are counted. Beyond that a quarter is forgotten, those with the lowest counts first:
+/// a flood of sources cannot make us forget those that are being held back.
+const MAX_WINDOWS: usize = 20_000;
 
 impl Limiter {
     /// Counts a request at `now` (monotonic).
@@ -60,15 +66,12 @@ impl Limiter {
     /// # Errors
     /// When there were too many.
     pub fn count(&self, limit: Limit, of: &str, now: Duration) -> Result<(), OAuthError> {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.len() >= MAX_SOURCES {
-            windows.retain(|_, (end, _)| *end > now);
-            if windows.len() >= MAX_SOURCES {
-                // More sources than are counted: bounded memory counts more than exact limits.
-                windows.clear();
-            }
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let windows = limits.entry(limit.name).or_default();
+        if windows.len() >= MAX_WINDOWS {
+            make_room(windows, now);
         }
-        let window = windows.entry((limit.name, of.to_owned())).or_insert((now + limit.window, 0));
+        let window = windows.entry(of.to_owned()).or_insert((now + limit.window, 0));
         if window.0 <= now {
             *window = (now + limit.window, 0);
         }
@@ -79,34 +82,63 @@ impl Limiter {
         Err(OAuthError::TooManyRequests { retry_after: window.0.saturating_sub(now) })
     }
 
-    /// Whether the next request would be one too many, without counting it: for what counts only when it fails.
-    ///
-    /// # Errors
-    /// When it would.
-    pub fn check(&self, limit: Limit, of: &str, now: Duration) -> Result<(), OAuthError> {
-        let windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match windows.get(&(limit.name, of.to_owned())) {
-            Some((end, count)) if *end > now && *count >= limit.count => {
-                Err(OAuthError::TooManyRequests { retry_after: end.saturating_sub(now) })
-            }
-            _ => Ok(()),
+    /// Takes one count back: for what counts only when it fails, and was counted before, so that many at once do not
+    /// pass together.
+    pub fn refund(&self, limit: Limit, of: &str) {
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = limits.get_mut(limit.name).and_then(|windows| windows.get_mut(of)) {
+            *count = count.saturating_sub(1);
         }
     }
+}
+
+fn make_room(windows: &mut HashMap<String, Window>, now: Duration) {
+    windows.retain(|_, (end, _)| *end > now);
+    if windows.len() < MAX_WINDOWS {
+        return;
+    }
+    let mut ranks: Vec<(u64, Duration)> = windows.values().map(|(end, count)| (*count, *end)).collect();
+    let (_, middle, _) = ranks.select_nth_unstable(MAX_WINDOWS / 4);
+    let rank = *middle;
+    let mut surplus = MAX_WINDOWS / 4;
+    windows.retain(|_, (end, count)| {
+        let goes = surplus > 0 && (*count, *end) <= rank;
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMIT: Limit = Limit { name: "x", count: 2, window: Duration::from_secs(60) };
+
     #[test]
     fn a_source_is_limited_for_a_window_and_others_are_not() {
         let limiter = Limiter::default();
-        let limit = Limit { name: "x", count: 2, window: Duration::from_secs(60) };
-        let at = |source, seconds| limiter.count(limit, source, Duration::from_secs(seconds));
-        let check = |source, seconds| limiter.check(limit, source, Duration::from_secs(seconds));
-        assert!(check("a", 0).is_ok() && at("a", 0).is_ok() && at("a", 1).is_ok());
-        let over = Err(OAuthError::TooManyRequests { retry_after: Duration::from_secs(58) });
-        assert_eq!((check("a", 2), at("a", 2)), (over.clone(), over));
-        assert!(at("b", 2).is_ok() && check("a", 60).is_ok() && at("a", 60).is_ok());
+        let at = |source, seconds| limiter.count(LIMIT, source, Duration::from_secs(seconds));
+        assert!(at("a", 0).is_ok() && at("a", 1).is_ok());
+        assert_eq!(at("a", 2), Err(OAuthError::TooManyRequests { retry_after: Duration::from_secs(58) }));
+        assert!(at("b", 2).is_ok() && at("a", 60).is_ok());
+        limiter.refund(LIMIT, "a");
+        assert!(at("a", 61).is_ok() && at("a", 62).is_ok() && at("a", 63).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_sources_frees_nobody_who_is_held_back_and_touches_no_other_limit() {
+        let limiter = Limiter::default();
+        let other = Limit { name: "y", ..LIMIT };
+        let now = Duration::ZERO;
+        for _ in 0..3 {
+            let _ = limiter.count(LIMIT, "held back", now);
+            let _ = limiter.count(other, "held back", now);
+        }
+        for n in 0..3 * MAX_WINDOWS {
+            limiter.count(LIMIT, &n.to_string(), now).unwrap();
+        }
+        assert!(limiter.count(LIMIT, "held back", now).is_err());
+        assert!(limiter.count(other, "held back", now).is_err());
+        assert!(limiter.0.lock().unwrap()["x"].len() <= MAX_WINDOWS);
     }
 }

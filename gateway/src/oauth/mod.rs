@@ -15,6 +15,7 @@ pub mod error;
 pub mod failure;
 pub mod finish;
 pub mod guard;
+mod guesses;
 pub mod limits;
 pub mod metadata;
 pub mod params;

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, client_auth, params, source::Source};
+use super::{OAuthError, client_auth, limits, params, source::Source};
 use crate::{
     app::App,
     audit::{Decision, Event},
@@ -30,6 +30,7 @@ pub async fn post(
 ) -> Result<Response, OAuthError> {
     let mut event = Event::new(Decision::RevocationRefused);
     event.source(source);
+    app.limiter.count(limits::TOKEN, &source.to_string(), app.server.clock.monotonic())?;
     match revoke(&app.server, query.as_deref(), &headers, body, &mut event).await {
         Ok(Ended::Now) => app.server.audit.write(&event),
         Ok(Ended::Before) => {}

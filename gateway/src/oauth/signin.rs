@@ -18,9 +18,11 @@ use super::{
     Failure, account,
     authorize::{own_flow, read_query},
     consent::{approve_link, consent_link, sign_in_link},
-    cookies::{CookieSecret, SESSION_LIFE},
+    cookies::{CookieSecret, Jar, SESSION_LIFE},
     failure::NotAllowed,
-    finish, guard, limits, params, redirect,
+    finish, guard,
+    guesses::{Guess, know_browser},
+    params, redirect,
     session::{self, Standing},
     source::Source,
 };
@@ -100,19 +102,18 @@ async fn sign_in(
     if name.is_empty() || name.len() > MAX_NAME {
         return again(event, "no_name", "Enter your user name and password.", StatusCode::BAD_REQUEST);
     }
-    // Guessing is slow, and nobody locks a user out from elsewhere. Hashed: what people type by mistake stays out.
-    let guesses = format!("{source}:{}", Hash32::of(name.as_bytes()));
-    let now = server.clock.monotonic();
-    app.limiter.count(limits::SIGN_IN, &source.to_string(), now)?;
-    app.limiter.check(limits::SIGN_IN_NAME, &guesses, now)?;
+    let guess = Guess::count(app, users, source, headers, name)?;
     let signed_in = match users.authenticate(name, password).await {
-        Ok(signed_in) => signed_in,
+        Ok(signed_in) => {
+            guess.refund();
+            signed_in
+        }
         Err(LocalError::Wrong) => {
-            app.limiter.count(limits::SIGN_IN_NAME, &guesses, now)?;
             let wrong = "The user name or password is wrong.";
             return again(event, "wrong_password", wrong, StatusCode::FORBIDDEN);
         }
         Err(LocalError::Busy) => {
+            guess.refund();
             let busy = "Too many people are signing in at this moment. Try again.";
             return again(event, "busy", busy, StatusCode::SERVICE_UNAVAILABLE);
         }
@@ -150,6 +151,7 @@ async fn open_session(
         FlowKind::Account => account::link(server),
     });
     session::give(server, headers, &secret, &mut response).await;
+    redirect::set_cookies(&mut response, know_browser(server, &Jar::new(&server.urls, headers), &id));
     Ok(response)
 }
 

@@ -30,6 +30,16 @@ impl std::fmt::Display for Source {
     }
 }
 
+impl Source {
+    /// The network that a site of IPv6 may choose its sources from, a /48; nothing for IPv4.
+    pub fn network(&self) -> Option<Ipv6Addr> {
+        match self.0 {
+            Some(IpAddr::V6(ip)) => Some(Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48))),
+            Some(IpAddr::V4(_)) | None => None,
+        }
+    }
+}
+
 /// Puts the [`Source`] into the request's extensions.
 pub async fn name_client(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());

@@ -96,6 +96,60 @@ async fn guessing_is_slow_and_locks_nobody_out_elsewhere() {
 }
 
 #[tokio::test]
+/// Attempts are counted before their passwords are looked at.
+#[tokio::test]
+async fn many_guesses_at_once_are_no_more_than_one_after_the_other() {
+    let gateway = Gateway::local();
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    let guesses = (0..30).map(|_| {
+        let (mut browser, gateway, page) = (browser.clone(), &gateway, &page);
+        async move { browser.sign_in(gateway, page, "alice", "wrong").await.status.as_u16() }
+    });
+    let answers = futures::future::join_all(guesses).await;
+    assert_eq!(answers.iter().filter(|status| **status == 403).count(), 10, "{answers:?}");
+    assert_eq!(answers.iter().filter(|status| **status == 429).count(), 20, "{answers:?}");
+}
+
+#[tokio::test]
+async fn guesses_from_everywhere_are_slow_and_a_known_browser_is_not_locked_out() {
+    let gateway = Gateway::local();
+    let mut known = Browser::default();
+    let page = sign_in_page(&gateway, &mut known).await;
+    assert_eq!(known.sign_in(&gateway, &page, "alice", "alice").await.status, StatusCode::SEE_OTHER);
+    let attempt = async |browser: &mut Browser, from: &str, name: &str, password: &str| {
+        // Only the cookie by which the browser is known outlives a session.
+        browser.cookies.retain(|name, _| name.ends_with("-b"));
+        let page = sign_in_page(&gateway, browser).await;
+        browser.address = Some(from.parse().unwrap());
+        browser.sign_in(&gateway, &page, name, password).await.status.as_u16()
+    };
+    for n in 0..100 {
+        let from = format!("203.0.113.{n}");
+        assert_eq!(attempt(&mut Browser::default(), &from, "alice", "wrong").await, 403, "{n}");
+    }
+    // Neither a new source helps, nor the cookie of another user or of nobody.
+    assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "alice").await, 429);
+    let mut others = Browser::default();
+    assert_eq!(attempt(&mut others, "198.51.100.2", "bob", "bob").await, 303);
+    assert_eq!(attempt(&mut others, "198.51.100.2", "alice", "alice").await, 429);
+    let forge = |value: &String| format!("{}AAAA", &value[..value.len() - 4]);
+    let cookies = known.cookies.iter().map(|(name, value)| (name.clone(), forge(value))).collect();
+    let mut forged = Browser { cookies, ..Browser::default() };
+    assert_eq!(attempt(&mut forged, "198.51.100.3", "alice", "alice").await, 429);
+    assert_eq!(attempt(&mut known, "198.51.100.4", "alice", "alice").await, 303);
+    // It may guess no more often than any one source.
+    let mut stolen = Browser::default();
+    for n in 0..10 {
+        stolen.cookies = known.cookies.clone();
+        assert_eq!(attempt(&mut stolen, &format!("192.0.2.{n}"), "alice", "wrong").await, 403, "{n}");
+    }
+    stolen.cookies = known.cookies.clone();
+    assert_eq!(attempt(&mut stolen, "192.0.2.99", "alice", "alice").await, 429);
+    gateway.clock.advance(seconds(3600));
+    assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "alice").await, 303);
+}
+
 async fn a_user_who_is_not_allowed_reads_who_and_whom_to_ask() {
     let mut config = config();
     config["access"] = json!({"allow": {"rules": [{"emails": ["bob@example.com"]}]}});

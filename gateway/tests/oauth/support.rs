@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use argon2::{
     password_hash::{PasswordHasher, SaltString},
 };
 use async_trait::async_trait;
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use gatehouse_gateway::{
     app::{self, App},
     audit::{self, Audit},
@@ -410,6 +411,8 @@ fn unescape(text: &str) -> String {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Browser {
     pub(crate) cookies: BTreeMap<String, String>,
+    /// Where it stands; unknown, if it does not say.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Browser {
@@ -427,7 +430,7 @@ impl Browser {
         let cookies = self.header();
         let mut all = vec![("cookie", cookies.as_str())];
         all.extend_from_slice(headers);
-        let answer = gateway.send(request(Method::GET, path, &all, Body::empty())).await;
+        let answer = gateway.send(self.from(request(Method::GET, path, &all, Body::empty()))).await;
         self.keep(&answer);
         answer
     }
@@ -447,9 +450,17 @@ impl Browser {
         let mut all =
             vec![("cookie", cookies.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         all.extend_from_slice(headers);
-        let answer = gateway.send(request(Method::POST, path, &all, Body::from(form(params)))).await;
+        let body = Body::from(form(params));
+        let answer = gateway.send(self.from(request(Method::POST, path, &all, body))).await;
         self.keep(&answer);
         answer
+    }
+
+    fn from(&self, mut request: Request<Body>) -> Request<Body> {
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 1)));
+        }
+        request
     }
 
     /// Signs in on the sign-in page.
