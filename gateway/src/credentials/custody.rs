@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Entropy},
-    identity::local::{LocalUsers, Presence, profile, sweep::REMOVED},
+    identity::local::{LocalUsers, Presence, password_changed, profile, sweep::REMOVED},
     keys::Keys,
     model::{IdentityState, Profile, UserId, UserRecord},
     refs::Refs,
@@ -154,6 +154,10 @@ impl Custody {
         let known = open_profile(&self.keys, &user.id, &user.profile)
             .map_err(|error| unavailable(&format!("the profile does not open: {error}"), CONFIRM))?;
         match users.presence(&known.subject) {
+            Presence::Here(found) if password_changed(&known, &profile(&found)) => {
+                self.store.end_sign_ins(&user.id).await?;
+                Err(self.expired())
+            }
             Presence::Here(found) => match &user.state {
                 // Back in the file; the sweep says so to the store.
                 IdentityState::Dead { reason, .. } if reason != REMOVED => Err(self.expired()),
@@ -207,6 +211,10 @@ impl Custody {
     }
 
     async fn still_here(&self, user: &UserRecord, known: &Profile, profile: &Profile) -> StoreResult<Check> {
+        if password_changed(known, profile) {
+            self.store.end_sign_ins(&user.id).await?;
+            return Ok(Check::Dead(self.sentence.clone()));
+        }
         match &user.state {
             // The file is asked at every refresh: what it said before is not written again each time.
             IdentityState::Live if known == profile && user.checked_ago < self.access.recheck_every => {

@@ -19,7 +19,7 @@ pub use gatehouse_gateway_config::users::{FileError, Users};
 
 use crate::{
     identity::SignedIn,
-    model::{Profile, Unknown},
+    model::{Hash32, Profile, Unknown},
     refs::{Refs, Value},
 };
 
@@ -145,8 +145,14 @@ pub fn profile(user: &LocalUser) -> Profile {
         name: Some(user.name.clone()),
         verified_email: user.email.clone(),
         groups: user.groups.clone(),
+        password: Some(Hash32::of(user.password_hash.as_bytes())),
         unknown: Unknown::default(),
     }
+}
+
+/// Whether a user got another password since `known` was learned: whoever signed in with the old one must do so anew.
+pub fn password_changed(known: &Profile, now: &Profile) -> bool {
+    known.password.is_some() && known.password != now.password
 }
 
 fn verify(phc: &str, password: &str) -> bool {

@@ -84,6 +84,7 @@ impl OAuth2 {
             unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
             verified_email,
             groups,
+            password: None,
         };
         if let Some(emails) = &self.emails {
             let told = list(&self.http, emails, tokens, Preset::GitHub.email_scope()).await?;

@@ -130,7 +130,7 @@ mod tests {
             name: Some("Alice".to_owned()),
             verified_email: Some("alice@Example.com".to_owned()),
             groups: vec!["acme/platform".to_owned()],
-            unknown: Unknown::default(),
+            ..Profile::default()
         }
     }
 

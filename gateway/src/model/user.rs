@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{AttemptId, UserId};
+use super::{AttemptId, Hash32, UserId};
 use crate::keys::Sealed;
 
 /// What an identity provider says of a user. Stored sealed; `access` is evaluated from it on every call.
@@ -20,6 +20,10 @@ pub struct Profile {
     /// Groups as the provider names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Of a local user: the hash of the entry of their password, so that a new one is noticed. Profiles are sealed, and
+    /// the entry is itself a salted argon2id hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Hash32>,
     /// What of this the provider did not tell.
     #[serde(default, skip_serializing_if = "Unknown::is_nothing")]
     pub unknown: Unknown,

@@ -57,6 +57,10 @@ pub async fn current(server: &Server, headers: &HeaderMap) -> Result<Standing, S
     let profile = match &server.identity {
         Identity::Provider(_) => stored,
         Identity::Local(users) => match users.presence(&stored.subject) {
+            // The sweep ends the session in a moment.
+            Presence::Here(user) if local::password_changed(&stored, &local::profile(&user)) => {
+                return Ok(Standing::Dead);
+            }
             Presence::Here(user) => local::profile(&user),
             Presence::Gone => return Ok(Standing::Dead),
             Presence::NoFile => return Ok(Standing::Nobody),

@@ -29,9 +29,9 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
-    credentials::seal_profile,
-    identity::local::{LocalError, LocalUsers},
-    model::{Flow, FlowKind, FlowState, Hash32, Profile, access},
+    credentials::{open_profile, seal_profile},
+    identity::local::{self, LocalError, LocalUsers},
+    model::{Flow, FlowKind, FlowState, Profile, UserId, access},
     server::{Identity, Server},
     store::UserUpdate,
     web::{self, SignInPage, Site},
@@ -138,6 +138,7 @@ async fn open_session(
 ) -> Result<Response, Failure> {
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, profile);
+    end_old_sign_ins(server, &id, profile).await?;
     let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, profile);
     let user = UserUpdate { id, identity, profile };
     let (secret, session) = session::new(server, headers, &id);
@@ -153,6 +154,16 @@ async fn open_session(
     session::give(server, headers, &secret, &mut response).await;
     redirect::set_cookies(&mut response, know_browser(server, &Jar::new(&server.urls, headers), &id));
     Ok(response)
+}
+
+/// Whoever signed in with an old password is out before the new one is written down, and nobody can tell any more.
+async fn end_old_sign_ins(server: &Server, id: &UserId, now: &Profile) -> Result<(), Failure> {
+    let Some(record) = server.store.user(id).await? else { return Ok(()) };
+    let known = open_profile(&server.keys, id, &record.profile);
+    if known.is_ok_and(|known| local::password_changed(&known, now)) {
+        server.store.end_sign_ins(id).await?;
+    }
+    Ok(())
 }
 
 fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Event) -> Failure {

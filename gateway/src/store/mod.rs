@@ -120,6 +120,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool>;
     /// All users known of the server, for purging those that a `local` file no longer names.
     async fn users(&self) -> Result<Vec<UserId>>;
+    /// Ends all grants and sessions of a user, who stays, with their credentials.
+    async fn end_sign_ins(&self, user: &UserId) -> Result<()>;
     /// Deletes a user with grants, sessions and credentials.
     async fn purge_user(&self, user: &UserId) -> Result<()>;
 

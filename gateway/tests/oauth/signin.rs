@@ -1,9 +1,10 @@
 //! The sign-in of `identity.local`.
 
+use gatehouse_gateway::{identity::local::sweep, server::Identity};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Browser, Gateway, authorization, authorize_path, config, seconds, with};
+use crate::support::{Browser, Gateway, authorization, authorize_path, config, seconds, user_entry, with};
 
 async fn sign_in_page(gateway: &Gateway, browser: &mut Browser) -> crate::support::Answer {
     let client = gateway.public_client().await;
@@ -95,7 +96,6 @@ async fn guessing_is_slow_and_locks_nobody_out_elsewhere() {
     assert_eq!(browser.sign_in(&gateway, &page, "alice", "alice").await.status, StatusCode::SEE_OTHER);
 }
 
-#[tokio::test]
 /// Attempts are counted before their passwords are looked at.
 #[tokio::test]
 async fn many_guesses_at_once_are_no_more_than_one_after_the_other() {
@@ -150,6 +150,7 @@ async fn guesses_from_everywhere_are_slow_and_a_known_browser_is_not_locked_out(
     assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "alice").await, 303);
 }
 
+#[tokio::test]
 async fn a_user_who_is_not_allowed_reads_who_and_whom_to_ask() {
     let mut config = config();
     config["access"] = json!({"allow": {"rules": [{"emails": ["bob@example.com"]}]}});
@@ -187,4 +188,36 @@ async fn a_dead_identity_signs_in_again_and_reads_why() {
     assert!(page.body.contains("session expired, please sign in again."), "{}", page.body);
     let answer = browser.sign_in(&gateway, &page, "alice", "alice").await;
     assert!(answer.location().starts_with("/oauth/authorize?flow="));
+}
+
+#[tokio::test]
+async fn a_new_password_ends_every_session_and_grant_of_the_old_one() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let tokens = gateway.tokens(&client).await;
+    let old = tokens["access_token"].as_str().unwrap();
+    let mut thief = Browser::default();
+    let page = sign_in_page(&gateway, &mut thief).await;
+    assert_eq!(thief.sign_in(&gateway, &page, "alice", "alice").await.status, StatusCode::SEE_OTHER);
+    let file = gateway.users.clone();
+    file.write(&(user_entry("alice", "new password") + &user_entry("bob", "bob")));
+
+    // Before anything was swept: neither the session nor a refresh goes on.
+    let answer = thief.get(&gateway, &authorize_path(&authorization(&client))).await;
+    assert!(answer.location().starts_with("/oauth/signin"), "{answer:?}");
+    // A sign-in with the new password does not mend what was opened with the old one.
+    let mut browser = Browser::default();
+    let page = sign_in_page(&gateway, &mut browser).await;
+    assert_eq!(browser.sign_in(&gateway, &page, "alice", "alice").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(browser.sign_in(&gateway, &page, "alice", "new password").await.status, StatusCode::SEE_OTHER);
+    assert!(!gateway.accepts(old).await);
+    let answer = thief.get(&gateway, &authorize_path(&authorization(&client))).await;
+    assert!(answer.location().starts_with("/oauth/signin"), "{answer:?}");
+
+    // Without a sign-in, the sweep ends them.
+    file.write(&(user_entry("alice", "newer") + &user_entry("bob", "bob")));
+    let Identity::Local(users) = &gateway.server.identity else { unreachable!() };
+    sweep::sweep(&gateway.server, users).await.unwrap();
+    let answer = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    assert!(answer.location().starts_with("/oauth/signin"), "{answer:?}");
 }

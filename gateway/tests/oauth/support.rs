@@ -27,7 +27,7 @@ use gatehouse_gateway::{
     mcp::{Mcp, pods::Directory},
     metrics::Metrics,
     model::{Profile, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
-    refs::FixedRefs,
+    refs::{self, Refs},
     server::{Identity, Server, Urls},
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
 };
@@ -39,6 +39,7 @@ use http_body_util::BodyExt;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use zeroize::Zeroizing;
 
 pub(crate) const NOW: i64 = 1_795_478_400;
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -49,6 +50,7 @@ pub(crate) const CALLBACK: &str = "http://127.0.0.1:61000/callback";
 pub(crate) struct Gateway {
     pub(crate) router: Router,
     pub(crate) app: Arc<App>,
+    pub(crate) users: Arc<UsersFile>,
     pub(crate) server: Arc<Server>,
     pub(crate) clock: ManualClock,
     pub(crate) provider: Arc<FakeProvider>,
@@ -124,9 +126,7 @@ impl Gateway {
         let config: ServerConfig = serde_json::from_value(config).unwrap();
         let clock = ManualClock::at(NOW);
         let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
-        let mut refs = FixedRefs::default();
-        refs.insert(KeyRef::secret("users", "users.yaml"), users_file().into_bytes());
-        let refs = Arc::new(refs);
+        let refs = Arc::new(UsersFile::default());
         let provider = Arc::new(FakeProvider::default());
         let local = matches!(config.identity, gatehouse_gateway_config::IdentityConfig::Local(_));
         let checks = Arc::new(FakeCredentials { local, ..FakeCredentials::default() });
@@ -148,7 +148,7 @@ impl Gateway {
         let server = Arc::new(Server {
             urls: Urls::new(&config.url, &config.issuer).unwrap(),
             keys,
-            refs,
+            refs: refs.clone(),
             store,
             clock: Arc::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(seed)),
@@ -164,7 +164,7 @@ impl Gateway {
         let app = Arc::new(App::new(server.clone(), trusted));
         let router = app::router(&app, &mcp);
         let origin = server.urls.origin.clone();
-        Self { router, app, server, clock, provider, checks, trail, origin }
+        Self { router, app, users: refs, server, clock, provider, checks, trail, origin }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -516,16 +516,40 @@ impl Browser {
     }
 }
 
-fn users_file() -> String {
-    static FILE: LazyLock<String> = LazyLock::new(|| {
-        ["alice", "bob"].map(|name| {
-            let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-            let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
-            let hash = cheap.hash_password(name.as_bytes(), &salt).unwrap();
-            format!("- {{name: {name}, uid: uid-{name}, passwordHash: \"{hash}\", email: {name}@example.com}}\n")
-        }).concat()
-    });
-    FILE.clone()
+/// The file of users, which a test may edit.
+#[derive(Debug)]
+pub(crate) struct UsersFile(Mutex<refs::Value>);
+
+impl Default for UsersFile {
+    fn default() -> Self {
+        static FILE: LazyLock<String> =
+            LazyLock::new(|| user_entry("alice", "alice") + &user_entry("bob", "bob"));
+        Self(Mutex::new(content(&FILE)))
+    }
+}
+
+impl UsersFile {
+    pub(crate) fn write(&self, text: &str) {
+        *self.0.lock().unwrap() = content(text);
+    }
+}
+
+impl Refs for UsersFile {
+    fn get(&self, key: &KeyRef) -> Option<refs::Value> {
+        (key.name == "users").then(|| self.0.lock().unwrap().clone())
+    }
+}
+
+fn content(text: &str) -> refs::Value {
+    Arc::new(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+/// The entry of a user in the file.
+pub(crate) fn user_entry(name: &str, password: &str) -> String {
+    let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+    let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
+    let hash = cheap.hash_password(password.as_bytes(), &salt).unwrap();
+    format!("- {{name: {name}, uid: uid-{name}, passwordHash: \"{hash}\", email: {name}@example.com}}\n")
 }
 
 /// An identity provider that answers as it is told to.

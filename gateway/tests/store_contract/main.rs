@@ -80,6 +80,7 @@ contracts! {
     account::a_user_revokes_only_their_own_grants
     account::a_user_ends_only_their_own_sessions
     account::a_provider_signs_in_once_for_each_claimed_attempt
+    users::ended_sign_ins_leave_the_user_and_others
     credentials::one_lease_at_a_time
     credentials::a_result_is_stored_once_for_its_parent
     credentials::a_version_is_never_used_twice

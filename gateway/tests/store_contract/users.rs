@@ -86,3 +86,24 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
     assert!(lab.lives(&bob.access).await);
     store.purge_user(&alice.done.user.id).await.unwrap();
 }
+
+pub(crate) async fn ended_sign_ins_leave_the_user_and_others(lab: &Lab) {
+    let store = &lab.store;
+    let (alice, bob) = (lab.client(1).await, lab.client(2).await);
+    let waiting = lab.signed_in(1).await;
+    let (user, flow, id) = (alice.done.user.id, request(), hash());
+    let session = Session { user, identity: alice.done.user.identity.clone(), auth_time: 5, browser: None };
+    store.create_flow(&flow, MINUTE).await.unwrap();
+    assert!(store.sign_in(&flow.id, &alice.done.user, Some(&sealed()), (&id, &session, HOUR)).await.unwrap());
+
+    store.end_sign_ins(&user).await.unwrap();
+    assert!(!lab.lives(&alice.access).await && lab.lives(&bob.access).await);
+    assert!(!store.code_exists(&waiting.code).await.unwrap());
+    assert_eq!(store.session(&id).await.unwrap(), None);
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+    assert!(store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().is_some());
+    // Who signs in again is in again, and nothing of before is.
+    let again = lab.client(1).await;
+    assert!(lab.lives(&again.access).await && !lab.lives(&alice.access).await);
+    store.end_sign_ins(&user_update(9).id).await.unwrap();
+}

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LocalUsers, Presence, profile};
+use super::{LocalUsers, Presence, password_changed, profile};
 use crate::{
     credentials::{open_profile, seal_profile},
     model::{IdentityState, Profile, UserId, UserRecord},
@@ -82,6 +82,10 @@ async fn gone(server: &Server, record: &UserRecord, known: &Profile) -> Result<(
 }
 
 async fn here(server: &Server, record: &UserRecord, known: &Profile, now: &Profile) -> Result<()> {
+    if password_changed(known, now) {
+        tracing::info!(user = %record.id, "a user has a new password: their sign-ins end");
+        server.store.end_sign_ins(&record.id).await?;
+    }
     if known != now {
         date(server, &record.id, now).await?;
     }

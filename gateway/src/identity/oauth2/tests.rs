@@ -78,7 +78,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("octocat".into()),
             verified_email: Some("octo@example.com".into()),
             groups: vec!["acme".into(), "acme/team-0".into(), "acme/team-1".into()],
-            unknown: Unknown::default(),
+            ..Profile::default()
         }
     );
     let tokens = signed_in.tokens.unwrap();

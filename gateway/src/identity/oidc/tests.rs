@@ -203,7 +203,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("Alice".into()),
             verified_email: Some("alice@example.com".into()),
             groups: vec!["dev".into()],
-            unknown: Unknown::default(),
+            ..Profile::default()
         }
     );
     let tokens = signed_in.tokens.unwrap();

@@ -209,6 +209,11 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.users.iter(s.now).map(|(id, _)| *id).collect()))
     }
 
+    async fn end_sign_ins(&self, user: &UserId) -> Result<()> {
+        self.step(|s| s.end_sign_ins(user));
+        Ok(())
+    }
+
     async fn purge_user(&self, user: &UserId) -> Result<()> {
         self.step(|s| s.purge_user(user));
         Ok(())

@@ -79,7 +79,7 @@ impl State {
         true
     }
 
-    pub(super) fn purge_user(&mut self, id: &UserId) {
+    pub(super) fn end_sign_ins(&mut self, id: &UserId) {
         let now = self.now;
         let grants: Vec<GrantId> =
             self.grants.iter(now).filter(|(_, f)| f.grant.user == *id).map(|(grant, _)| *grant).collect();
@@ -87,6 +87,11 @@ impl State {
             self.revoke(&grant);
         }
         self.sessions.retain(now, |_, session| session.user != *id);
+    }
+
+    pub(super) fn purge_user(&mut self, id: &UserId) {
+        self.end_sign_ins(id);
+        let now = self.now;
         self.credentials.retain(now, |(user, _), _| user != id);
         self.users.take(id, now);
         self.events.push(Event::User(*id));

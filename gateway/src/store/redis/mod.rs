@@ -215,6 +215,10 @@ impl Store for RedisStore {
         self.all_users().await
     }
 
+    async fn end_sign_ins(&self, user: &UserId) -> Result<()> {
+        self.end_all(user).await
+    }
+
     async fn purge_user(&self, user: &UserId) -> Result<()> {
         self.purge(user).await
     }

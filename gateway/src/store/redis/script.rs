@@ -32,6 +32,7 @@ scripts! {
     CREDENTIAL "credential"
     DENY "deny"
     END_SESSIONS "end_sessions"
+    END_SIGN_INS "end_sign_ins"
     HIT "hit"
     LEASE "lease"
     NEXT_ATTEMPT "next_attempt"

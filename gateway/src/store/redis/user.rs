@@ -47,6 +47,10 @@ impl RedisStore {
         Ok(users)
     }
 
+    pub(super) async fn end_all(&self, user: &UserId) -> Result<()> {
+        self.run(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await.map(drop)
+    }
+
     pub(super) async fn purge(&self, user: &UserId) -> Result<()> {
         self.run(self.step(&script::PURGE_USER).arg(keys::user(user))).await.map(drop)
     }

@@ -45,6 +45,17 @@ local function revoke(grant)
   return true
 end
 
+-- Ends all grants and sessions of a user.
+local function end_sign_ins(user)
+  for _, grant in ipairs(redis.call('ZRANGE', P .. user .. GRANTS_OF, 0, -1)) do
+    revoke(grant)
+  end
+  for _, session in ipairs(redis.call('ZRANGE', P .. user .. SESSIONS_OF, 0, -1)) do
+    redis.call('DEL', P .. session)
+  end
+  redis.call('DEL', P .. user .. GRANTS_OF, P .. user .. SESSIONS_OF)
+end
+
 -- identity, profile, MAC, state, milliseconds since the last check
 local function user_fields(user)
   local u = redis.call('HMGET', P .. user, 'identity', 'profile', 'm', 'state', 'checked')

@@ -1,0 +1,3 @@
+-- user
+end_sign_ins(ARGV[1])
+return { 'yes' }
