@@ -180,6 +180,8 @@ impl Provider for Oidc {
             // The tokens are new and must be kept whatever the ID token is worth.
             Some(token) => match self.verify(token, None).await.and_then(|c| c.update(known, &self.config)) {
                 Ok(profile) => Some(profile),
+                // OIDC Core section 12.2: these are somebody else's tokens.
+                Err(IdentityError::Refused(why)) => return Err(RenewError::Refused(why)),
                 Err(error) => {
                     tracing::warn!(%error, "the ID token of a renewal is not believed");
                     None

@@ -71,7 +71,9 @@ impl Claims {
     /// The profile later: what this answer does not speak of stays as it is known.
     pub(super) fn update(&self, known: &Profile, config: &OidcConfig) -> Result<Profile, IdentityError> {
         let subject = self.0.get(&config.subject_claim).and_then(text);
-        if subject.is_some_and(|subject| subject != known.subject) {
+        // User-info always says `sub` (OIDC Core section 5.3.2); another claim may stand in ID tokens alone.
+        let silent = subject.is_none() && config.subject_claim == "sub";
+        if silent || subject.is_some_and(|subject| subject != known.subject) {
             return Err(IdentityError::Refused("the token belongs to another user now".to_owned()));
         }
         let has = |claim: &String| self.0.contains_key(claim);

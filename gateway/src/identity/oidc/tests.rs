@@ -362,6 +362,14 @@ async fn a_discovery_document_of_another_issuer_or_without_tls_is_refused() {
         "{error:?}"
     );
 
+    // OIDC Core sections 12.2 and 5.3.2: an answer about another user, or about nobody, is not about this one.
+    claims["sub"] = json!("u-2");
+    idp.inner().id_token = Some(signed(1, &claims));
+    let error = provider.refresh(&tokens, &known).await.unwrap_err();
+    assert!(matches!(error, RenewError::Refused(_)), "{error:?}");
+    claims["sub"] = json!("u-1");
+    idp.inner().user_info = Some(json!({"name": "Somebody", "groups": ["admin"]}));
+    assert!(matches!(provider.profile(&tokens, &known).await, Err(IdentityError::Refused(_))));
     // The public issuer is https; only the backchannel may be http, and what lies below the issuer is reached there.
     let public = "https://sso.example/auth/realms/x";
     let mut config = idp.config();
