@@ -127,15 +127,27 @@ pub struct OidcConfig {
     /// The claim of the display name.
     #[serde(default = "claim_name", skip_serializing_if = "is_claim_name")]
     pub name_claim: String,
-    /// The claim of the e-mail address; it counts as verified only when `email_verified` is true.
+    /// The claim of the e-mail address.
     #[serde(default = "claim_email", skip_serializing_if = "is_claim_email")]
     pub email_claim: String,
+    /// The claim that says whether the address is verified; absent: `email_verified` for the claim `email`, of which
+    /// alone it speaks (OIDC Core section 5.1), and none for another: its address is not verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_verified_claim: Option<String>,
     /// The claim of the groups.
     #[serde(default = "claim_groups", skip_serializing_if = "is_claim_groups")]
     pub groups_claim: String,
     /// The CA of the provider's endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<KeyRef>,
+}
+
+impl OidcConfig {
+    /// The claim that says whether the address is verified; `None`: nothing says so.
+    pub fn verified_by(&self) -> Option<&str> {
+        let standard = (self.email_claim == claim_email()).then_some("email_verified");
+        self.email_verified_claim.as_deref().or(standard)
+    }
 }
 
 /// A file of users in a Secret, see the README's "Local users".

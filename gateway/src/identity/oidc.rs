@@ -85,7 +85,7 @@ impl Oidc {
             return Ok(claims);
         };
         match get(self.discovery.http(), endpoint, tokens).await {
-            Ok(more) => claims.complete_with(more),
+            Ok(more) => claims.complete_with(more, &self.config),
             // The ID token proves who it is; `access` decides on what is known.
             Err(IdentityError::Refused(why)) => {
                 tracing::warn!(

@@ -167,10 +167,15 @@ pub struct OidcClaims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
-    /// The e-mail address, which counts only while email_verified is true. Absent: email.
+    /// The e-mail address, which counts only while it is verified. Absent: email.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub email: Option<String>,
+    /// Whether the address is verified. Absent: email_verified, which speaks of the claim email alone; an address of
+    /// another claim counts only where this is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub email_verified: Option<String>,
     /// The list of groups. Absent: groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]

@@ -247,6 +247,13 @@ fn an_openid_provider_is_asked_for_what_access_needs() {
     let found = problem(oidc(json!(["profile"])), &world(), &OperatorConfig::offline());
     says(&found, Reason::ScopeMissing, "spec.identity.oidc.scopes", &["\"email\"", "profile"]);
     assert!(check(oidc(json!([])), &world(), &OperatorConfig::offline()).is_ok());
+    // `email_verified` says nothing of another claim.
+    let mut other = oidc(json!([]));
+    other["spec"]["identity"]["oidc"]["claims"] = json!({ "email": "upn" });
+    let found = problem(other.clone(), &world(), &OperatorConfig::offline());
+    says(&found, Reason::Invalid, "spec.identity.oidc.claims.emailVerified", &["\"upn\"", "emailDomains"]);
+    other["spec"]["identity"]["oidc"]["claims"]["emailVerified"] = json!("upn_verified");
+    assert!(check(other, &world(), &OperatorConfig::offline()).is_ok());
 }
 
 #[test]

@@ -31,20 +31,21 @@ impl Claims {
     }
 
     /// Adds what is missing from user-info, which must speak of the same subject (OIDC Core section 5.3.2).
-    pub(super) fn complete_with(mut self, more: Value) -> Result<Self, IdentityError> {
+    pub(super) fn complete_with(mut self, more: Value, config: &OidcConfig) -> Result<Self, IdentityError> {
         let more = Self::from_user_info(more)?;
         if more.0.get("sub") != self.0.get("sub") {
             return Err(IdentityError::Invalid("user-info speaks of another subject".to_owned()));
         }
         // An address and whether it is verified belong together: what user-info says of another address is not said
         // of the ID token's.
-        let own = self.0.get("email").cloned();
+        let verified_by = config.verified_by().unwrap_or_default();
+        let own = self.0.get(&config.email_claim).cloned();
         if own.is_none() {
-            self.0.remove("email_verified");
+            self.0.remove(verified_by);
         }
-        let same = own.is_none() || own.as_ref() == more.0.get("email");
+        let same = own.is_none() || own.as_ref() == more.0.get(&config.email_claim);
         for (claim, value) in more.0 {
-            if claim != "email_verified" || same {
+            if claim != verified_by || same {
                 self.0.entry(claim).or_insert(value);
             }
         }
@@ -94,7 +95,7 @@ impl Claims {
 
     fn verified_email(&self, config: &OidcConfig) -> Option<String> {
         // Some providers (Amazon Cognito, Apple) write the truth value as text.
-        let verified = match self.0.get("email_verified") {
+        let verified = match config.verified_by().and_then(|claim| self.0.get(claim)) {
             Some(Value::Bool(verified)) => *verified,
             Some(Value::String(verified)) => verified == "true",
             _ => false,

@@ -323,6 +323,26 @@ async fn user_info_completes_what_the_id_token_leaves_out() {
     assert_eq!(profile.unknown, Unknown { email: true, groups: false });
 }
 
+/// `email_verified` speaks of the claim `email` (OIDC Core section 5.1): users choose what stands in others.
+#[tokio::test]
+async fn an_address_of_another_claim_is_verified_by_a_claim_that_was_named() {
+    let idp = Idp::start().await;
+    let mut config = idp.config();
+    config.email_claim = "upn".into();
+    let mut claims = idp.claims();
+    claims["upn"] = json!("boss@example.com");
+    claims["email_verified"] = json!(true);
+    let profile = |config: &OidcConfig| {
+        let provider = Oidc::new(config.clone(), setup(Arc::new(ManualClock::at(NOW)))).unwrap();
+        let (idp, token) = (idp.clone(), signed(1, &claims));
+        async move { sign_in(&provider, &idp, token).await.unwrap().profile }
+    };
+    let unverified = profile(&config).await;
+    assert_eq!((unverified.verified_email, unverified.unknown.email), (None, true));
+    config.email_verified_claim = Some("email_verified".into());
+    assert_eq!(profile(&config).await.verified_email.as_deref(), Some("boss@example.com"));
+}
+
 #[tokio::test]
 async fn a_check_asks_user_info_and_a_renewal_reads_the_new_id_token() {
     let (provider, idp, _) = provider().await;
@@ -342,6 +362,14 @@ async fn a_check_asks_user_info_and_a_renewal_reads_the_new_id_token() {
     idp.inner().id_token = Some(signed(1, &claims));
     let renewed = provider.refresh(&tokens, &known).await.unwrap();
     assert!(renewed.profile.unwrap().groups.is_empty());
+    // OIDC Core sections 12.2 and 5.3.2: an answer about another user, or about nobody, is not about this one.
+    claims["sub"] = json!("u-2");
+    idp.inner().id_token = Some(signed(1, &claims));
+    let error = provider.refresh(&tokens, &known).await.unwrap_err();
+    assert!(matches!(error, RenewError::Refused(_)), "{error:?}");
+    claims["sub"] = json!("u-1");
+    idp.inner().user_info = Some(json!({"name": "Somebody", "groups": ["admin"]}));
+    assert!(matches!(provider.profile(&tokens, &known).await, Err(IdentityError::Refused(_))));
     // Tokens are kept although their ID token is not believed.
     idp.inner().id_token = Some(signed(9, &claims));
     let renewed = provider.refresh(&tokens, &known).await.unwrap();
@@ -362,14 +390,6 @@ async fn a_discovery_document_of_another_issuer_or_without_tls_is_refused() {
         "{error:?}"
     );
 
-    // OIDC Core sections 12.2 and 5.3.2: an answer about another user, or about nobody, is not about this one.
-    claims["sub"] = json!("u-2");
-    idp.inner().id_token = Some(signed(1, &claims));
-    let error = provider.refresh(&tokens, &known).await.unwrap_err();
-    assert!(matches!(error, RenewError::Refused(_)), "{error:?}");
-    claims["sub"] = json!("u-1");
-    idp.inner().user_info = Some(json!({"name": "Somebody", "groups": ["admin"]}));
-    assert!(matches!(provider.profile(&tokens, &known).await, Err(IdentityError::Refused(_))));
     // The public issuer is https; only the backchannel may be http, and what lies below the issuer is reached there.
     let public = "https://sso.example/auth/realms/x";
     let mut config = idp.config();

@@ -87,6 +87,16 @@ fn answerable(checks: &mut Checks<'_>, identity: &IdentityConfig, field: &str, r
         IdentityConfig::Oidc(config) => {
             // OpenID Connect Core 5.4: the claim `email` comes with the scope `email`.
             let standard = config.email_claim == "email";
+            if emails && config.verified_by().is_none() {
+                checks.invalid(
+                    "spec.identity.oidc.claims.emailVerified",
+                    format!(
+                        "{field}.{email_field} needs verified e-mail addresses, and email_verified speaks of the claim email \
+                         alone, not of \"{}\": name the claim that says whether it is verified",
+                        config.email_claim
+                    ),
+                );
+            }
             if emails && standard && !config.scopes.iter().any(|s| s == "email") {
                 scope_missing(
                     checks,

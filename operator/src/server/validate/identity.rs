@@ -129,6 +129,7 @@ fn oidc_config(checks: &mut Checks<'_>, spec: OidcIdentity) -> Option<OidcConfig
         subject_claim: named(claims.subject, "sub"),
         name_claim: named(claims.name, "name"),
         email_claim: named(claims.email, "email"),
+        email_verified_claim: claims.email_verified,
         groups_claim: named(claims.groups, "groups"),
         ca: spec.tls.map(|tls| tls.ca_ref.key_ref()),
     };
