@@ -142,6 +142,22 @@ async fn a_code_that_is_wrong_or_used_is_refused() {
     }
 }
 
+/// Attack 62: another server's answer is refused before its code goes anywhere.
+#[tokio::test]
+async fn an_answer_of_another_issuer_is_refused() {
+    let (provider, fake) = provider().await;
+    let own = format!("http://{}/login/oauth", fake.address);
+    for iss in ["https://evil.test", "", "evil", "null"] {
+        let foreign = UpstreamAnswer { iss: Some(iss), ..answer("code-1", "verifier") };
+        assert!(matches!(provider.exchange(foreign).await, Err(IdentityError::Invalid(_))), "{iss:?}");
+    }
+    assert!(fake.inner().seen.token.is_empty());
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest("verifier"));
+    fake.inner().codes.insert("code-1".into(), challenge);
+    let ours = UpstreamAnswer { iss: Some(&own), ..answer("code-1", "verifier") };
+    provider.exchange(ours).await.unwrap();
+}
+
 /// Attack 67: bounded, no redirect followed, nothing echoed.
 #[tokio::test]
 async fn a_provider_that_misbehaves_is_unavailable() {
