@@ -68,18 +68,26 @@ impl<'a> Envelope<'a> {
         if raw.id.is_some_and(|id| !well_formed_id(id, kind)) {
             return Err("not a JSON-RPC message: id must be a string or a number".to_owned());
         }
-        Ok(Self { kind, method, id: raw.id, params: raw.params })
+        let envelope = Self { kind, method, id: raw.id, params: raw.params };
+        if envelope.named().is_some_and(|value| text(value).is_none()) {
+            return Err("not a JSON-RPC message: params.name, uri and taskId must be strings".to_owned());
+        }
+        Ok(envelope)
     }
 
     /// What `Mcp-Name` must say of this message (SEP-2243), if its method has such a name.
     pub(super) fn name(&self) -> Option<Cow<'a, str>> {
-        let member = match &*self.method {
+        self.named().and_then(text)
+    }
+
+    /// The member that holds the name.
+    fn named(&self) -> Option<&'a RawValue> {
+        match &*self.method {
             "tools/call" | "prompts/get" => self.params.name,
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => self.params.uri,
             "tasks/get" | "tasks/update" | "tasks/cancel" => self.params.task_id,
             _ => None,
-        };
-        member.and_then(text)
+        }
     }
 
     /// Whether it calls a tool.

@@ -83,7 +83,11 @@ fn what_is_not_a_message_is_refused() {
 }
 
 #[test]
-fn a_name_that_is_not_text_is_no_name() {
-    let text = r#"{"id":1,"method":"tools/call","params":{"name":{"a":1}}}"#;
-    assert_eq!(parse(text).unwrap().name(), None);
+fn a_name_that_is_no_string_is_refused() {
+    for params in [r#"{"name":1}"#, r#"{"name":["a"]}"#, r#"{"name":null}"#, r#"{"name":{"a":1}}"#] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        assert!(Envelope::parse(body.as_bytes()).is_err(), "{params}");
+    }
+    // Of another method it decides nothing.
+    assert!(Envelope::parse(br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"name":1}}"#).is_ok());
 }

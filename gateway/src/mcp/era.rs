@@ -36,11 +36,18 @@ pub(super) fn check(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Era,
     // A header is required only where the era has it; where it is sent it must be true.
     let strict = era == Era::Modern && envelope.kind == Kind::Request;
     agree("MCP-Protocol-Version", version.map(Cow::Borrowed), envelope.params.version.as_deref(), strict)?;
+    if strict && envelope.params.version.is_none() {
+        return Err("the header MCP-Protocol-Version says a version that params._meta does not".to_owned());
+    }
     let method = single(headers, &METHOD)?.map(Cow::Borrowed);
     if envelope.kind != Kind::Response || method.is_some() {
         agree("Mcp-Method", method, Some(&envelope.method), strict)?;
     }
     let name = single(headers, &NAME)?.map(decode).transpose()?;
+    // What decides by the header must not differ from what decides by the body.
+    if name.is_some() && envelope.name().is_none() {
+        return Err("the header Mcp-Name names what the body does not".to_owned());
+    }
     agree("Mcp-Name", name, envelope.name().as_deref(), strict)?;
     Ok(era)
 }
@@ -117,6 +124,22 @@ mod tests {
         assert_eq!(check_with(LEGACY, &[("mcp-method", "tools/call"), ("mcp-name", "a")]), Ok(Era::Legacy));
         let other = [("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/call")];
         assert!(check_with(MODERN, &other).is_err());
+    }
+
+    #[test]
+    fn a_header_never_says_what_the_body_does_not() {
+        let unnamed = r#"{"id":1,"method":"tools/call","params":{}}"#;
+        let other = r#"{"id":1,"method":"tools/list","params":{"name":"a"}}"#;
+        for body in [unnamed, other] {
+            assert!(check_with(body, &[("mcp-name", "a")]).is_err(), "{body}");
+            assert_eq!(check_with(body, &[]), Ok(Era::Legacy), "{body}");
+        }
+        let modern =
+            [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "a")];
+        assert!(check_with(LEGACY, &modern).is_err());
+        // A notification has no `_meta` of its own.
+        let told = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
+        assert_eq!(check_with(told, &modern[..1]), Ok(Era::Modern));
     }
 
     #[test]
