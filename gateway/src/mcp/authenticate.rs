@@ -43,12 +43,19 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     if values.next().is_some() {
         return Err(Refusal::BadToken);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(Refusal::NoToken)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let (scheme, token) = split_once(value.as_bytes()).ok_or(Refusal::NoToken)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Refusal::NoToken);
     }
-    let token = token.trim();
+    // Whatever stands there was meant as a token.
+    let token = std::str::from_utf8(token).ok().filter(|token| token.is_ascii());
+    let token = token.ok_or(Refusal::BadToken)?.trim();
     if token.is_empty() || token.len() > MAX_TOKEN_LEN { Err(Refusal::BadToken) } else { Ok(token) }
+}
+
+fn split_once(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    Some((&value[..space], &value[space + 1..]))
 }
 
 /// Whether what the store knows is good here: for this identity and this resource.
@@ -99,7 +106,7 @@ mod tests {
     fn of(values: &[&str]) -> Result<String, Refusal> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         bearer(&headers).map(str::to_owned)
     }
@@ -112,8 +119,11 @@ mod tests {
             assert_eq!(of(none), Err(Refusal::NoToken), "{none:?}");
         }
         let long = format!("Bearer {}", "x".repeat(MAX_TOKEN_LEN + 1));
-        for bad in [&["Bearer a", "Bearer b"][..], &["Bearer  "], &[&long]] {
+        for bad in [&["Bearer a", "Bearer b"][..], &["Bearer  "], &[&long], &["Bearer tök€n"]] {
             assert_eq!(of(bad), Err(Refusal::BadToken), "{bad:?}");
         }
+        let binary = HeaderValue::from_bytes(b"Bearer \xff\xfe").unwrap();
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, binary)]);
+        assert_eq!(bearer(&headers), Err(Refusal::BadToken));
     }
 }
