@@ -66,6 +66,30 @@ pub(crate) async fn without_grace_the_old_pair_is_dead_at_once(lab: &Lab) {
     assert!(!lab.lives(&access).await);
 }
 
+/// Attack 86: who presents it, and for what, does not matter: somebody holds a token that they should not.
+pub(crate) async fn reuse_ends_the_family_whoever_presents_it(lab: &Lab) {
+    for wrong in [0, 1, 2] {
+        let mut client = lab.client(1).await;
+        let old = client.refresh.clone();
+        let change = |rotation: &mut Rotation| match wrong {
+            0 => rotation.client_id = String::from("gc_other"),
+            1 => rotation.resource = Some("https://other.example/mcp".to_owned()),
+            _ => rotation.identity = String::from("other"),
+        };
+        // A token that lives is only refused: attack 89.
+        let mut rotation = refresh_with(lab, &client.refresh).0;
+        change(&mut rotation);
+        assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+        assert!(lab.lives(&client.access).await);
+        rotate(lab, &mut client).await;
+        rotate(lab, &mut client).await;
+        let mut rotation = refresh_with(lab, &old).0;
+        change(&mut rotation);
+        assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Reused, "{wrong}");
+        assert!(!lab.lives(&client.access).await);
+    }
+}
+
 pub(crate) async fn redeeming_the_successor_ends_the_grace(lab: &Lab) {
     let mut client = lab.client(1).await;
     let (first_access, first) = (client.access.clone(), client.refresh.clone());

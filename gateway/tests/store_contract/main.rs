@@ -62,6 +62,7 @@ contracts! {
     family::the_grace_does_not_slide
     family::without_grace_the_old_pair_is_dead_at_once
     family::redeeming_the_successor_ends_the_grace
+    family::reuse_ends_the_family_whoever_presents_it
     family::reuse_ends_the_family
     family::a_refresh_is_for_its_own_client_identity_and_resource
     family::revocation_ends_every_token

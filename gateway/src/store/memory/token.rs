@@ -159,13 +159,19 @@ impl State {
             return Rotated::Refused;
         };
         let grant = family.grant.clone();
+        let (current, redeemed, access) = (family.generation, family.redeemed, family.access);
+        let presented = self.refresh.get(&rotation.presented, now);
+        if presented.is_none() && rotation.generation < current {
+            // Whoever presents it, as whichever client.
+            self.revoke(&grant.id);
+            return Rotated::Reused;
+        }
         if grant.client_id != rotation.client_id
             || grant.identity != rotation.identity
             || !matches(rotation.resource.as_ref(), &grant.resource)
         {
             return Rotated::Refused;
         }
-        let (current, redeemed, access) = (family.generation, family.redeemed, family.access);
         match self.refresh.get(&rotation.presented, now).cloned() {
             Some(Refresh::Live { grant: of, generation })
                 if of == grant.id && generation == current && generation == rotation.generation =>
@@ -182,10 +188,6 @@ impl State {
                     access_life: access.map_or(Duration::ZERO, |a| self.access.life(&a, now)),
                 },
             },
-            None if rotation.generation < current => {
-                self.revoke(&grant.id);
-                Rotated::Reused
-            }
             _ => Rotated::Refused,
         }
     }

@@ -6,17 +6,18 @@ local sign_in_life, successor, grace, recheck = tonumber(ARGV[14]), ARGV[15], to
 
 local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'generation', 'redeemed', 'access', 'replaced', 'blob')
 if not g[1] then return { 'refused' } end
-local ok, granted = pcall(cjson.decode, g[1])
-if not ok or granted.client_id ~= ARGV[5] or granted.identity ~= ARGV[6] or not agrees(ARGV[7], granted.resource) then
-  return { 'refused' }
-end
 local current = tonumber(g[4]) or 0
 local r = redis.call('HMGET', P .. presented, 'grant', 'm', 'blob')
 local blob = r[3] and r[1] == grant and r[3]
 local live = not r[3] and has(ARGV[4], r[2]) and generation == current
 if not blob and not live then
-  -- Its own MAC is right (the caller checked it) and it was replaced, longer ago than the grace.
+  -- Its own MAC is right (the caller checked it) and it was replaced, longer ago than the grace: whoever presents it,
+  -- as whichever client.
   if not r[3] and generation < current and revoke(grant) then return { 'reused' } end
+  return { 'refused' }
+end
+local ok, granted = pcall(cjson.decode, g[1])
+if not ok or granted.client_id ~= ARGV[5] or granted.identity ~= ARGV[6] or not agrees(ARGV[7], granted.resource) then
   return { 'refused' }
 end
 
