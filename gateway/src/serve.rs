@@ -2,8 +2,13 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::ConnectInfo, response::Response};
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    response::{IntoResponse, Response},
+};
 use gatehouse_gateway_config::{GatewayConfig, keys::Keyring};
+use http::{HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -164,8 +169,25 @@ async fn accept(
     }
 }
 
-/// Answers one request: calls directly, everything else by the router.
+/// Answers one request. After one with `Transfer-Encoding` the connection ends: where it came with a
+/// `Content-Length` too, a proxy may have seen another end of it than we (RFC 9112 section 6.1), and hyper does not
+/// tell when it has dropped that header.
 async fn answer(gateway: &Gateway, address: SocketAddr, request: hyper::Request<Incoming>) -> Response {
+    let headers = request.headers();
+    if !headers.contains_key(header::TRANSFER_ENCODING) {
+        return route(gateway, address, request).await;
+    }
+    let mut response = if headers.contains_key(header::CONTENT_LENGTH) {
+        StatusCode::BAD_REQUEST.into_response()
+    } else {
+        route(gateway, address, request).await
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Calls go directly, everything else by the router.
+async fn route(gateway: &Gateway, address: SocketAddr, request: hyper::Request<Incoming>) -> Response {
     let mut request = request.map(Body::new);
     if app::is_plain_call(&gateway.server, &request) {
         return mcp::answer(&gateway.mcp, request).await;

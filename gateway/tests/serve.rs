@@ -126,3 +126,27 @@ async fn a_drain_finishes_what_has_begun() {
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     gateway.served.await.unwrap();
 }
+
+/// Attack 104: whatever stands behind a request of two lengths is not read as a second one.
+#[tokio::test]
+async fn a_request_with_two_lengths_is_the_last_of_its_connection() {
+    let gateway = start(None, Duration::ZERO).await;
+    let address = gateway.main;
+    let inner = format!("GET /.well-known/oauth-authorization-server HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let both = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+    ];
+    for lengths in both {
+        let head = format!("POST /oauth/token HTTP/1.1\r\nHost: {address}\r\n{lengths}\r\n\r\n");
+        // Read to its end: the connection is closed.
+        let answer = ask(address, &format!("{head}0\r\n\r\n{inner}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    // Alone, each of them is served, and the one with a length keeps its connection.
+    let answer =
+        ask(address, &format!("{inner}{}", inner.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+}
