@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Mcp;
+use crate::clock::random;
 
 /// JSON-RPC's own codes, MCP's, and (from -32050) the gateway's.
 mod code {
@@ -129,8 +130,17 @@ impl Refusal {
         }
     }
 
+    /// Writes down what only an administrator may read (addresses, names of Secrets), under an id by which they find
+    /// what a user tells them of.
+    fn tell_administrator(&self, mcp: &Mcp) -> Option<String> {
+        let (Self::Misconfigured(why) | Self::Unreachable(why)) = self else { return None };
+        let id = format!("{:016x}", u64::from_be_bytes(random(mcp.server.entropy.as_ref())));
+        tracing::warn!(incident = id, backend = mcp.backend.config.name, why, "a call could not be served");
+        Some(id)
+    }
+
     /// What the user reads.
-    fn message(&self, mcp: &Mcp) -> String {
+    fn message(&self, mcp: &Mcp, incident_id: Option<&str>) -> String {
         let backend = &mcp.backend.config.name;
         let name = mcp.server.display_name();
         let url = &mcp.server.urls.resource;
@@ -156,8 +166,15 @@ impl Refusal {
             Self::Overloaded => format!("{name} has too many calls under way; try again"),
             Self::Store => "access tokens cannot be checked at the moment; try again".to_owned(),
             Self::Credential { .. } => "your sign-in cannot be renewed at the moment; try again".to_owned(),
-            Self::Misconfigured(what) => format!("{name} is not configured completely: {what}"),
-            Self::Unreachable(why) => format!("the tool backend \"{backend}\" cannot be reached: {why}"),
+            Self::Misconfigured(_) => {
+                format!(
+                    "{name} is not configured completely; tell its administrator{}",
+                    incident(incident_id)
+                )
+            }
+            Self::Unreachable(_) => {
+                format!("the tool backend \"{backend}\" cannot be reached{}", incident(incident_id))
+            }
             Self::BadAnswer(why) => {
                 format!("the tool backend \"{backend}\" did not answer as an MCP server: {why}")
             }
@@ -177,7 +194,8 @@ impl Refusal {
     /// The answer, with the id of the request where it is known.
     pub(super) fn into_response(self, mcp: &Mcp, id: Option<&RawValue>) -> Response {
         let (status, code) = self.codes();
-        let message = self.message(mcp);
+        let incident = self.tell_administrator(mcp);
+        let message = self.message(mcp, incident.as_deref());
         let mut response = json(status, &error_body(id, code, &message));
         let headers = response.headers_mut();
         match &self {
@@ -203,6 +221,11 @@ impl Refusal {
         }
         response
     }
+}
+
+/// How a user tells an administrator what to look for in the log.
+fn incident(id: Option<&str>) -> String {
+    id.map(|id| format!(" (incident {id})")).unwrap_or_default()
 }
 
 /// RFC 6750 section 3: `invalid_token`, with the reason in words.
