@@ -17,6 +17,7 @@ use super::{OAuthError, limits, params, source::Source};
 use crate::{
     app::App,
     audit::{Decision, Event},
+    egress::not_global,
     model::{
         AuthMethod, Client,
         client::{self, ClientMetadata},
@@ -165,11 +166,13 @@ fn check_web_url(text: Option<&str>) -> Result<(), OAuthError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(()) };
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let internal = |url: &Url| match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
-        Some(url::Host::Ipv6(ip)) => {
-            ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()
+        Some(url::Host::Ipv4(ip)) => not_global(ip.into()).is_some(),
+        Some(url::Host::Ipv6(ip)) => not_global(ip.into()).is_some(),
+        // RFC 6761 section 6.3.
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
         }
-        Some(url::Host::Domain(_)) => false,
         None => true,
     };
     if url.is_some_and(|url| !internal(&url)) {

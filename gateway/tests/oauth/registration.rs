@@ -129,7 +129,18 @@ async fn dangerous_and_malformed_redirect_uris_are_refused() {
     let answer = gateway.post_json("/oauth/register", json!({"redirect_uris": many})).await;
     assert!(answer.is_error(400, "invalid_redirect_uri"));
     for member in ["client_uri", "logo_uri", "tos_uri", "policy_uri"] {
-        for uri in ["javascript:alert(1)", "data:,x", "http://169.254.169.254/", "http://10.0.0.1/"] {
+        for uri in [
+            "javascript:alert(1)",
+            "data:,x",
+            "http://169.254.169.254/",
+            "http://10.0.0.1/",
+            "http://127.0.0.1/",
+            "http://100.64.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://localhost:8080/",
+            "http://a.localhost./",
+        ] {
             let body = json!({"redirect_uris": ["http://localhost/"], member: uri});
             let answer = gateway.post_json("/oauth/register", body).await;
             assert!(answer.is_error(400, "invalid_client_metadata"), "{member} {uri}");
