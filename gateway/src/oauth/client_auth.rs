@@ -1,5 +1,7 @@
 //! How a client proves itself at the token endpoint: `none`, `client_secret_post`, `client_secret_basic`.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -24,15 +26,20 @@ struct Presented {
 pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
     let Presented { client_id, secret, basic } = read(headers, params)?;
     let refused = |description| OAuthError::InvalidClient { description, basic };
-    let registration = &server.config.policy.registration;
-    let client = Client::open(&server.keys, registration, server.clock.unix(), &client_id).map_err(
-        |error| match error {
-            OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
-            OpenError::Invalid => {
-                refused("the client is unknown or its registration has expired, register again")
+    let mut registration = server.config.policy.registration.clone();
+    // A used client lives as long as any token of it: only a new code asks for a registration that is young enough.
+    if params.one("grant_type")? != Some("authorization_code") {
+        registration.lifetime = Duration::MAX;
+    }
+    let client =
+        Client::open(&server.keys, &registration, server.clock.unix(), &client_id).map_err(|error| {
+            match error {
+                OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+                OpenError::Invalid => {
+                    refused("the client is unknown or its registration has expired, register again")
+                }
             }
-        },
-    )?;
+        })?;
     let public = client.metadata.auth_method == AuthMethod::None;
     match secret {
         None if public => Ok(client),

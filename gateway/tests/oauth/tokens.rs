@@ -379,3 +379,23 @@ async fn a_dead_identity_refuses_refreshes_until_the_user_signs_in() {
     gateway.tokens(&other).await;
     assert_eq!(gateway.token(&refresh(&client, token)).await.status, StatusCode::OK);
 }
+
+/// Attack 21: a registration that is over begins nothing new, and what it began goes on.
+#[tokio::test]
+async fn a_used_client_lives_as_long_as_its_tokens() {
+    let mut config = config();
+    config["policy"] = json!({"registration": {"lifetime": "1h"}});
+    let gateway = Gateway::new(config);
+    let client = gateway.public_client().await;
+    let tokens = gateway.tokens(&client).await;
+    gateway.clock.advance(seconds(3599));
+    let late = gateway.code(&mut Browser::default(), &client).await;
+    gateway.clock.advance(seconds(1));
+    let answer = gateway.token(&redeem(&client, &late)).await;
+    assert!(answer.is_error(401, "invalid_client"), "{answer:?}");
+    assert!(gateway.get(&authorize_path(&authorization(&client))).await.is_page(400));
+    gateway.clock.advance(seconds(60 * 3600));
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let renewed = gateway.token(&refresh(&client, token)).await;
+    assert_eq!(renewed.status, StatusCode::OK, "{renewed:?}");
+}
