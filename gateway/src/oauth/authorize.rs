@@ -104,6 +104,7 @@ async fn begin(
         cookie: cookie.hash(),
         nonce: Hash32::of(cookie.nonce(&id).as_bytes()),
     };
+    limits::count(server, limits::FLOWS, "all").await?;
     server.store.create_flow(&request, FLOW_LIFE).await?;
     let mut response = match &server.identity {
         Identity::Provider(_) => consent::show(server, &request, &cookie, None).await?,

@@ -48,6 +48,7 @@ pub async fn get(
         let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
         let nonce = Hash32::of(cookie.nonce(&id).as_bytes());
         let request = FlowRequest::account(id, &server.urls.resource, cookie.hash(), nonce);
+        limits::count(server, limits::FLOWS, "all").await?;
         server.store.create_flow(&request, FLOW_LIFE).await?;
         let mut response = match &server.identity {
             Identity::Local(_) => redirect::see_other(&consent::sign_in_link(server, &id)),
