@@ -53,7 +53,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
     let well_known = |name: &str, path: &str| format!("/.well-known/{name}{path}");
 
     // Read by programs, in browsers too: CORS, and errors are JSON.
-    let mut documents = Router::new()
+    let mut documents = literal()
         .route(&well_known("oauth-authorization-server", &urls.issuer_path), get(oauth::metadata::get))
         .route(&well_known("oauth-protected-resource", &urls.mcp_path), get(oauth::metadata::get_resource))
         .route(
@@ -74,7 +74,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
 
     // Opened by people: no CORS, errors are pages, and a HEAD has no effect because there is none.
     let page = |handler: MethodRouter<Arc<App>>| handler.head(method_not_allowed);
-    let pages = Router::new()
+    let pages = literal()
         .route(&below("/oauth/authorize"), page(get(oauth::authorize::get)))
         .route(&below("/oauth/authorize/approve"), page(get(oauth::approve::get)))
         .route(&below("/oauth/signin"), page(get(oauth::signin::get).post(oauth::signin::post)))
@@ -89,7 +89,7 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .merge(mcp::old_transport(mcp).with_state(()))
         .layer(from_fn(cors));
 
-    Router::new()
+    literal()
         .merge(with_cors)
         .merge(pages)
         .fallback(not_found)
@@ -97,6 +97,12 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .layer(from_fn_with_state(app.clone(), refuse_foreign_host))
         .layer(from_fn(nosniff))
         .with_state(app.clone())
+}
+
+/// A router for paths that people configure: axum would panic where a segment begins with `:` or `*`, its syntax of
+/// long ago, for which it now has braces. Those are no characters of a URL's path.
+fn literal<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().without_v07_checks()
 }
 
 async fn not_found() -> Response {

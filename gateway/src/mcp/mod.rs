@@ -135,7 +135,7 @@ pub fn old_transport(mcp: &Arc<Mcp>) -> Router {
     let beside = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     let mut places = vec![format!("{path}/sse"), format!("{beside}/sse")];
     places.retain(|place| place != path);
-    places.into_iter().fold(Router::new(), |router, place| {
+    places.into_iter().fold(Router::new().without_v07_checks(), |router, place| {
         let mcp = mcp.clone();
         let refuse = move |request: Request| async move { refusal::old_transport(&mcp, request.method()) };
         router.route(&place, any(refuse))

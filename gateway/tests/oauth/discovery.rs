@@ -148,3 +148,17 @@ async fn a_call_without_a_token_learns_where_to_sign_in() {
         assert!(!challenge.contains("error="), "{challenge}");
     }
 }
+
+#[tokio::test]
+async fn a_path_that_looks_like_a_pattern_is_served_as_it_is() {
+    for path in ["/:x", "/*x", "/a/:x/mcp", "/a:b*c"] {
+        let mut config = config();
+        config["url"] = json!(format!("https://gw.test{path}"));
+        let gateway = Gateway::new(config);
+        let document = gateway.get(&format!("/.well-known/oauth-protected-resource{path}")).await;
+        assert_eq!(document.json()["resource"], format!("https://gw.test{path}"));
+        assert_eq!(gateway.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let other = path.replace('x', "y").replace('b', "c");
+        assert_eq!(gateway.get(&other).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}

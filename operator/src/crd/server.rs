@@ -52,6 +52,7 @@ pub struct McpServerSpec {
         validation = url_rule("url"),
         validation = ("self.matches('^[a-z]+://[^/]+/.')", "url must have a path, for example https://github.mcp.example.com/mcp"),
         validation = ("!self.matches('[^/]/([.]|[.][.]|oauth|account|[.]well-known)(/|$)')", "url must not have a path segment \".\", \"..\", \"oauth\", \"account\" or \".well-known\": the gateway's own pages are there"),
+        validation = ("!self.matches('[^/]/[:*]')", "url must not have a path segment that begins with \":\" or \"*\""),
         validation = ("!self.matches('^(https://[^/]*:443|http://[^/]*:80)(/|$)')", "url must not name the default port of its scheme")
     )]
     pub url: String,
