@@ -89,6 +89,29 @@ impl Chromium {
         self.post("/back", json!({})).await;
     }
 
+    /// Loads the page again, as the user's Reload button does.
+    pub async fn reload(&self) {
+        self.post("/refresh", json!({})).await;
+    }
+
+    /// What a function body gives that runs in the page.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+    }
+
+    /// Shows pages as on a screen this wide, light or dark.
+    pub async fn screen(&self, width: u32, dark: bool) {
+        let scheme = if dark { "dark" } else { "light" };
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    async fn devtools(&self, command: &str, params: Value) {
+        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
+    }
+
     /// Sets the size of the window.
     pub async fn resize(&self, width: u32, height: u32) {
         self.post("/window/rect", json!({ "width": width, "height": height })).await;

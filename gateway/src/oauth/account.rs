@@ -48,7 +48,7 @@ pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers
 
 /// The page's address.
 pub(super) fn link(server: &Server) -> String {
-    format!("{}/account", server.urls.issuer_path)
+    Site::of(server).account_link
 }
 
 /// Begins a sign-in to it.

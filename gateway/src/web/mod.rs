@@ -43,6 +43,8 @@ pub struct Site<'a> {
     pub logo_url: Option<&'a str>,
     /// Where help is, https only.
     pub support_url: Option<&'a str>,
+    /// The user's own page.
+    pub account_link: String,
 }
 
 impl<'a> Site<'a> {
@@ -60,6 +62,7 @@ impl<'a> Site<'a> {
             host: origin.split_once("://").map_or(origin.as_str(), |(_, host)| host),
             logo_url: https(&server.config.display.logo_url),
             support_url: https(&server.config.display.support_url),
+            account_link: format!("{}/account", server.urls.issuer_path),
         }
     }
 
