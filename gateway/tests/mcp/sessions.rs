@@ -125,7 +125,8 @@ async fn a_session_stays_on_its_pod_and_ends_with_it() {
     )
     .await;
     let token = kit.sign_in("1").await;
-    for _ in 0..6 {
+    // So many that chance does not choose one pod each time.
+    for _ in 0..24 {
         let session = open_session(&kit, &token).await;
         let of = |backend: &Backend| backend.seen().len();
         let before = (of(&one), of(&two));
