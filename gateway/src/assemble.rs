@@ -11,6 +11,7 @@ use crate::{
     audit::{self, Audit},
     clock::{Clock, Entropy},
     credentials::{Custody, CustodyParts},
+    denied::Denied,
     egress::{Egress, EgressError},
     identity::{self, IdentityError, Setup},
     keys::Keys,
@@ -117,8 +118,19 @@ pub fn assemble(
     let credentials = custody.clone();
     let config = server.clone();
     let audit = Audit::new(audit, clock.clone(), &config.namespace, &config.name);
-    let server =
-        Arc::new(Server { config, urls, keys, refs, store, clock, entropy, identity, credentials, audit });
+    let server = Arc::new(Server {
+        config,
+        urls,
+        keys,
+        refs,
+        store,
+        clock,
+        entropy,
+        identity,
+        credentials,
+        denied: Denied::default(),
+        audit,
+    });
     connect(server, custody, &egress, trusted)
 }
 

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod capacity;
 pub mod clock;
 pub mod credentials;
+pub mod denied;
 pub mod egress;
 pub mod identity;
 pub mod keys;

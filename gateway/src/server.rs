@@ -9,6 +9,7 @@ use crate::{
     audit::Audit,
     clock::{Clock, Entropy},
     credentials::Credentials,
+    denied::Denied,
     identity::{Provider, local::LocalUsers},
     keys::Keys,
     refs::Refs,
@@ -36,6 +37,8 @@ pub struct Server {
     pub identity: Identity,
     /// What calls carry.
     pub credentials: Arc<dyn Credentials>,
+    /// Who was denied since the configuration was written.
+    pub denied: Denied,
     /// What is told of decisions and calls.
     pub audit: Audit,
 }

@@ -5,6 +5,7 @@
 //! never stops a reconcile.
 
 mod acl;
+mod denials;
 mod index;
 mod info;
 mod login;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use gatehouse_gateway_config::denial::SealedDenial;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
@@ -26,6 +28,7 @@ pub use self::{
 };
 use self::{
     acl::rule,
+    denials::Denials,
     index::Index,
     info::{Info, describe, info},
 };
@@ -78,6 +81,7 @@ struct Inner {
     wanted: Mutex<BTreeMap<String, User>>,
     unwanted: Mutex<BTreeSet<String>>,
     index: Index,
+    denials: Denials,
     changed: Notify,
     state: watch::Sender<RedisState>,
 }
@@ -90,6 +94,7 @@ impl Default for Redis {
             wanted: Mutex::default(),
             unwanted: Mutex::default(),
             index: Index::default(),
+            denials: Denials::default(),
             changed: Notify::new(),
             state: watch::Sender::new(state),
         };
@@ -115,6 +120,13 @@ impl Redis {
     /// Asks for an entry in the index of instances.
     pub fn index(&self, instance: Instance) {
         if self.inner.index.add(instance) {
+            self.inner.changed.notify_one();
+        }
+    }
+
+    /// Asks for a denial to be told to the gateways that run.
+    pub fn deny(&self, instance: Instance, denial: SealedDenial) {
+        if self.inner.denials.set(instance, denial) {
             self.inner.changed.notify_one();
         }
     }
@@ -186,6 +198,7 @@ impl Redis {
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| describe(&e))?;
         let mut done: BTreeMap<String, User> = BTreeMap::new();
         self.inner.index.connected();
+        self.inner.denials.connected();
         loop {
             let changed = self.inner.changed.notified();
             let info = info(&mut connection).await?;
@@ -193,6 +206,8 @@ impl Redis {
                 self.bring_into_force(&mut connection, &mut done, &info).await?;
             }
             self.inner.index.write(&mut connection, &settings.key_prefix).await.map_err(|e| describe(&e))?;
+            let key_prefix = &settings.key_prefix;
+            self.inner.denials.write(&mut connection, key_prefix).await.map_err(|e| describe(&e))?;
             metrics.redis(true, done.len());
             let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
             self.publish(info.warnings(wanted));

@@ -95,6 +95,12 @@ pub enum KeyringError {
     Instance,
 }
 
+/// The key of a ring that seals at `now`: the newest that has come into force, or the first one when none has.
+pub fn sealing(ring: &[RingKey], now: i64) -> Option<&RingKey> {
+    let in_force = ring.iter().filter(|key| key.seal_from <= now);
+    in_force.max_by_key(|key| key.seal_from).or(ring.first())
+}
+
 impl Keyring {
     /// A new key ring with one key in each ring.
     pub fn generate(rng: &mut (impl rand::CryptoRng + ?Sized)) -> Self {
@@ -133,6 +139,11 @@ impl Keyring {
             }
         }
         Ok(ring)
+    }
+
+    /// The key that authenticates new records at `now` (seconds since 1970).
+    pub fn sealing_record(&self, now: i64) -> Option<&RingKey> {
+        sealing(&self.record, now)
     }
 
     /// The document to store.

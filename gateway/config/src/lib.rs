@@ -8,9 +8,11 @@
 //! are one JSON document, [`keys::Keyring`], in a Secret of their own.
 
 pub mod backend;
+pub mod denial;
 pub mod duration;
 pub mod identity;
 pub mod keys;
+pub mod mac;
 pub mod policy;
 pub mod preset;
 pub mod refs;

@@ -12,6 +12,7 @@ use super::{Custody, CustodyParts, seal_profile};
 use crate::{
     audit::Audit,
     clock::{ManualClock, SystemEntropy},
+    denied::Denied,
     keys::{Keys, Sealed},
     model::{
         FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile, Session, UserId,
@@ -49,6 +50,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         entropy: Arc::new(SystemEntropy),
         identity: provider,
         credentials: Arc::new(custody),
+        denied: Denied::default(),
         audit: Audit::new(None, Arc::new(clock.clone()), "team-a", "tools"),
     };
     (server, clock)

@@ -1,8 +1,6 @@
 //! Message authentication: HMAC-SHA-256 under a sub-key for each label.
 
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use gatehouse_gateway_config::mac::hmac;
 use subtle::ConstantTimeEq;
 
 use super::{Keys, Ring};
@@ -68,25 +66,4 @@ impl Keys {
         let key = self.by_id(ring, mac.kid);
         key.is_some_and(|k| hmac(k.key.expose(), label, parts)[..16].ct_eq(&mac.tag[..]).into())
     }
-}
-
-/// HMAC of the length-prefixed parts under the sub-key `label` of `key`.
-pub(super) fn hmac(key: &[u8; 32], label: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let sub = subkey(key, label);
-    // HMAC takes keys of any length.
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(&sub).expect("any key length");
-    for part in parts {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
-}
-
-/// The sub-key of `key` for one purpose.
-pub(super) fn subkey(key: &[u8], label: &str) -> [u8; 32] {
-    let mut out = [0; 32];
-    #[expect(clippy::expect_used, reason = "32 bytes are far below HKDF's limit of 255 blocks")]
-    Hkdf::<Sha256>::new(None, key).expand(label.as_bytes(), &mut out).expect("32 bytes");
-    out
 }

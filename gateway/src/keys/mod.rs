@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use gatehouse_gateway_config::keys::{Keyring, RingKey};
+use gatehouse_gateway_config::{
+    keys::{Keyring, RingKey, sealing},
+    mac::hmac,
+};
 
 pub use mac::{Mac16, Mac32};
 pub use seal::{OpenError, Sealed, open_for, seal_for};
@@ -86,7 +89,7 @@ impl Keys {
     /// The name of a user: `HMAC(K_user, identity id ‖ 0 ‖ immutable subject)`.
     pub fn user_id(&self, identity: &str, profile: &Profile) -> UserId {
         let ring = self.current();
-        let mac = mac::hmac(ring.user.expose(), "user", &[identity.as_bytes(), profile.subject.as_bytes()]);
+        let mac = hmac(ring.user.expose(), "user", &[identity.as_bytes(), profile.subject.as_bytes()]);
         UserId::from_bytes(mac)
     }
 
@@ -99,9 +102,8 @@ impl Keys {
         let now = self.clock.unix();
         let current = self.current();
         let keys = ring.of(&current);
-        let newest = keys.iter().filter(|k| k.seal_from <= now).max_by_key(|k| k.seal_from);
         // A parsed ring holds at least one key in each ring.
-        newest.unwrap_or(&keys[0]).clone()
+        sealing(keys, now).unwrap_or(&keys[0]).clone()
     }
 
     fn by_id(&self, ring: Ring, id: u8) -> Option<RingKey> {

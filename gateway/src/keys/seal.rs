@@ -4,7 +4,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
-use super::{Keys, Ring, mac::subkey};
+use gatehouse_gateway_config::mac::subkey;
+
+use super::{Keys, Ring};
 use crate::clock::{Entropy, random};
 
 const NONCE: usize = 24;

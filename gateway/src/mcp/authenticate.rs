@@ -11,7 +11,7 @@ use crate::{
     metrics::CacheLabels,
     model::{AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN},
     server::{Identity, Server},
-    store::CallRecord,
+    store::{CallRecord, StoreError},
 };
 
 /// The caller of these headers: from memory where that may be believed, else by one question to the store.
@@ -25,7 +25,7 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
     mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "miss" }).inc();
     let (mark, reader) = mcp.cache.begin(now);
     watch::start(mcp, reader);
-    let record = mcp.server.store.call(&access).await.map_err(|error| {
+    let record = look_up(mcp, &access, mark.is_none()).await.map_err(|error| {
         tracing::warn!(%error, "a call could not be checked");
         Refusal::Store
     })?;
@@ -34,6 +34,19 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
         mcp.cache.insert(mark, &caller, mcp.now());
     }
     Ok(caller)
+}
+
+/// What the store knows of a token. While no reader listens, what was denied meanwhile is asked for at the same time.
+async fn look_up(mcp: &Mcp, access: &Hash32, deaf: bool) -> Result<Option<CallRecord>, StoreError> {
+    let store = &mcp.server.store;
+    if !deaf {
+        return store.call(access).await;
+    }
+    let (record, denial) = tokio::join!(store.call(access), store.denial());
+    if let Some(denial) = denial? {
+        mcp.server.denied.learn(denial);
+    }
+    record
 }
 
 /// The token of the one `Authorization` header (RFC 6750 section 2.1); tokens elsewhere are not looked at.
@@ -78,9 +91,10 @@ pub(super) fn profile(server: &Server, user: &UserRecord) -> Result<Profile, Ref
     })
 }
 
-/// `access`, decided anew on each call.
+/// `access`, decided anew on each call, by the configuration and by what was denied since it was written.
 pub(super) fn may_use(server: &Server, profile: &Profile) -> bool {
     access::decide(&server.config.access, profile).is_allowed()
+        && access::denied(&server.denied.current().rules, profile).is_none()
 }
 
 /// Whether a user is, with `identity.local`, in the file as it is now. Who is not is not remembered: the call learns why

@@ -172,7 +172,7 @@ impl Cache {
                     inner.streams.values().filter(|s| s.grant == *id).for_each(|s| s.close.cancel());
                 }
                 Event::User(id) if inner.streams.values().any(|s| s.user == *id) => users.push(*id),
-                Event::User(_) => {}
+                Event::User(_) | Event::Denial => {}
             }
             inner.seen += 1;
             if inner.recent.len() == MAX_RECENT {
@@ -221,6 +221,8 @@ fn touches(event: &Event, caller: &Caller) -> bool {
     match event {
         Event::Grant(id) => caller.record.grant.id == *id,
         Event::User(id) => caller.record.user.id == *id,
+        // `access` is decided anew on each call.
+        Event::Denial => false,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::UserId,
-    store::{EventCursor, Result},
+    store::{Event, EventCursor, Result},
 };
 
 /// How long one read waits for the first event.
@@ -60,6 +60,11 @@ async fn follow(mcp: &Mcp) -> Result<()> {
         for user in mcp.cache.heard(&batch.events, mcp.now()) {
             check_user(mcp, &user).await?;
         }
+        if batch.events.contains(&Event::Denial) && learn_denial(mcp).await? {
+            for stream in mcp.cache.streams() {
+                check_user(mcp, &stream.user).await?;
+            }
+        }
         for stream in mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE) {
             // A request may wait for its answer a little longer than its token lives, see [`super::relay`].
             if stream.listens {
@@ -77,11 +82,17 @@ async fn follow(mcp: &Mcp) -> Result<()> {
 /// Takes a place at the end of the list. Streams that are already open could have missed something: they are checked.
 async fn place(mcp: &Mcp) -> Result<EventCursor> {
     let cursor = mcp.server.store.event_cursor().await?;
+    learn_denial(mcp).await?;
     mcp.cache.reader_placed(mcp.now());
     for stream in mcp.cache.streams() {
         check_stream(mcp, &stream).await?;
     }
     Ok(cursor)
+}
+
+/// Reads who was denied since the configuration was written; whether that is news.
+async fn learn_denial(mcp: &Mcp) -> Result<bool> {
+    Ok(mcp.server.store.denial().await?.is_some_and(|denial| mcp.server.denied.learn(denial)))
 }
 
 /// Checks a stream that has just begun, unless its caller is known to be current: something may have happened between

@@ -44,12 +44,8 @@ enum Match {
 /// Decides by the profile alone, without a look-up. What is not known never helps a user: it allows nothing, and an
 /// entry of `deny` that could name the user keeps them out.
 pub fn decide(access: &AccessConfig, profile: &Profile) -> Decision {
-    // Two names that differ in case alone are one at GitHub: a denied group must not be spelt around.
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    match any(&access.deny, profile, same) {
-        Match::Yes => return Decision::Denied,
-        Match::Unknown(attribute) => return Decision::Unknown(attribute),
-        Match::No => {}
+    if let Some(denied) = denied(&access.deny, profile) {
+        return denied;
     }
     let allowed = match &access.allow {
         Allow::Everyone => Match::Yes,
@@ -59,6 +55,17 @@ pub fn decide(access: &AccessConfig, profile: &Profile) -> Decision {
         Match::Yes => Decision::Allowed,
         Match::No => Decision::NotListed,
         Match::Unknown(attribute) => Decision::Unknown(attribute),
+    }
+}
+
+/// What entries of `access.deny` say of a user; `None`: nothing.
+pub fn denied(deny: &[AccessRule], profile: &Profile) -> Option<Decision> {
+    // Two names that differ in case alone are one at GitHub: a denied group must not be spelt around.
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    match any(deny, profile, same) {
+        Match::Yes => Some(Decision::Denied),
+        Match::Unknown(attribute) => Some(Decision::Unknown(attribute)),
+        Match::No => None,
     }
 }
 

@@ -14,6 +14,7 @@ mod steps;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gatehouse_gateway_config::denial::Denial;
 
 use crate::{
     keys::Sealed,
@@ -149,7 +150,10 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Gives the lease back after an attempt that changed nothing upstream.
     async fn release_refresh(&self, user: &UserId, name: &str, attempt: &AttemptId) -> Result<()>;
 
-    // Limits and events
+    // The operator's word, limits and events
+
+    /// Who was denied since this gateway's configuration was written, if the operator ever said so.
+    async fn denial(&self) -> Result<Option<Denial>>;
 
     /// Counts a hit on `key` in a fixed window; the count so far, and what is left of the window.
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;

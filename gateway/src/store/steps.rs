@@ -235,6 +235,8 @@ pub enum Event {
     Grant(GrantId),
     /// A user's state, profile or credential changed.
     User(UserId),
+    /// The operator wrote another denial.
+    Denial,
 }
 
 /// A place in the list of events.

@@ -1,6 +1,7 @@
 //! Who may call: tokens, audience, identity, access, revocation.
 
 use gatehouse_gateway::metrics::CacheLabels;
+use gatehouse_gateway_config::{AccessRule, denial::Denial};
 use http::Method;
 use serde_json::json;
 
@@ -81,4 +82,16 @@ async fn a_cached_caller_needs_no_look_up_and_is_forgotten_when_revoked() {
     let grant = store.call(&access).await.unwrap().unwrap().grant.id;
     store.revoke_grant(&grant).await.unwrap();
     until(async || kit.call(&token).await.status == 401).await;
+}
+
+#[tokio::test]
+async fn who_was_denied_since_the_configuration_was_written_is_refused() {
+    let kit = Kit::start().await;
+    let (alice, bob) = (kit.sign_in("1").await, kit.sign_in("2").await);
+    assert_eq!(kit.call(&alice).await.status, 200);
+    let rule = AccessRule { subjects: vec!["1".to_owned()], ..AccessRule::default() };
+    kit.gateway.server.denied.learn(Denial { generation: 2, rules: vec![rule] });
+    // Although the token is cached.
+    assert_eq!(kit.call(&alice).await.status, 403);
+    assert_eq!(kit.call(&bob).await.status, 200);
 }

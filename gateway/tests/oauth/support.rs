@@ -18,6 +18,7 @@ use gatehouse_gateway::{
     audit::{self, Audit},
     clock::{ManualClock, SeededEntropy},
     credentials::{Check, CredentialError, Credentials},
+    denied::Denied,
     egress::Egress,
     identity::{
         IdentityError, Provider, RenewError, Renewed, SignedIn, UpstreamAnswer, UpstreamRequest,
@@ -154,6 +155,7 @@ impl Gateway {
             entropy: Arc::new(SeededEntropy::new(seed)),
             identity,
             credentials: checks.clone(),
+            denied: Denied::default(),
             audit: Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github"),
             config,
         });

@@ -6,6 +6,7 @@ use gatehouse_gateway::{
     model::{IdentityState, user::IDENTITY_CREDENTIAL},
     store::{Event, EventBatch, EventCursor, keys::EVENTS_KEPT},
 };
+use gatehouse_gateway_config::{AccessRule, denial::Denial};
 
 use crate::lab::{Lab, sealed, user_update};
 
@@ -44,6 +45,18 @@ pub(crate) async fn every_change_is_seen(lab: &Lab) {
     store.purge_user(&client.done.user.id).await.unwrap();
     expect(&mut cursor, &[user.clone(), Event::Grant(client.grant().id), user]).await;
     expect(&mut cursor, &[]).await;
+}
+
+pub(crate) async fn a_denial_is_told_and_read(lab: &Lab) {
+    lab.signed_in(1).await;
+    assert_eq!(lab.store.denial().await.unwrap(), None);
+    let mut cursor = lab.store.event_cursor().await.unwrap();
+    let rule = AccessRule { subjects: vec!["42".to_owned()], ..AccessRule::default() };
+    let denial = Denial { generation: 7, rules: vec![rule] };
+    lab.deny(&denial).await;
+    assert_eq!(lab.store.denial().await.unwrap(), Some(denial));
+    let batch = since(lab, &mut cursor).await;
+    assert_eq!((batch.events, batch.gap), (vec![Event::Denial], false));
 }
 
 pub(crate) async fn a_waiting_reader_wakes(lab: &Lab) {

@@ -11,7 +11,11 @@ use gatehouse_gateway::{
         CodeProof, Completion, NewTokens, Rotation, Store, UserUpdate, memory::MemoryStore, redis::RedisStore,
     },
 };
-use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, keys::Keyring};
+use gatehouse_gateway_config::{
+    KeyRef, RedisAuthConfig, RedisConfig,
+    denial::{Denial, SealedDenial},
+    keys::Keyring,
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::server::RedisServer;
@@ -28,7 +32,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(120);
 pub(crate) struct Lab {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Keys,
+    ring: Keyring,
     clock: ManualClock,
+    memory: Option<Arc<MemoryStore>>,
     pub(crate) server: Option<RedisServer>,
 }
 
@@ -36,16 +42,34 @@ impl Lab {
     pub(crate) fn memory() -> Self {
         let clock = ManualClock::at(1_000_000);
         let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
-        Self { store, keys: some_keys(), clock, server: None }
+        let ring = some_ring();
+        let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
+        Self { store: store.clone(), keys, ring, clock, memory: Some(store), server: None }
     }
 
     /// A Redis that is used as a user with the rights that the operator gives, no more.
     pub(crate) async fn redis() -> Option<Self> {
         let server = RedisServer::start().await?;
-        let keys = some_keys();
+        let ring = some_ring();
+        let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
         server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
         let store = Arc::new(redis_store(&config(&server.url()), &keys, password(PASSWORD)));
-        Some(Self { store, keys, clock: ManualClock::at(0), server: Some(server) })
+        Some(Self { store, keys, ring, clock: ManualClock::at(0), memory: None, server: Some(server) })
+    }
+
+    /// Denies, as the operator does.
+    pub(crate) async fn deny(&self, denial: &Denial) {
+        let Some(server) = &self.server else {
+            return self.memory.as_ref().unwrap().deny(denial.clone());
+        };
+        let admin = server.admin().await;
+        let prefix = format!("gatehouse:{{team-a/github.{}}}:", self.keys.instance());
+        let SealedDenial { text, mac, .. } = denial.seal(&self.ring, &prefix, 0).unwrap();
+        let (record, events) = (format!("{prefix}deny"), format!("{prefix}events"));
+        admin.run::<i64>(&["HSET", &record, "r", &text, "m", &mac]).await;
+        let kept: Vec<redis::Value> = admin.run(&["XRANGE", &events, "-", "+"]).await;
+        let number = (kept.len() + 1).to_string();
+        admin.run::<String>(&["XADD", &events, "*", "n", &number, "of", "deny"]).await;
     }
 
     /// Lets time pass.
@@ -139,10 +163,14 @@ pub(crate) fn refresh_with(lab: &Lab, presented: &RefreshToken) -> (Rotation, Ac
     (rotation, access, refresh)
 }
 
-pub(crate) fn some_keys() -> Keys {
+fn some_ring() -> Keyring {
     let mut seed = [0; 32];
     SystemEntropy.fill(&mut seed);
-    Keys::new(Keyring::generate(&mut StdRng::from_seed(seed)), Arc::new(SystemClock::default()))
+    Keyring::generate(&mut StdRng::from_seed(seed))
+}
+
+pub(crate) fn some_keys() -> Keys {
+    Keys::new(some_ring(), Arc::new(SystemClock::default()))
 }
 
 pub(crate) fn config(url: &str) -> RedisConfig {

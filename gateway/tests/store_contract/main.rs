@@ -88,6 +88,7 @@ contracts! {
     credentials::a_lease_can_be_given_back
     credentials::hits_are_counted_in_windows
     events::every_change_is_seen
+    events::a_denial_is_told_and_read
     events::a_waiting_reader_wakes
     events::trimmed_events_are_a_gap
     events::a_cursor_of_nobody_is_a_gap

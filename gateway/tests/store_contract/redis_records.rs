@@ -6,6 +6,7 @@ use gatehouse_gateway::{
     model::{Session, user::IDENTITY_CREDENTIAL},
     store::{Approval, NewTokens, Redemption, Rotated, Rotation},
 };
+use gatehouse_gateway_config::{AccessRule, denial::Denial};
 
 use crate::{
     lab::{
@@ -228,4 +229,15 @@ async fn an_event_that_somebody_else_wrote_makes_everything_doubtful() {
     assert!(batch.gap);
     lab.signed_in(1).await;
     assert!(lab.store.credential(&user_update(1).id, IDENTITY_CREDENTIAL).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_denial_that_somebody_else_wrote_is_as_absent() {
+    let Some((lab, admin)) = redis().await else { return };
+    let denial = Denial { generation: 1, rules: vec![AccessRule::default()] };
+    lab.deny(&denial).await;
+    assert_eq!(lab.store.denial().await.unwrap(), Some(denial));
+    let key = admin.key("}:deny").await;
+    admin.run::<i64>(&["HSET", &key, "r", r#"{"generation":2,"rules":[]}"#]).await;
+    assert_eq!(lab.store.denial().await.unwrap(), None);
 }

@@ -172,6 +172,7 @@ impl Redis {
     /// Nothing of this instance is left.
     fn swept(&self, instance: &Instance) {
         self.inner.index.remove(instance);
+        self.inner.denials.remove(instance);
     }
 }
 

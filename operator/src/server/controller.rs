@@ -164,6 +164,7 @@ async fn fetch(
         client: &context.client,
         config: &context.config,
         redis: &context.redis,
+        clock: &context.clock,
         entropy: &context.entropy,
     };
     let gathered = match source.gather(server, &rivals, context.policies_of(&name.namespace)).await {

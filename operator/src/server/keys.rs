@@ -30,6 +30,8 @@ pub enum Ensured {
         keys: Keys,
         /// Whether they were made just now.
         created: bool,
+        /// The keys themselves, for what is authenticated with them at once and kept nowhere.
+        ring: Option<Box<Keyring>>,
     },
     /// The server itself is gone, or is another one of the same name: nothing may be made for it.
     ServerGone,
@@ -55,28 +57,36 @@ pub async fn ensure_keys(
         let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
         let Some(server) = live(&servers, cached).await? else { return Ok(Ensured::ServerGone) };
         if let Some(secret) = found {
-            let keys = inspect(&secret, &server);
-            if matches!(keys, Keys::Present { .. }) {
-                keep_metadata(&secrets, secret, &server, issuer).await?;
-            }
-            return Ok(Ensured::Keys { keys, created: false });
+            return Ok(match inspect(&secret, &server) {
+                Ok(ring) => {
+                    keep_metadata(&secrets, secret, &server, issuer).await?;
+                    present(ring, false)
+                }
+                Err(why) => without_keys(Keys::Unusable { why }),
+            });
         }
         if let Some(instance) = lost(&server) {
-            return Ok(Ensured::Keys { keys: Keys::Lost { instance }, created: false });
+            return Ok(without_keys(Keys::Lost { instance }));
         }
         let ring = entropy.with(Keyring::generate);
         let secret = keys_secret(&server, issuer, &ring);
         match secrets.create(&PostParams::default(), &secret).await {
-            Ok(_) => {
-                let keys = Keys::Present { instance: ring.instance };
-                return Ok(Ensured::Keys { keys, created: true });
-            }
+            Ok(_) => return Ok(present(ring, true)),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error),
         }
     }
     let why = format!("Secret {name} appears and disappears; somebody else writes it");
-    Ok(Ensured::Keys { keys: Keys::Unusable { why }, created: false })
+    Ok(without_keys(Keys::Unusable { why }))
+}
+
+fn present(ring: Keyring, created: bool) -> Ensured {
+    let keys = Keys::Present { instance: ring.instance.clone() };
+    Ensured::Keys { keys, created, ring: Some(Box::new(ring)) }
+}
+
+fn without_keys(keys: Keys) -> Ensured {
+    Ensured::Keys { keys, created: false, ring: None }
 }
 
 /// The server as it is now, if it still is the one that was cached.
@@ -122,8 +132,8 @@ fn owners(server: &McpServer) -> Option<Vec<OwnerReference>> {
     (policy == DeletionPolicy::Delete).then(|| server.controller_owner_ref(&()).into_iter().collect())
 }
 
-/// Whether the Secret is this server's, and holds keys.
-fn inspect(secret: &Secret, server: &McpServer) -> Keys {
+/// The keys, if the Secret is this server's and holds some; else what is wrong with it.
+fn inspect(secret: &Secret, server: &McpServer) -> Result<Keyring, String> {
     let name = secret.name_any();
     let owner = secret.owner_references().iter().find(|o| o.controller == Some(true));
     match owner {
@@ -135,7 +145,7 @@ fn inspect(secret: &Secret, server: &McpServer) -> Keys {
                 owner.name,
                 full_name(server)
             );
-            return Keys::Unusable { why };
+            return Err(why);
         }
         None if secret.annotations().get(SERVER_ANNOTATION) != Some(&full_name(server)) => {
             let why = format!(
@@ -143,21 +153,15 @@ fn inspect(secret: &Secret, server: &McpServer) -> Keys {
                  {SERVER_ANNOTATION}: {} if its keys are this server's",
                 full_name(server)
             );
-            return Keys::Unusable { why };
+            return Err(why);
         }
         _ => {}
     }
     let Some(value) = secret.data.as_ref().and_then(|data| data.get(KEYRING_KEY)) else {
-        return Keys::Unusable {
-            why: format!("Secret {name} has no key {KEYRING_KEY}; restore it from a backup"),
-        };
+        return Err(format!("Secret {name} has no key {KEYRING_KEY}; restore it from a backup"));
     };
-    match Keyring::parse(&value.0) {
-        Ok(ring) => Keys::Present { instance: ring.instance },
-        Err(error) => Keys::Unusable {
-            why: format!("key {KEYRING_KEY} of Secret {name}: {error}; restore it from a backup"),
-        },
-    }
+    Keyring::parse(&value.0)
+        .map_err(|error| format!("key {KEYRING_KEY} of Secret {name}: {error}; restore it from a backup"))
 }
 
 /// Puts owner and annotations right, leaving the data as it was read.

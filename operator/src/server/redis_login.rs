@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use gatehouse_gateway_config::{denial::Denial, keys::Keyring};
 use kube::ResourceExt;
 use rand::Rng;
 
@@ -9,6 +10,7 @@ use super::{
     fetch::live::Source,
     keys::{self, RedisData},
     names,
+    validate::access,
 };
 use crate::{
     config::RedisUsers,
@@ -23,7 +25,7 @@ use crate::{
 pub(super) async fn ensure(
     source: &Source<'_>,
     server: &McpServer,
-    instance: &str,
+    ring: &Keyring,
 ) -> Result<Result<Option<String>, Problem>, kube::Error> {
     let settings = &source.config.redis;
     let unusable = |message: String| Problem::refs(Reason::InvalidRef, "redis", message);
@@ -34,7 +36,7 @@ pub(super) async fn ensure(
     let instance = Instance {
         namespace: server.namespace().unwrap_or_default(),
         name: server.name_any(),
-        id: instance.to_owned(),
+        id: ring.instance.clone(),
     };
     let name = instance.username(&settings.key_prefix);
     let wanted: Box<dyn Fn(&RedisData) -> RedisData + Send + Sync> = match settings.users {
@@ -71,13 +73,25 @@ pub(super) async fn ensure(
     };
     let prefix = instance.prefix(&settings.key_prefix);
     // Before anything is written under it: what is not in the index is never swept.
-    source.redis.index(instance);
+    source.redis.index(instance.clone());
+    match denial(server).seal(ring, &prefix, source.clock.now().as_second()) {
+        Some(denial) => source.redis.deny(instance, denial),
+        None => {
+            tracing::warn!(server = %instance, "access.deny is too long for Redis and waits for the roll-out");
+        }
+    }
     if settings.users != RedisUsers::Managed {
         return Ok(Ok(None));
     }
     let password = data.get(names::REDIS_PASSWORD_KEY).map(|p| String::from_utf8_lossy(p).into_owned());
     source.redis.want(User::new(&name, &password.unwrap_or_default(), &prefix));
     Ok(Ok(Some(name)))
+}
+
+/// Who may not use the server, as its latest edit says.
+fn denial(server: &McpServer) -> Denial {
+    let rules = server.spec.access.deny.iter().map(access::rule).collect();
+    Denial { generation: server.metadata.generation.unwrap_or_default(), rules }
 }
 
 fn login(username: &[u8], password: &[u8]) -> RedisData {

@@ -3,7 +3,7 @@
 //! Much of this the API server has checked already, by the schema and its CEL rules. It is checked again where a
 //! server made under an older schema could break it, because `build` cannot fail.
 
-mod access;
+pub(in crate::server) mod access;
 mod backend;
 mod gateway;
 mod host;

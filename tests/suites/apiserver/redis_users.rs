@@ -1,11 +1,20 @@
 //! `redis.users: Managed` on a real Redis.
 
+use std::{sync::Arc, time::Duration};
+
 use e2e::{
     apiserver::{ApiServer, Kubelet},
     net::eventually,
     operator::{Operator, apply, condition, config_from, reaches, ready, references, server},
     redis::Redis,
 };
+use gatehouse_gateway::{
+    clock::SystemClock,
+    keys::Keys,
+    refs::FixedRefs,
+    store::{Event, Store, redis::RedisStore},
+};
+use gatehouse_gateway_config::{AccessRule, RedisConfig, keys::Keyring};
 use gatehouse_operator::crd::McpServer;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::DeleteParams};
@@ -238,4 +247,36 @@ async fn what_was_deleted_while_nobody_watched_is_swept() {
     assert!(!users.iter().any(|user| user.contains("/gone.")), "{users:?}");
     assert!(users.iter().any(|user| user.contains("/retained.")), "{users:?}");
     operator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_is_told_to_the_gateways_that_run() {
+    let redis = Redis::start().await;
+    let world = world("deny", &redis.url()).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    ready(&world.client, &world.namespace, "one").await;
+    // The state as a gateway reads it, with the keys that it has.
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let keys = secrets.get("one-gateway-keys").await.unwrap().data.unwrap();
+    let ring = Keyring::parse(&keys["keyring.json"].0).unwrap();
+    let config: RedisConfig = serde_json::from_value(json!({ "url": redis.url() })).unwrap();
+    let keys = Keys::new(ring, Arc::new(SystemClock::default()));
+    let refs = Arc::new(FixedRefs::default());
+    let store = RedisStore::new(&config, &world.namespace, "one", keys, refs).unwrap();
+    let cursor = store.event_cursor().await.unwrap();
+    assert_eq!(store.denial().await.unwrap(), None, "an empty list is not written where there was none");
+
+    let mut edited = server("one");
+    edited["spec"]["access"]["deny"] = json!([{ "subjects": ["42"] }]);
+    apply::<McpServer>(&world.client, &world.namespace, &edited).await;
+    let batch = store.events(&cursor, Duration::from_secs(30)).await.unwrap();
+    assert_eq!((&batch.events[..], batch.gap), (&[Event::Denial][..], false));
+    let denial = store.denial().await.unwrap().unwrap();
+    assert_eq!(denial.rules, [AccessRule { subjects: vec!["42".to_owned()], ..AccessRule::default() }]);
+
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    let batch = store.events(&batch.cursor, Duration::from_secs(30)).await.unwrap();
+    assert_eq!((&batch.events[..], batch.gap), (&[Event::Denial][..], false));
+    let later = store.denial().await.unwrap().unwrap();
+    assert!(later.rules.is_empty() && later.generation > denial.generation, "{later:?}");
 }

@@ -18,12 +18,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use gatehouse_gateway_config::denial::Denial;
 use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
-    Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
+    NewTokens, Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -79,6 +80,14 @@ impl MemoryStore {
         state.flush();
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Denies, as the operator does in Redis.
+    pub fn deny(&self, denial: Denial) {
+        self.step(|s| {
+            s.denial = Some(denial);
+            s.events.push(Event::Denial);
+        });
     }
 
     fn step<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
@@ -258,6 +267,10 @@ impl Store for MemoryStore {
 
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
         Ok(self.step(|s| s.hit(key, window)))
+    }
+
+    async fn denial(&self) -> Result<Option<Denial>> {
+        Ok(self.step(|s| s.denial.clone()))
     }
 
     async fn event_cursor(&self) -> Result<EventCursor> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gatehouse_gateway_config::denial::Denial;
+
 use super::{credential, events::EventLog, table::Table, token, user};
 use crate::model::{Flow, FlowId, GrantId, Hash32, Session, UserId};
 
@@ -26,6 +28,8 @@ pub(super) struct State {
     /// The last version given to a credential; never used twice.
     pub(super) versions: u64,
     pub(super) hits: Table<String, u64>,
+    /// What the operator says; tests do it in its place.
+    pub(super) denial: Option<Denial>,
     pub(super) events: EventLog,
     swept: Duration,
 }

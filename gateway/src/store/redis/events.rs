@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use gatehouse_gateway_config::denial::{self, Denial};
 use redis::{FromRedisValue, Value, streams::StreamId, streams::StreamRangeReply, streams::StreamReadReply};
 
 use super::{
     RedisStore,
     dial::unavailable,
-    script::{millis, unexpected},
+    script::{Reply, millis, unexpected},
 };
 use crate::{
     model::{GrantId, UserId},
@@ -58,6 +59,15 @@ impl RedisStore {
         Ok(place_of_newest(self.main.command(self.newest()).await?)?.cursor())
     }
 
+    /// The operator's record; one with a wrong MAC is as absent.
+    pub(super) async fn read_denial(&self) -> Result<Option<Denial>> {
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.full(denial::KEY)).arg("r").arg("m");
+        let mut reply = Reply::of(self.main.command(get).await?)?;
+        let (text, mac) = (reply.text(), reply.text());
+        Ok(self.json(denial::KEY, text, mac.as_deref()))
+    }
+
     pub(super) async fn read_events(&self, cursor: &EventCursor, wait: Duration) -> Result<EventBatch> {
         let Some(place) = Place::parse(cursor) else {
             return Ok(EventBatch { events: Vec::new(), cursor: self.end_of_events().await?, gap: true });
@@ -104,6 +114,9 @@ fn batch(place: Place, entries: &[StreamId], newest: Place) -> EventBatch {
 
 fn event_of(entry: &StreamId) -> Option<Event> {
     let of: String = entry.get("of")?;
+    if of == denial::EVENT {
+        return Some(Event::Denial);
+    }
     if let Some(id) = of.strip_prefix(keys::GRANT) {
         return GrantId::parse(id).map(Event::Grant);
     }

@@ -21,7 +21,7 @@ mod user;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use gatehouse_gateway_config::RedisConfig;
+use gatehouse_gateway_config::{RedisConfig, denial::Denial};
 use redis::{FromRedisValue, Value};
 
 pub use dial::RedisConfigError;
@@ -258,6 +258,10 @@ impl Store for RedisStore {
             (Some(count), Some(left)) => Ok((count, left)),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn denial(&self) -> Result<Option<Denial>> {
+        self.read_denial().await
     }
 
     async fn event_cursor(&self) -> Result<EventCursor> {

@@ -14,7 +14,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-const LABEL: &str = "store-record";
+use gatehouse_gateway_config::denial::RECORD_LABEL as LABEL;
 
 impl RedisStore {
     /// The MAC of a record that is written.
@@ -44,7 +44,12 @@ impl RedisStore {
     }
 
     /// A JSON record and its MAC.
-    fn json<T: DeserializeOwned>(&self, key: &str, text: Option<String>, mac: Option<&str>) -> Option<T> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        text: Option<String>,
+        mac: Option<&str>,
+    ) -> Option<T> {
         let text = text.filter(|text| self.authentic(key, &[text.as_bytes()], mac))?;
         serde_json::from_str(&text).ok()
     }

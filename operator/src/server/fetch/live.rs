@@ -6,9 +6,9 @@ use gatehouse_gateway_config::users::Users;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::{Api, Client, ResourceExt};
 
-use super::{Fetched, Keys, ServerName};
+use super::{Fetched, ServerName};
 use crate::{
-    clock::Entropy,
+    clock::{Clock, Entropy},
     config::OperatorConfig,
     crd::{ISSUER_ANNOTATION, McpServer, OAuthClientPolicy, condition::Problem},
     redis_users::Redis,
@@ -29,6 +29,8 @@ pub struct Source<'a> {
     pub config: &'a OperatorConfig,
     /// The Redis users that are kept.
     pub redis: &'a Redis,
+    /// The wall clock.
+    pub clock: &'a Clock,
     /// Where keys and passwords come from.
     pub entropy: &'a Entropy,
 }
@@ -76,11 +78,11 @@ impl Source<'_> {
         let holds_both = issuer_holder.is_none() && host_holder.is_none();
         let issuer = holds_both.then(|| refs::issuer(server));
         let ensured = keys::ensure_keys(self.client, server, issuer.as_deref(), self.entropy).await?;
-        let Ensured::Keys { keys, created } = ensured else { return Ok(None) };
+        let Ensured::Keys { keys, created, ring } = ensured else { return Ok(None) };
         let mut problems = Vec::new();
         let mut redis_user = None;
-        if let Keys::Present { instance } = &keys {
-            match redis_login::ensure(self, server, instance).await? {
+        if let Some(ring) = ring {
+            match redis_login::ensure(self, server, &ring).await? {
                 Ok(user) => redis_user = user,
                 Err(problem) => problems.push(problem),
             }

@@ -41,12 +41,7 @@ pub(super) fn check(checks: &mut Checks<'_>, identity: Option<&IdentityConfig>) 
 fn rules(checks: &mut Checks<'_>, list: &str, entries: &[AccessEntry]) -> Vec<AccessRule> {
     let mut rules = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let rule = AccessRule {
-            subjects: entry.subjects.clone().unwrap_or_default(),
-            emails: entry.emails.clone().unwrap_or_default(),
-            email_domains: entry.email_domains.clone().unwrap_or_default(),
-            groups: entry.groups.clone().unwrap_or_default(),
-        };
+        let rule = rule(entry);
         if rule == AccessRule::default() {
             checks.invalid(
                 format!("spec.access.{list}[{index}]"),
@@ -56,6 +51,16 @@ fn rules(checks: &mut Checks<'_>, list: &str, entries: &[AccessEntry]) -> Vec<Ac
         rules.push(rule);
     }
     rules
+}
+
+/// An entry as the gateway evaluates it.
+pub(in crate::server) fn rule(entry: &AccessEntry) -> AccessRule {
+    AccessRule {
+        subjects: entry.subjects.clone().unwrap_or_default(),
+        emails: entry.emails.clone().unwrap_or_default(),
+        email_domains: entry.email_domains.clone().unwrap_or_default(),
+        groups: entry.groups.clone().unwrap_or_default(),
+    }
 }
 
 fn refuse_shared_credentials(checks: &mut Checks<'_>) {
