@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::KeyRef;
+
 /// Which OAuth clients may come, and on what terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -14,9 +16,50 @@ pub struct PolicyConfig {
     /// Where codes may be sent.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub redirect_uris: RedirectUrisConfig,
+    /// Clients that are known in advance.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<StaticClientConfig>,
     /// How long things live.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub lifetimes: LifetimesConfig,
+}
+
+/// A client that is known in advance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticClientConfig {
+    /// Its id.
+    pub client_id: String,
+    /// The name to show; absent: its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its secrets, each of which proves it: two while one replaces the other. None: a public client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<KeyRef>,
+    /// Where its codes may go, exactly; on loopback any port (RFC 8252 section 7.3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// How it gets tokens.
+    #[serde(default = "default_grants", skip_serializing_if = "is_default_grants")]
+    pub grants: Vec<ClientGrant>,
+}
+
+/// A grant type that a client may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientGrant {
+    /// A user signs in and approves (RFC 6749 section 4.1); refresh tokens go with it.
+    AuthorizationCode,
+    /// The client acts for itself: a robot (RFC 6749 section 4.4).
+    ClientCredentials,
+}
+
+fn default_grants() -> Vec<ClientGrant> {
+    vec![ClientGrant::AuthorizationCode]
+}
+
+fn is_default_grants(value: &Vec<ClientGrant>) -> bool {
+    *value == default_grants()
 }
 
 /// Whether something is allowed.
@@ -97,6 +140,32 @@ impl Default for LifetimesConfig {
         }
     }
 }
+
+/// Whether a redirect URI of this scheme must never be followed, whatever a policy allows.
+pub fn is_dangerous_scheme(scheme: &str) -> bool {
+    DANGEROUS_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str())
+}
+
+/// Schemes that run code or read local data in the browser that follows them. One of these in a registration makes
+/// the whole registration suspect.
+const DANGEROUS_SCHEMES: &[&str] = &[
+    "about",
+    "blob",
+    "chrome",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "intent",
+    "javascript",
+    "jar",
+    "mailto",
+    "resource",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
+];
 
 /// A well-known client and where it receives codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,6 +50,7 @@ decisions! {
     RefreshReused "refresh" "reused" "A refresh token was used after its grace: its grant was revoked.";
     RefreshRefused "refresh" "refused" "A refresh was refused.";
     RefreshDead "refresh" "dead" "A refresh was refused because the user must sign in again.";
+    RobotTokenIssued "token" "issued" "A client of the policy got an access token for itself (`client_credentials`).";
     TokenRefused "token" "refused" "A token request was refused before its grant was looked at: malformed, or its client not proven.";
     BearerRefused "bearer" "refused" "A call carried an access token that is not good here.";
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, or the token is another's.";

@@ -9,7 +9,11 @@ use crate::{
     credentials,
     keys::OpenError,
     metrics::CacheLabels,
-    model::{AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN},
+    model::{
+        AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN,
+        user::CLIENT_IDENTITY,
+    },
+    oauth::clients,
     server::{Identity, Server},
     store::{CallRecord, StoreError},
 };
@@ -18,7 +22,9 @@ use crate::{
 pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
     let access = AccessToken::hash_presented(bearer(headers)?);
     let now = mcp.now();
-    if let Some(caller) = mcp.cache.get(&access, now).filter(|c| is_present(&mcp.server, &c.profile)) {
+    if let Some(caller) =
+        mcp.cache.get(&access, now).filter(|c| is_present(&mcp.server, &c.record.user, &c.profile))
+    {
         mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "hit" }).inc();
         return Ok(caller);
     }
@@ -71,24 +77,30 @@ fn split_once(value: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&value[..space], &value[space + 1..]))
 }
 
-/// Whether what the store knows is good here: for this identity and this resource.
+/// Whether what the store knows is good here: for this identity and this resource, held by a client that may still come.
 pub(super) fn admit(server: &Server, access: Hash32, record: CallRecord) -> Result<Caller, Refusal> {
-    let identity = server.config.identity.id();
-    let here = record.grant.resource == server.urls.resource && record.grant.identity == identity;
-    if !here || record.user.identity != identity || record.grant.user != record.user.id {
+    let (grant, user) = (&record.grant, &record.user);
+    let ours = grant.identity == CLIENT_IDENTITY || grant.identity == server.config.identity.id();
+    let here = ours && grant.resource == server.urls.resource;
+    if !here || user.identity != grant.identity || grant.user != user.id {
         return Err(Refusal::BadToken);
     }
+    clients::may_hold(server, grant).map_err(not_open)?;
     let profile = profile(server, &record.user)?;
     Ok(Caller::new(access, record, profile))
 }
 
 /// Opens a user's profile.
 pub(super) fn profile(server: &Server, user: &UserRecord) -> Result<Profile, Refusal> {
-    credentials::open_profile(&server.keys, &user.id, &user.profile).map_err(|error| match error {
+    credentials::open_profile(&server.keys, &user.id, &user.profile).map_err(not_open)
+}
+
+fn not_open(error: OpenError) -> Refusal {
+    match error {
         // The key file is newer on another replica: it is read again within seconds.
         OpenError::UnknownKey => Refusal::Store,
         OpenError::Invalid => Refusal::BadToken,
-    })
+    }
 }
 
 /// `access`, decided anew on each call, by the configuration and by what was denied since it was written.
@@ -99,8 +111,9 @@ pub(super) fn may_use(server: &Server, profile: &Profile) -> bool {
 
 /// Whether a user is, with `identity.local`, in the file as it is now. Who is not is not remembered: the call learns why
 /// from its credentials.
-fn is_present(server: &Server, profile: &Profile) -> bool {
+fn is_present(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
     match &server.identity {
+        _ if user.identity == CLIENT_IDENTITY => true,
         Identity::Provider(_) => true,
         Identity::Local(users) => users.has(&profile.subject),
     }
@@ -108,7 +121,7 @@ fn is_present(server: &Server, profile: &Profile) -> bool {
 
 /// Whether a user who listens may go on: alive, allowed, and with `identity.local` still in the file.
 pub(super) fn may_listen(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
-    is_present(server, profile) && user.state == IdentityState::Live && may_use(server, profile)
+    is_present(server, user, profile) && user.state == IdentityState::Live && may_use(server, profile)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod grant;
 pub mod ids;
 pub mod pkce;
 pub mod redirect_uri;
+pub mod registration;
 pub mod resource;
 pub mod scope;
 pub mod token;

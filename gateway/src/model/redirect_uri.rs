@@ -1,30 +1,11 @@
 //! Redirect URIs: which are well-formed, which a policy allows, and when a requested one is the registered one.
 
-use gatehouse_gateway_config::policy::{KNOWN_CLIENTS, RedirectUrisConfig, RegistrationMode};
+use gatehouse_gateway_config::policy::{
+    KNOWN_CLIENTS, RedirectUrisConfig, RegistrationMode, is_dangerous_scheme,
+};
 
 /// The longest redirect URI that is looked at.
 pub const MAX_LEN: usize = 512;
-
-/// Schemes that run code or read local data in the browser that follows them. One of these in a registration makes
-/// the whole registration suspect.
-const DANGEROUS: &[&str] = &[
-    "about",
-    "blob",
-    "chrome",
-    "data",
-    "file",
-    "filesystem",
-    "ftp",
-    "intent",
-    "javascript",
-    "jar",
-    "mailto",
-    "resource",
-    "vbscript",
-    "view-source",
-    "ws",
-    "wss",
-];
 
 /// A well-formed redirect URI, byte for byte as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +72,7 @@ impl RedirectUri {
         }
         let (scheme, rest) = text.split_once(':').ok_or(RedirectUriError::NotAbsolute)?;
         let scheme_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-        if DANGEROUS.contains(&scheme.to_ascii_lowercase().as_str()) {
+        if is_dangerous_scheme(scheme) {
             return Err(RedirectUriError::Dangerous);
         }
         if text.contains('#') {

@@ -129,3 +129,5 @@ pub struct Session {
 
 /// The reserved credential that holds the identity's own tokens.
 pub const IDENTITY_CREDENTIAL: &str = "@identity";
+/// The identity of a client that acts for itself: its subject is its client id, and the policy vouches for it.
+pub const CLIENT_IDENTITY: &str = "client";

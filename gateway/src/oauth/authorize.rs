@@ -11,9 +11,10 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
+use gatehouse_gateway_config::policy::ClientGrant;
 
 use super::{
-    Failure, OAuthError,
+    Failure, OAuthError, clients,
     consent::{self, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
     finish, limits,
@@ -26,8 +27,8 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     model::{
-        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, RedirectUri, access, pkce, resource,
-        scope,
+        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, RedirectUri, access, client::Origin,
+        pkce, resource, scope,
     },
     server::{Identity, Server},
 };
@@ -73,14 +74,13 @@ async fn begin(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
-    let policy = &server.config.policy;
-    let client = Client::open(&server.keys, &policy.registration, server.clock.unix(), client_id)?;
+    let client = clients::find(server, client_id)?;
     event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
     // Nothing is written before this: an unknown client costs no round trip.
     limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
     let state = check_state(params)?;
-    let asked = match check(server, params) {
+    let asked = match check(server, &client, params) {
         Ok(asked) => asked,
         Err(error) => {
             server.audit.write(event.because(error.code()));
@@ -184,7 +184,7 @@ fn prove_redirect_uri(
     client: &Client,
     requested: Option<&str>,
 ) -> Result<RedirectUri, Failure> {
-    let registered = &client.metadata.redirect_uris;
+    let registered = &client.redirect_uris;
     let uri = match requested {
         Some(text) => RedirectUri::parse(text)
             .ok()
@@ -198,7 +198,8 @@ fn prove_redirect_uri(
             _ => return Err(Failure::BadRedirect("It does not say at which of its addresses to answer.")),
         },
     };
-    if uri.is_allowed(&server.config.policy.redirect_uris) {
+    // A client that the policy names brings its addresses with it.
+    if matches!(client.origin, Origin::Listed(_)) || uri.is_allowed(&server.config.policy.redirect_uris) {
         Ok(uri)
     } else {
         Err(Failure::BadRedirect("Its address is not allowed by this server's client policy."))
@@ -218,7 +219,10 @@ struct Asked {
     challenge: String,
 }
 
-fn check(server: &Server, params: &Params) -> Result<Asked, OAuthError> {
+fn check(server: &Server, client: &Client, params: &Params) -> Result<Asked, OAuthError> {
+    if !client.may_use(ClientGrant::AuthorizationCode) {
+        return Err(OAuthError::UnauthorizedClient("the client may not ask for authorization codes"));
+    }
     check_resource(server, params)?;
     params.check_repeated()?;
     if ["request", "request_uri", "registration"].iter().any(|name| params.all(name).next().is_some()) {

@@ -1,19 +1,14 @@
 //! How a client proves itself at the token endpoint: `none`, `client_secret_post`, `client_secret_basic`.
 
-use std::time::Duration;
-
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     OAuthError,
+    clients::{self, Secrets},
     params::{self, Params},
 };
-use crate::{
-    keys::OpenError,
-    model::{AuthMethod, Client},
-    server::Server,
-};
+use crate::{keys::OpenError, model::Client, server::Server};
 
 /// Credentials as they were presented, unproven.
 struct Presented {
@@ -26,27 +21,27 @@ struct Presented {
 pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
     let Presented { client_id, secret, basic } = read(headers, params)?;
     let refused = |description| OAuthError::InvalidClient { description, basic };
-    let mut registration = server.config.policy.registration.clone();
     // A used client lives as long as any token of it: only a new code asks for a registration that is young enough.
-    if params.one("grant_type")? != Some("authorization_code") {
-        registration.lifetime = Duration::MAX;
-    }
-    let client =
-        Client::open(&server.keys, &registration, server.clock.unix(), &client_id).map_err(|error| {
-            match error {
-                OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
-                OpenError::Invalid => {
-                    refused("the client is unknown or its registration has expired, register again")
-                }
-            }
-        })?;
-    let public = client.metadata.auth_method == AuthMethod::None;
-    match secret {
-        None if public => Ok(client),
-        None => Err(refused("the client must authenticate with its client_secret")),
-        Some(secret) if client.has_secret(&server.keys, &secret) => Ok(client),
-        Some(_) if public => Err(refused("the client is public and has no client_secret")),
-        Some(_) => Err(refused("the client_secret is wrong")),
+    let look_up = match params.one("grant_type")? {
+        Some("authorization_code") => clients::find,
+        _ => clients::find_used,
+    };
+    let client = look_up(server, &client_id).map_err(|error| match error {
+        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+        OpenError::Invalid => {
+            refused("the client is unknown or its registration has expired, register again")
+        }
+    })?;
+    match (Secrets::of(server, &client), secret) {
+        (Secrets::Public, None) => Ok(client),
+        (Secrets::Public, Some(_)) => Err(refused("the client is public and has no client_secret")),
+        (Secrets::AnyOf(secrets), _) if secrets.is_empty() => {
+            tracing::warn!(client = client.id, "none of the client's Secrets exists: it is refused");
+            Err(refused("the client's secret is not set up here, ask the administrator"))
+        }
+        (_, None) => Err(refused("the client must authenticate with its client_secret")),
+        (secrets, Some(secret)) if secrets.hold(&secret) => Ok(client),
+        (_, Some(_)) => Err(refused("the client_secret is wrong")),
     }
 }
 

@@ -116,7 +116,9 @@ impl OAuthError {
             | Self::UnauthorizedClient(description)
             | Self::AccessDenied(description)
             | Self::ServerError(description) => description,
-            Self::UnsupportedGrantType => "grant_type must be authorization_code or refresh_token",
+            Self::UnsupportedGrantType => {
+                "grant_type must be authorization_code, refresh_token or client_credentials"
+            }
             Self::UnsupportedResponseType => "response_type must be code",
             Self::InvalidScope => "scope is malformed, unknown, or more than was granted",
             Self::InvalidTarget => "resource must be the URL of this MCP server, once",

@@ -1,16 +1,14 @@
 //! The end of a sign-in: user, credential, grant and code in one step, then the redirect that carries the code.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 
-use super::{Failure, OAuthError, account, cookies::CookieSecret, redirect};
+use super::{Failure, OAuthError, account, clients, cookies::CookieSecret, redirect};
 use crate::{
     audit::{Decision, Event},
     keys::{Sealed, open_for, seal_for},
     model::{
-        AuthorizationCode, Client, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
+        AuthorizationCode, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
         RedirectUri,
         access::{self, Attribute},
     },
@@ -32,11 +30,8 @@ pub(super) async fn finish(
     identity_credential: Option<Sealed>,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
-    let registration = &server.config.policy.registration;
-    let now = server.clock.unix();
     // Its life may have ended, or been ended, while the user was deciding.
-    let client = Client::open(&server.keys, registration, now, &request.client_id)?;
-    let age = u64::try_from(now.saturating_sub(client.metadata.issued_at)).unwrap_or_default();
+    let client = clients::find(server, &request.client_id)?;
     let grant = grant(server, request, &user);
     let code = AuthorizationCode::mint(server.entropy.as_ref(), grant.id);
     let location = redirect::with_code(server, request, code.expose());
@@ -50,7 +45,7 @@ pub(super) async fn finish(
         code: code.hash(),
         challenge: request.challenge.clone(),
         code_life: server.config.policy.lifetimes.authorization_code,
-        client_life: registration.lifetime.saturating_sub(Duration::from_secs(age)),
+        client_life: clients::remembered_for(server, &client),
         consent: consent_hash(server, request),
         sealed_redirect: seal_for(cookie.expose(), server.entropy.as_ref(), place, location.as_bytes())
             .to_text(),

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use gatehouse_gateway_config::RegistrationMode;
+use gatehouse_gateway_config::{PolicyConfig, RegistrationMode, policy::ClientGrant};
 use serde::Serialize;
 
 use crate::{
@@ -29,7 +29,7 @@ struct ServerMetadata<'a> {
     scopes_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
-    grant_types_supported: [&'static str; 2],
+    grant_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; 3],
     revocation_endpoint_auth_methods_supported: [&'static str; 3],
     code_challenge_methods_supported: [&'static str; 1],
@@ -63,13 +63,19 @@ pub async fn get(State(app): State<Arc<App>>) -> Response {
         scopes_supported: scope::supported(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
-        grant_types_supported: ["authorization_code", "refresh_token"],
-        token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::name),
-        revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::name),
+        grant_types_supported: grant_types(&config.policy),
+        token_endpoint_auth_methods_supported: AuthMethod::REGISTERED.map(AuthMethod::name),
+        revocation_endpoint_auth_methods_supported: AuthMethod::REGISTERED.map(AuthMethod::name),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
         service_documentation: config.display.support_url.as_deref(),
     })
+}
+
+fn grant_types(policy: &PolicyConfig) -> Vec<&'static str> {
+    let robots = policy.clients.iter().any(|client| client.grants.contains(&ClientGrant::ClientCredentials));
+    let robots = robots.then_some("client_credentials");
+    ["authorization_code", "refresh_token"].into_iter().chain(robots).collect()
 }
 
 /// The protected resource's document.

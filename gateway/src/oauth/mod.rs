@@ -9,6 +9,8 @@ pub mod approve;
 pub mod authorize;
 pub mod callback;
 pub mod client_auth;
+pub mod client_credentials;
+pub mod clients;
 pub mod consent;
 pub mod cookies;
 pub mod error;

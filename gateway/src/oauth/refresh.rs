@@ -71,7 +71,8 @@ pub(super) async fn refresh(
             check_local(server, &grant, event).await?;
             let pair = open(&presented, &sealed).ok_or_else(refused)?;
             event.decide(Decision::RefreshSuccessor);
-            Ok(token::answer_texts(&pair.access, &pair.refresh, access_life, &scope_of(&grant, asked)))
+            let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };
+            Ok(token::answer_texts(tokens, access_life, &scope_of(&grant, asked)))
         }
         Rotated::Dead(user) => {
             event.decide(Decision::RefreshDead).user(&user.id).grant_id(&presented.grant);

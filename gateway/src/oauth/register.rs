@@ -19,8 +19,9 @@ use crate::{
     audit::{Decision, Event},
     egress::not_global,
     model::{
-        AuthMethod, Client,
-        client::{self, ClientMetadata},
+        AuthMethod, RedirectUri,
+        client::display_name,
+        registration::{ClientMetadata, Registration, allowed_redirect_uris},
     },
     server::Server,
 };
@@ -73,14 +74,19 @@ pub async fn post(
     event.source(source);
     let registered = register(&app, &source, &headers, body).await;
     match &registered {
-        Ok(client) => event.decide(Decision::ClientRegistered).client(client),
+        Ok(client) => event.decide(Decision::ClientRegistered).client(&client.clone().into()),
         Err(error) => event.because(error.code()),
     };
     server.audit.write(&event);
     Ok(answer(server, &registered?))
 }
 
-async fn register(app: &App, source: &Source, headers: &HeaderMap, body: Body) -> Result<Client, OAuthError> {
+async fn register(
+    app: &App,
+    source: &Source,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Registration, OAuthError> {
     let server = &app.server;
     app.limiter.count(limits::REGISTER, &source.to_string(), server.clock.monotonic())?;
     if server.config.policy.registration.mode == RegistrationMode::Refused {
@@ -89,7 +95,7 @@ async fn register(app: &App, source: &Source, headers: &HeaderMap, body: Body) -
     }
     let request = read(headers, body).await?;
     let metadata = check(server, request)?;
-    Client::register(&server.keys, server.entropy.as_ref(), metadata)
+    Registration::register(&server.keys, server.entropy.as_ref(), metadata)
         .map_err(|error| OAuthError::InvalidClientMetadata(error.to_string().into()))
 }
 
@@ -123,21 +129,18 @@ fn check(server: &Server, request: Request) -> Result<ClientMetadata, OAuthError
     Ok(ClientMetadata {
         issued_at: server.clock.unix(),
         auth_method: method,
-        name: request.client_name.as_deref().and_then(client::display_name),
+        name: request.client_name.as_deref().and_then(display_name),
         redirect_uris: check_redirect_uris(server, &request.redirect_uris.unwrap_or_default())?,
     })
 }
 
-fn check_redirect_uris(
-    server: &Server,
-    texts: &[String],
-) -> Result<Vec<crate::model::RedirectUri>, OAuthError> {
+fn check_redirect_uris(server: &Server, texts: &[String]) -> Result<Vec<RedirectUri>, OAuthError> {
     let invalid = |what: String| OAuthError::InvalidRedirectUri(what.into());
     if texts.is_empty() || texts.len() > MAX_REDIRECT_URIS {
         return Err(invalid(format!("redirect_uris must hold 1 to {MAX_REDIRECT_URIS} redirect URIs")));
     }
     let policy = &server.config.policy.redirect_uris;
-    let kept = client::allowed_redirect_uris(texts, policy).map_err(|error| invalid(error.to_string()))?;
+    let kept = allowed_redirect_uris(texts, policy).map_err(|error| invalid(error.to_string()))?;
     if kept.is_empty() {
         let how = "no redirect URI is allowed here: use a loopback one such as http://127.0.0.1/callback, or ask \
                    the administrator to add yours to redirectUris.allow of the OAuthClientPolicy";
@@ -182,7 +185,7 @@ fn check_web_url(text: Option<&str>) -> Result<(), OAuthError> {
     Err(OAuthError::InvalidClientMetadata(what.into()))
 }
 
-fn answer(server: &Server, client: &Client) -> Response {
+fn answer(server: &Server, client: &Registration) -> Response {
     let secret = client.secret(&server.keys);
     let lifetime = server.config.policy.registration.lifetime.as_secs();
     let expires_at = client.metadata.issued_at.saturating_add(i64::try_from(lifetime).unwrap_or(i64::MAX));
@@ -192,7 +195,7 @@ fn answer(server: &Server, client: &Client) -> Response {
         client_secret: secret.as_ref().map(|s| s.as_str()),
         client_secret_expires_at: secret.as_ref().map(|_| expires_at),
         client_name: client.metadata.name.as_deref(),
-        redirect_uris: client.metadata.redirect_uris.iter().map(crate::model::RedirectUri::as_str).collect(),
+        redirect_uris: client.metadata.redirect_uris.iter().map(RedirectUri::as_str).collect(),
         grant_types: GRANT_TYPES,
         response_types: RESPONSE_TYPES,
         token_endpoint_auth_method: client.metadata.auth_method.name(),

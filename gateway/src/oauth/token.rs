@@ -9,12 +9,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use gatehouse_gateway_config::policy::ClientGrant;
 use serde::Serialize;
 
 use super::{
     OAuthError,
     authorize::check_resource,
-    client_auth, limits,
+    client_auth, client_credentials, limits,
     params::{self, Params},
     refresh,
     source::Source,
@@ -33,7 +34,8 @@ struct Answer<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
-    refresh_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
     scope: &'a str,
 }
 
@@ -78,10 +80,13 @@ async fn grant(
     }
     let client = client_auth::authenticate(server, headers, &params)?;
     event.client(&client);
+    if grant_type != "client_credentials" && !client.may_use(ClientGrant::AuthorizationCode) {
+        return Err(OAuthError::UnauthorizedClient("the client may use client_credentials alone"));
+    }
     match grant_type.as_str() {
         "authorization_code" => redeem(server, &client, &params, event).await,
         "refresh_token" => refresh::refresh(server, &client, &params, event).await,
-        _ => Err(OAuthError::UnauthorizedClient("the client may not use client_credentials")),
+        _ => client_credentials::issue(server, &client, &params, event).await,
     }
 }
 
@@ -145,16 +150,24 @@ pub(super) fn new_tokens(server: &Server, pair: &TokenPair) -> NewTokens {
 
 /// The answer that carries a pair.
 pub(super) fn answer(pair: &TokenPair, access_life: Duration, scope: &str) -> Response {
-    answer_texts(pair.access.expose(), pair.refresh.expose(), access_life, scope)
+    let tokens = Tokens { access: pair.access.expose(), refresh: Some(pair.refresh.expose()) };
+    answer_texts(tokens, access_life, scope)
 }
 
-/// As [`answer`], for a pair that was sealed for its holder.
-pub(super) fn answer_texts(access: &str, refresh: &str, access_life: Duration, scope: &str) -> Response {
+/// The texts of an answer's tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Tokens<'a> {
+    pub(super) access: &'a str,
+    pub(super) refresh: Option<&'a str>,
+}
+
+/// As [`answer`], for a pair that was sealed for its holder, or an access token alone.
+pub(super) fn answer_texts(tokens: Tokens<'_>, access_life: Duration, scope: &str) -> Response {
     let body = Json(Answer {
-        access_token: access,
+        access_token: tokens.access,
         token_type: "Bearer",
         expires_in: access_life.as_secs(),
-        refresh_token: refresh,
+        refresh_token: tokens.refresh,
         scope,
     });
     let fixed = [

@@ -29,7 +29,7 @@ pub use account::{
 };
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
-    NewTokens, Redemption, Revocation, Rotated, Rotation, UserUpdate,
+    NewTokens, Redemption, Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -103,6 +103,9 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     /// As [`Store::revoke_grant`], if the grant is this client's.
     async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation>;
+
+    /// Writes a robot, its grant and its access token.
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()>;
 
     // Calls
 

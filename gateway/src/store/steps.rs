@@ -186,6 +186,19 @@ pub enum Rotated {
     Refused,
 }
 
+/// A token that a client gets for itself (RFC 6749 section 4.4): written in one step.
+#[derive(Debug, Clone)]
+pub struct RobotGrant {
+    /// The client as a user; live, and checked now.
+    pub user: UserUpdate,
+    /// The grant, which lives as long as its token.
+    pub grant: Grant,
+    /// The access token's hash.
+    pub access: Hash32,
+    /// The access token's life.
+    pub life: Duration,
+}
+
 /// The outcome of a client's wish to end a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {

@@ -17,8 +17,10 @@ use gatehouse_gateway::{
     egress::Egress,
     mcp::{Mcp, pods::Directory},
     model::{
-        AccessToken, AuthorizationCode, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile,
-        RefreshToken, UpstreamTokens, UserId, user::IDENTITY_CREDENTIAL,
+        AccessToken, AuthMethod, AuthorizationCode, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32,
+        Profile, RedirectUri, RefreshToken, UpstreamTokens, UserId,
+        registration::{ClientMetadata, Registration},
+        user::IDENTITY_CREDENTIAL,
     },
     refs::{FixedRefs, Refs, Value as Secret},
     server::Identity,
@@ -178,7 +180,7 @@ impl Kit {
         let flow = FlowRequest {
             id: FlowId::new(&self.clock, &entropy),
             kind: FlowKind::Authorize,
-            client_id: "gc_test".into(),
+            client_id: self.client_id(),
             client_name: "test client".into(),
             redirect_uri: "http://127.0.0.1/callback".into(),
             redirect_uri_implied: false,
@@ -214,6 +216,17 @@ impl Kit {
         let redeemed = store.redeem_code(&proof, &tokens).await.unwrap();
         assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
         access.expose().to_owned()
+    }
+
+    /// A client that registers itself.
+    pub(crate) fn client_id(&self) -> String {
+        let metadata = ClientMetadata {
+            issued_at: 1_800_000_000,
+            auth_method: AuthMethod::None,
+            name: Some("test client".into()),
+            redirect_uris: vec![RedirectUri::parse("http://127.0.0.1/callback").unwrap()],
+        };
+        Registration::register(&self.gateway.server.keys, &SystemEntropy, metadata).unwrap().id
     }
 
     fn completion(&self, flow: &FlowRequest, subject: &str, change: impl FnOnce(&mut Grant)) -> Completion {

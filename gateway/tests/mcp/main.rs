@@ -13,5 +13,6 @@ mod logs;
 mod provider;
 mod proxy;
 mod removed;
+mod robots;
 mod sessions;
 mod streams;

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::{
     backend::{answer, events_that_break, events_until_dropped},
-    kit::{Kit, LIFE, next, read, tool_call},
+    kit::{Kit, LIFE, next, tool_call},
 };
 
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
@@ -97,18 +97,10 @@ async fn a_client_that_hangs_up_before_the_answer_is_noticed_too() {
     kit.backend.dropped.notified().await;
 }
 
-async fn register(kit: &Kit) -> String {
-    let url = kit.gateway.server.urls.endpoint("/oauth/register");
-    let json = [("content-type", "application/json")];
-    let body = r#"{"redirect_uris":["http://127.0.0.1/callback"],"token_endpoint_auth_method":"none"}"#;
-    let answer = read(kit.open(Method::POST, &url, &json, body).await).await;
-    answer.json()["client_id"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn a_revoked_grant_ends_its_streams_and_no_others() {
     let kit = lively().await;
-    let client = register(&kit).await;
+    let client = kit.client_id();
     let alice = kit.sign_in_as("1", |grant| grant.client_id.clone_from(&client)).await;
     let bob = kit.sign_in("2").await;
     let mut hers = listen(&kit, &alice, &[PROGRESS]).await;

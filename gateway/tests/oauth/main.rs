@@ -12,5 +12,6 @@ mod faults;
 mod registration;
 mod revocation;
 mod signin;
+mod static_clients;
 mod support;
 mod tokens;

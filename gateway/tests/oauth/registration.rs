@@ -4,7 +4,9 @@ use axum::body::Body;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Gateway, NOW, authorization, authorize_path, config, redeem, request};
+use crate::support::{
+    Browser, Gateway, NOW, authorization, authorize_path, config, redeem, refresh, request,
+};
 
 fn no_null_and_no_empty_text(value: &Value) -> bool {
     match value {
@@ -188,6 +190,25 @@ async fn a_policy_can_refuse_registration() {
     assert!(answer.is_error(403, "access_denied"), "{answer:?}");
     let metadata = gateway.get("/.well-known/oauth-authorization-server").await.json();
     assert!(metadata.get("registration_endpoint").is_none());
+}
+
+#[tokio::test]
+async fn what_was_registered_before_is_revoked_and_the_rest_is_not() {
+    let gateway = Gateway::local();
+    let old = gateway.public_client().await;
+    let tokens = gateway.tokens(&old).await;
+    gateway.clock.advance(std::time::Duration::from_secs(60));
+    let young = gateway.public_client().await;
+    let mut config = config();
+    config["policy"] = json!({"registration": {"lifetime": "8760h", "notBefore": NOW + 60}});
+    let strict = gateway.reconfigured(config);
+    let page = strict.get(&authorize_path(&authorization(&old))).await;
+    assert!(page.is_page(400) && page.body.contains("remove this server and add it again"), "{page:?}");
+    for params in [redeem(&old, "x"), refresh(&old, tokens["refresh_token"].as_str().unwrap())] {
+        assert!(strict.token(&params).await.is_error(401, "invalid_client"));
+    }
+    assert_eq!(strict.tokens(&young).await["token_type"], "Bearer");
+    assert_eq!(strict.tokens(&strict.public_client().await).await["token_type"], "Bearer");
 }
 
 #[tokio::test]

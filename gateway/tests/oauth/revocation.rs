@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Client, Gateway, form, refresh, request, with};
 
 impl Gateway {
-    async fn revoke(&self, params: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn revoke(&self, params: &[(&str, &str)]) -> Answer {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         self.send(request(Method::POST, "/oauth/revoke", &headers, Body::from(form(params)))).await
     }

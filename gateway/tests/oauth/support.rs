@@ -123,9 +123,23 @@ impl Gateway {
         Self::build(config, seed, None)
     }
 
+    /// The same server after a change of its configuration: another process, the same keys, clock and store.
+    pub(crate) fn reconfigured(&self, config: Value) -> Self {
+        Self::assemble(config, 1, self.clock.clone(), Some(self.server.store.clone()), None)
+    }
+
     fn build(config: Value, seed: u64, redis: Option<&RedisConfig>) -> Self {
+        Self::assemble(config, seed, ManualClock::at(NOW), None, redis)
+    }
+
+    fn assemble(
+        config: Value,
+        seed: u64,
+        clock: ManualClock,
+        store: Option<Arc<dyn Store>>,
+        redis: Option<&RedisConfig>,
+    ) -> Self {
         let config: ServerConfig = serde_json::from_value(config).unwrap();
-        let clock = ManualClock::at(NOW);
         let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
         let refs = Arc::new(UsersFile::default());
         let provider = Arc::new(FakeProvider::default());
@@ -139,9 +153,10 @@ impl Gateway {
             _ => Identity::Provider(provider.clone()),
         };
         let keys = Keys::new(ring, Arc::new(clock.clone()));
-        let store: Arc<dyn Store> = match redis {
-            None => Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
-            Some(redis) => {
+        let store: Arc<dyn Store> = match (store, redis) {
+            (Some(store), _) => store,
+            (None, None) => Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
+            (None, Some(redis)) => {
                 let store = RedisStore::new(redis, "team-a", "github", keys.clone(), refs.clone());
                 Arc::new(store.unwrap())
             }
@@ -518,7 +533,7 @@ impl Browser {
     }
 }
 
-/// The file of users, which a test may edit.
+/// The file of users, which a test may edit, and the secrets of listed clients.
 #[derive(Debug)]
 pub(crate) struct UsersFile(Mutex<refs::Value>);
 
@@ -538,7 +553,13 @@ impl UsersFile {
 
 impl Refs for UsersFile {
     fn get(&self, key: &KeyRef) -> Option<refs::Value> {
-        (key.name == "users").then(|| self.0.lock().unwrap().clone())
+        match (key.name.as_str(), key.key.as_str()) {
+            ("users", _) => Some(self.0.lock().unwrap().clone()),
+            // Secrets of clients; what an editor leaves at the end is not part of one.
+            ("ci", "old") => Some(content("old-secret")),
+            ("ci", "new") => Some(content("new-secret\n")),
+            _ => None,
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
+    clock::SystemEntropy,
     model::{GrantId, IdentityState, RefreshToken},
-    store::{Event, Revocation, Rotated, Rotation},
+    store::{Event, Revocation, RobotGrant, Rotated, Rotation, UserUpdate},
 };
 
-use crate::lab::{CLIENT, Client, GRACE, HOUR, Lab, about, refresh_with};
+use crate::lab::{CLIENT, Client, GRACE, HOUR, Lab, about, new_access, refresh_with, user_update};
 
 /// Rotates the client's pair as a well-behaved client does.
 async fn rotate(lab: &Lab, client: &mut Client) -> Rotation {
@@ -160,6 +161,30 @@ pub(crate) async fn a_client_ends_its_own_grant_alone(lab: &Lab) {
     assert_eq!(end(&id, CLIENT).await, Revocation::Unknown);
     let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
     assert_eq!(told, [Event::Grant(id)], "once");
+}
+
+pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
+    let mut grant = lab.client(7).await.grant().clone();
+    let user = UserUpdate { identity: "client".to_owned(), ..user_update(9) };
+    (grant.id, grant.user, grant.identity) = (GrantId::random(&SystemEntropy), user.id, "client".to_owned());
+    let access = new_access();
+    let robot = RobotGrant { user, grant, access: access.hash(), life: HOUR };
+    lab.store.grant_robot(&robot).await.unwrap();
+    let call = lab.store.call(&access.hash()).await.unwrap().unwrap();
+    assert_eq!((&call.grant, &call.user.profile), (&robot.grant, &robot.user.profile));
+    assert_eq!((call.user.identity.as_str(), call.user.state), ("client", IdentityState::Live));
+    assert_eq!(call.credential, None);
+    about(call.life, HOUR);
+    // Another process of the same robot.
+    let (second, mut again) = (new_access(), robot.clone());
+    (again.access, again.grant.id) = (second.hash(), GrantId::random(&SystemEntropy));
+    lab.store.grant_robot(&again).await.unwrap();
+    lab.store.revoke_grant(&robot.grant.id).await.unwrap();
+    assert!(!lab.lives(&access).await && lab.lives(&second).await);
+    lab.pass(HOUR + Duration::from_secs(1)).await;
+    assert!(!lab.lives(&second).await);
+    let ended = lab.store.revoke_for_client(&again.grant.id, CLIENT).await.unwrap();
+    assert_eq!(ended, Revocation::Unknown, "the grant lives as long as its token");
 }
 
 pub(crate) async fn a_revocation_wins_over_parallel_refreshes(lab: &Lab) {

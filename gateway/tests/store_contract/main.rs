@@ -67,6 +67,7 @@ contracts! {
     family::a_refresh_is_for_its_own_client_identity_and_resource
     family::revocation_ends_every_token
     family::a_client_ends_its_own_grant_alone
+    family::a_robot_has_an_access_token_alone
     family::a_revocation_wins_over_parallel_refreshes
     family::a_refresh_asks_for_a_check_when_it_is_due
     family::a_refresh_asks_each_time_when_no_check_is_young_enough

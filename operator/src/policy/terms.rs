@@ -21,7 +21,7 @@ pub fn of_policy(spec: &OAuthClientPolicySpec) -> PolicyTerms {
     }
 }
 
-/// What the gateway is told.
+/// What the gateway is told, but for the clients, which are a policy's own.
 pub fn config(terms: &PolicyTerms) -> PolicyConfig {
     let dynamic = terms.registration.as_ref().and_then(|r| r.dynamic.as_ref());
     let registration = dynamic.map_or_else(RegistrationConfig::default, |d| RegistrationConfig {
@@ -36,7 +36,7 @@ pub fn config(terms: &PolicyTerms) -> PolicyConfig {
             allow: r.allow.clone(),
         });
     let lifetimes = terms.lifetimes.as_ref().map_or_else(LifetimesConfig::default, lifetimes);
-    PolicyConfig { registration, redirect_uris, lifetimes }
+    PolicyConfig { registration, redirect_uris, clients: Vec::new(), lifetimes }
 }
 
 fn mode(mode: Mode) -> RegistrationMode {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{LocalUsers, Presence, password_changed, profile};
 use crate::{
     credentials::{open_profile, seal_profile},
-    model::{IdentityState, Profile, UserId, UserRecord},
+    model::{IdentityState, Profile, UserId, UserRecord, user::CLIENT_IDENTITY},
     server::{Identity, Server},
     store::{Result, UserUpdate},
 };
@@ -51,6 +51,9 @@ pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken)
 pub async fn sweep(server: &Server, local: &LocalUsers) -> Result<()> {
     for id in server.store.users().await? {
         let Some(record) = server.store.user(&id).await? else { continue };
+        if record.identity == CLIENT_IDENTITY {
+            continue;
+        }
         // A profile that does not open is another key's or was forged; it is not ours to delete.
         let Ok(known) = open_profile(&server.keys, &id, &record.profile) else { continue };
         match local.presence(&known.subject) {

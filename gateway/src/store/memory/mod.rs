@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::state::State;
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
-    NewTokens, Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate,
+    NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -190,6 +190,11 @@ impl Store for MemoryStore {
 
     async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
         Ok(self.step(|s| s.revoke_for_client(id, client_id)))
+    }
+
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {
+        self.step(|s| s.grant_robot(robot));
+        Ok(())
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

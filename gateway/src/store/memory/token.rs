@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, Rotated, Rotation,
+        CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, RobotGrant, Rotated,
+        Rotation,
         keys::{REPLAY_GRACE, SPENT_CODE_LIFE},
     },
     State,
@@ -67,6 +68,21 @@ impl Family {
             generation: 0,
             code: Some(code),
             access: None,
+            replaced: None,
+            refresh: None,
+            blob: None,
+        }
+    }
+
+    /// The grant of a robot: an access token and nothing else.
+    fn of_robot(grant: Grant, now: Duration, access: Hash32) -> Self {
+        Self {
+            grant,
+            redeemed: Some(now),
+            used: now,
+            generation: 0,
+            code: None,
+            access: Some(access),
             replaced: None,
             refresh: None,
             blob: None,
@@ -256,6 +272,13 @@ impl State {
         }
         self.events.push(Event::Grant(*id));
         true
+    }
+
+    pub(super) fn grant_robot(&mut self, robot: &RobotGrant) {
+        let (id, until) = (robot.grant.id, self.now + robot.life);
+        self.signed_in(&robot.user);
+        self.grants.put(id, Family::of_robot(robot.grant.clone(), self.now, robot.access), until);
+        self.access.put(robot.access, id, until);
     }
 
     pub(super) fn revoke_for_client(&mut self, id: &GrantId, client_id: &str) -> Revocation {

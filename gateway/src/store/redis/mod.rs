@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
-    Redemption, Result, Revocation, Rotated, Rotation, Store, UserUpdate, keys,
+    Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate, keys,
 };
 use crate::{
     keys::{Keys, Sealed},
@@ -189,6 +189,10 @@ impl Store for RedisStore {
 
     async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
         self.revoke_for_user(id, client_id).await
+    }
+
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {
+        self.write_robot(robot).await
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

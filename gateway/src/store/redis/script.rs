@@ -33,6 +33,7 @@ scripts! {
     DENY "deny"
     END_SESSIONS "end_sessions"
     END_SIGN_INS "end_sign_ins"
+    GRANT_ROBOT "grant_robot"
     HIT "hit"
     LEASE "lease"
     NEXT_ATTEMPT "next_attempt"

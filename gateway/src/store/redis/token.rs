@@ -9,7 +9,9 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{GrantId, Hash32, user::IDENTITY_CREDENTIAL},
-    store::{CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, Rotated, Rotation, keys},
+    store::{
+        CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, keys,
+    },
 };
 
 impl RedisStore {
@@ -95,6 +97,17 @@ impl RedisStore {
 
     pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
         self.run(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
+    }
+
+    pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<()> {
+        let (user, profile, user_mac) = self.user_args(&robot.user);
+        let (grant_key, access) = (keys::grant(&robot.grant.id), keys::access(&robot.access));
+        let (grant, grant_mac) = self.sealed_json(&grant_key, &robot.grant);
+        let access_mac = self.mac(&access, &[grant_key.as_bytes()]);
+        let step = self.step(&script::GRANT_ROBOT);
+        let step = step.arg(user).arg(&robot.user.identity).arg(profile).arg(user_mac);
+        let step = step.arg(grant_key).arg(grant).arg(grant_mac).arg(access).arg(access_mac);
+        self.run(step.arg(millis(robot.life))).await.map(drop)
     }
 
     pub(super) async fn revoke_for_user(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {

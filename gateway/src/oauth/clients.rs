@@ -1,0 +1,122 @@
+//! Who a client id stands for: a client that the policy names, or one that registered itself.
+
+use std::time::Duration;
+
+use gatehouse_gateway_config::{
+    KeyRef,
+    policy::{ClientGrant, RegistrationConfig},
+};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::{
+    keys::OpenError,
+    model::{
+        AuthMethod, Client, Grant, Hash32,
+        client::Origin,
+        registration::{self, Registration},
+        user::CLIENT_IDENTITY,
+    },
+    server::Server,
+};
+
+/// Finds a client that begins something.
+///
+/// # Errors
+/// [`OpenError::Invalid`] when it is unknown, expired or revoked; [`OpenError::UnknownKey`] when it may be known in a
+/// moment.
+pub fn find(server: &Server, id: &str) -> Result<Client, OpenError> {
+    look_up(server, &server.config.policy.registration, id)
+}
+
+/// Finds a client that goes on with what it was given: a registration that is used lives as long as any token of it.
+///
+/// # Errors
+/// As [`find`], except that nothing expires.
+pub fn find_used(server: &Server, id: &str) -> Result<Client, OpenError> {
+    let registration =
+        RegistrationConfig { lifetime: Duration::MAX, ..server.config.policy.registration.clone() };
+    look_up(server, &registration, id)
+}
+
+fn look_up(server: &Server, registration: &RegistrationConfig, id: &str) -> Result<Client, OpenError> {
+    if let Some(listed) = server.config.policy.clients.iter().find(|listed| listed.client_id == id) {
+        return Client::listed(listed).ok_or(OpenError::Invalid);
+    }
+    Registration::open(&server.keys, registration, server.clock.unix(), id).map(Client::from)
+}
+
+/// Whether the client that holds `grant` may still come, by the policy as it is now.
+///
+/// # Errors
+/// As [`find_used`].
+pub fn may_hold(server: &Server, grant: &Grant) -> Result<(), OpenError> {
+    let needed = if grant.identity == CLIENT_IDENTITY {
+        ClientGrant::ClientCredentials
+    } else {
+        ClientGrant::AuthorizationCode
+    };
+    if find_used(server, &grant.client_id)?.may_use(needed) { Ok(()) } else { Err(OpenError::Invalid) }
+}
+
+/// What a client may prove itself with.
+pub enum Secrets {
+    /// Nothing: it is public.
+    Public,
+    /// Any of these. None, when the Secrets of a listed client do not exist or are empty.
+    AnyOf(Vec<Zeroizing<String>>),
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Public => f.write_str("Public"),
+            Self::AnyOf(secrets) => write!(f, "AnyOf({})", secrets.len()),
+        }
+    }
+}
+
+impl Secrets {
+    /// The secrets of a client as they are now: mounted Secrets change without a restart.
+    pub fn of(server: &Server, client: &Client) -> Self {
+        match &client.origin {
+            Origin::Registered { auth_method: AuthMethod::None, .. } => Self::Public,
+            Origin::Registered { .. } => {
+                Self::AnyOf(registration::secret_of(&server.keys, &client.id).into_iter().collect())
+            }
+            Origin::Listed(config) if config.secrets.is_empty() => Self::Public,
+            Origin::Listed(config) => {
+                Self::AnyOf(config.secrets.iter().filter_map(|key| mounted(server, key)).collect())
+            }
+        }
+    }
+
+    /// Whether `presented` is one of them. All are compared, by their hashes, in a time that tells nothing of them.
+    pub fn hold(&self, presented: &str) -> bool {
+        let Self::AnyOf(secrets) = self else { return false };
+        let presented = Hash32::of(presented.as_bytes());
+        let equal =
+            |secret: &Zeroizing<String>| Hash32::of(secret.as_bytes()).as_bytes().ct_eq(presented.as_bytes());
+        secrets.iter().map(equal).fold(subtle::Choice::from(0), |any, this| any | this).into()
+    }
+}
+
+fn mounted(server: &Server, key: &KeyRef) -> Option<Zeroizing<String>> {
+    let value = server.refs.get(key);
+    let text = value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    // A line break at the end is an editor's.
+    let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
+    text.map(|text| Zeroizing::new(text.to_owned()))
+}
+
+/// How long what is remembered of a client's use may be needed: until its registration ends, or as long as a sign-in.
+pub fn remembered_for(server: &Server, client: &Client) -> Duration {
+    let policy = &server.config.policy;
+    match &client.origin {
+        Origin::Registered { issued_at, .. } => {
+            let age = u64::try_from(server.clock.unix().saturating_sub(*issued_at)).unwrap_or_default();
+            policy.registration.lifetime.saturating_sub(Duration::from_secs(age))
+        }
+        Origin::Listed(_) => policy.lifetimes.sign_in,
+    }
+}

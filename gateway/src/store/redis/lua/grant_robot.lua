@@ -1,0 +1,10 @@
+-- user, identity, profile, MAC, grant, its content, its MAC, access, its MAC, life
+local user, grant, access, life = ARGV[1], ARGV[5], ARGV[8], tonumber(ARGV[10])
+signed_in(user, ARGV[2], ARGV[3], ARGV[4])
+redis.call('HSET', P .. grant, 'g', ARGV[6], 'm', ARGV[7], 'owner', user, 'generation', '0')
+redis.call('HSET', P .. grant, 'redeemed', int(NOW), 'used', int(NOW), 'access', access)
+expire(grant, life)
+list(user .. GRANTS_OF, grant, NOW + life)
+redis.call('HSET', P .. access, 'grant', grant, 'm', ARGV[9])
+expire(access, life)
+return { 'yes' }
