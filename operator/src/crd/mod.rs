@@ -7,6 +7,7 @@
 pub mod condition;
 pub mod definition;
 pub mod policy;
+pub mod policy_client;
 pub mod policy_status;
 pub mod primitive;
 pub mod reference;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    policy_client::StaticClient,
     policy_status::OAuthClientPolicyStatus,
     primitive::{GepDuration, Mode},
 };
@@ -41,6 +42,11 @@ pub struct OAuthClientPolicySpec {
     /// Where codes may be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uris: Option<RedirectUris>,
+    /// Clients that are known in advance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["clientId".into()]))]
+    pub clients: Vec<StaticClient>,
     /// How long things live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetimes: Option<Lifetimes>,

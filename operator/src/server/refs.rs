@@ -7,7 +7,8 @@ use gatehouse_gateway_config::{KeyRef, RefKind};
 use super::names;
 use crate::{
     config::RedisUsers,
-    crd::{McpServer, primitive::CaRef},
+    crd::{McpServer, OAuthClientPolicy, primitive::CaRef},
+    policy::attach,
 };
 
 /// One key that a spec names, and where.
@@ -70,6 +71,13 @@ pub fn secrets(server: &McpServer, users: RedisUsers) -> BTreeSet<String> {
         names.insert(names::PROVIDED_REDIS_SECRET.to_owned());
     }
     names
+}
+
+/// The Secrets of the clients that the policy in force for a server names.
+pub fn client_secrets(server: &McpServer, policies: &[OAuthClientPolicy]) -> BTreeSet<String> {
+    let winner = attach(server, policies).first().map(|(policy, _)| *policy);
+    let clients = winner.into_iter().flat_map(|policy| &policy.spec.clients);
+    clients.flat_map(|client| &client.secret_refs).map(|secret| secret.name.clone()).collect()
 }
 
 /// The ConfigMaps that must be looked at.

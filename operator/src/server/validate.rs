@@ -5,6 +5,7 @@
 
 pub(in crate::server) mod access;
 mod backend;
+mod clients;
 mod gateway;
 mod host;
 mod identity;
@@ -192,6 +193,8 @@ fn assemble(checks: &Checks<'_>, parts: Parts) -> Option<ValidatedServer> {
     };
     let mut mounts: BTreeSet<(RefKind, String)> =
         super::refs::references(checks.server).into_iter().map(|r| (r.key.kind, r.key.name)).collect();
+    let secrets = config.policy.clients.iter().flat_map(|client| &client.secrets);
+    mounts.extend(secrets.map(|key| (key.kind, key.name.clone())));
     mounts.extend(redis::secret(&redis).map(|name| (RefKind::Secret, name)));
     Some(ValidatedServer {
         namespace: checks.namespace.clone(),

@@ -504,3 +504,68 @@ fn everything_is_said_at_once_and_acceptance_comes_first() {
     assert_eq!(reasons.iter().filter(|r| **r == Reason::ScopeMissing).count(), 2, "{problems:?}");
     assert!(problems.windows(2).all(|w| w[0].condition <= w[1].condition));
 }
+
+fn with_clients(clients: &Value) -> Fetched {
+    let spec = json!({ "targetRefs": [{ "selector": {} }], "clients": clients });
+    Fetched { policies: vec![policy(&spec)], ..world() }
+}
+
+fn secret(name: &str, key: &str) -> Value {
+    json!({ "name": name, "key": key })
+}
+
+#[test]
+fn listed_clients_reach_the_gateway_and_their_secrets_the_pods() {
+    let clients = json!([{ "clientId": "ci", "redirectUris": ["https://ci.example.com/cb"],
+        "secretRefs": [secret("ci", "old"), secret("ci", "new")] }]);
+    let mut fetched = with_clients(&clients);
+    fetched.secrets.insert("ci".to_owned(), ["old".to_owned()].into());
+    let valid = check(good(), &fetched, &OperatorConfig::offline()).unwrap();
+    let found = &valid.server().policy.clients;
+    assert_eq!((found.len(), found[0].secrets.len()), (1, 2));
+    assert!(valid.mounts.contains(&(gatehouse_gateway_config::RefKind::Secret, "ci".to_owned())));
+    // A Secret that is missing refuses the client, not the server.
+    let warned: Vec<&str> = valid.warnings.iter().map(|w| w.field.as_str()).collect();
+    assert_eq!(warned, ["OAuthClientPolicy \"default\": spec.clients[0].secretRefs[1]"]);
+    let elsewhere = Fetched { policies: Vec::new(), ..fetched };
+    let valid = check(good(), &elsewhere, &OperatorConfig::offline()).unwrap();
+    assert!(valid.server().policy.clients.is_empty() && valid.warnings.is_empty());
+}
+
+#[test]
+fn a_robot_needs_a_server_whose_credentials_are_not_per_user() {
+    let robot = json!([{ "clientId": "robot", "grants": ["client_credentials"], "secretRefs": [secret("api", "key")] }]);
+    let fetched = with_clients(&robot);
+    let found = problem(good(), &fetched, &OperatorConfig::offline());
+    let field = "OAuthClientPolicy \"default\": spec.clients[0].grants";
+    says(&found, Reason::Invalid, field, &["robot", "\"me\""]);
+    let inject = json!([{ "credential": "api", "header": "X-Api-Key", "format": "{token}" }]);
+    let shared = with("/spec/backends/0/inject", inject);
+    let valid = check(shared, &fetched, &OperatorConfig::offline()).unwrap();
+    assert_eq!(valid.server().policy.clients[0].client_id, "robot");
+}
+
+#[test]
+fn a_listed_client_cannot_have_a_dangerous_address() {
+    for (uri, fine) in [
+        ("https://ci.example.com/cb", true),
+        ("http://localhost:80/cb", true),
+        ("http://127.0.0.1/cb", true),
+        ("http://[::1]:80/cb", true),
+        ("cursor://x/cb", true),
+        ("http://ci.example.com/cb", false),
+        ("http://localhost.example.com/cb", false),
+        ("javascript://x/%0aalert(1)", false),
+        ("file:///etc/passwd", false),
+    ] {
+        let fetched = with_clients(&json!([{ "clientId": "ci", "redirectUris": [uri] }]));
+        match check(good(), &fetched, &OperatorConfig::offline()) {
+            Ok(_) => assert!(fine, "{uri}"),
+            Err(problems) => {
+                assert!(!fine, "{uri}");
+                let field = "OAuthClientPolicy \"default\": spec.clients[0].redirectUris[0]";
+                says(&problems[0], Reason::Invalid, field, &["loopback"]);
+            }
+        }
+    }
+}

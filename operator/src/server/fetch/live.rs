@@ -87,7 +87,7 @@ impl Source<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
-        let secrets = self.secrets(server).await?;
+        let secrets = self.secrets(server, &policies).await?;
         let fetched = Fetched {
             secrets: secrets.keys,
             bad_content: secrets.bad_content,
@@ -102,10 +102,16 @@ impl Source<'_> {
         Ok(Some(Gathered { fetched, problems, keys_created: created, redis_user }))
     }
 
-    async fn secrets(&self, server: &McpServer) -> Result<Secrets, kube::Error> {
+    async fn secrets(
+        &self,
+        server: &McpServer,
+        policies: &[OAuthClientPolicy],
+    ) -> Result<Secrets, kube::Error> {
         let api: Api<Secret> = self.api(server);
         let mut found = Secrets::default();
-        for name in refs::secrets(server, self.config.redis.users) {
+        let mut names = refs::secrets(server, self.config.redis.users);
+        names.extend(refs::client_secrets(server, policies));
+        for name in names {
             let Some(secret) = api.get_opt(&name).await? else { continue };
             let data = secret.data.unwrap_or_default();
             if let Some(local) = &server.spec.identity.local

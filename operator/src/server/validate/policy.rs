@@ -1,10 +1,11 @@
 //! The policy in force, its terms, and the operator's ceilings.
 
 use gatehouse_gateway_config::PolicyConfig;
+use kube::ResourceExt;
 
-use super::Checks;
+use super::{Checks, clients};
 use crate::{
-    crd::condition::Reason,
+    crd::{condition::Reason, policy_client::StaticClient},
     policy::{Attachment, attach, terms},
 };
 
@@ -27,6 +28,10 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
         None => settings.default.clone().unwrap_or_default(),
     };
     let ceilings = settings.ceilings.clone().unwrap_or_default();
-    let (config, capped) = terms::capped(terms::config(&given), &ceilings);
+    let (mut config, capped) = terms::capped(terms::config(&given), &ceilings);
+    if let Some(policy) = winner {
+        config.clients = policy.spec.clients.iter().map(StaticClient::config).collect();
+        clients::check(checks, &policy.name_any(), &config.clients);
+    }
     Some((config, Attachment { name, capped }))
 }
