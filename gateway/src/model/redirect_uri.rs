@@ -151,11 +151,11 @@ fn classify(text: &str, scheme: &str, authority: &str, tail: &str) -> Result<Kin
     if authority.is_empty() {
         return Err(RedirectUriError::NotAbsolute);
     }
+    // The URL standard's parser must agree that this is a host and a port: browsers read it with that one.
+    let parsed = url::Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
     if !matches!(scheme, "http" | "https") {
         return Ok(Kind::Custom { scheme: scheme.to_owned() });
     }
-    // The URL standard's parser must agree that this is a host and a port.
-    let parsed = url::Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
     let host = parsed.host_str().unwrap_or_default();
     if scheme == "https" {
         let port = parsed.port().map(|p| format!(":{p}")).unwrap_or_default();
@@ -220,6 +220,7 @@ mod tests {
             ("", E::NotAbsolute),
             ("https://h:99999/cb", E::NotAbsolute),
             ("urn:x", E::NotAbsolute),
+            ("app://[::", E::NotAbsolute),
         ] {
             assert_eq!(RedirectUri::parse(uri), Err(error), "{uri}");
         }
