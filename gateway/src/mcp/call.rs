@@ -73,44 +73,50 @@ impl Exchange<'_> {
             Ok(bytes) => bytes,
             Err(refusal) => return self.refuse(refusal, None, call),
         };
-        let message = match self.read(&bytes, &mut call) {
-            Ok(message) => message,
+        let envelope = match self.read(&bytes, &mut call) {
+            Ok(envelope) => envelope,
             Err(refusal) => return self.refuse(refusal, None, call),
         };
+        let era = match envelope.as_ref().map(|envelope| era::check(self.headers, envelope)).transpose() {
+            Ok(era) => era,
+            Err(reason) => return self.refuse(Refusal::HeaderMismatch(reason), envelope.as_ref(), call),
+        };
+        let message = envelope.zip(era).map(|(envelope, era)| Message { envelope, era });
         let message = message.as_ref();
+        let envelope = message.map(|message| &message.envelope);
         if let Some(refusal) = self.forbidden() {
-            return self.refuse(refusal, message, call);
+            return self.refuse(refusal, envelope, call);
         }
         let answered = self.proxy(message, bytes.clone()).await;
         place.sent();
         match answered {
             Ok(Answered::Backend(asked, response)) => match answer::check(&asked, &response) {
                 Ok(()) => answer::pass(self.mcp, self.caller, *asked, response, call, place),
-                Err(refusal) => self.refuse(refusal, message, call),
+                Err(refusal) => self.refuse(refusal, envelope, call),
             },
             Ok(Answered::Here(response, outcome)) => {
                 call.status(response.status());
                 call.outcome(outcome);
                 response
             }
-            Err(refusal) => self.refuse(refusal, message, call),
+            Err(refusal) => self.refuse(refusal, envelope, call),
         }
     }
 
-    fn refuse(&self, refusal: Refusal, message: Option<&Message<'_>>, mut call: Trail) -> Response {
-        let refusal = match (refusal, message) {
+    fn refuse(&self, refusal: Refusal, envelope: Option<&Envelope<'_>>, mut call: Trail) -> Response {
+        let refusal = match (refusal, envelope) {
             // To clients of both eras a failing probe must look like a server that does not know it.
             (
                 Refusal::Slow(_)
                 | Refusal::Unreachable(_)
                 | Refusal::BadAnswer(_)
                 | Refusal::BackendUnauthorized,
-                Some(Message { envelope, .. }),
+                Some(envelope),
             ) if envelope.method == "server/discover" => Refusal::NotModern,
             (refusal, _) => refusal,
         };
         call.outcome(refusal.outcome());
-        let response = refusal.into_response(self.mcp, message.and_then(|m| m.envelope.id));
+        let response = refusal.into_response(self.mcp, envelope.and_then(|envelope| envelope.id));
         call.status(response.status());
         response
     }
@@ -139,7 +145,7 @@ impl Exchange<'_> {
         if foreign { Err(Refusal::ForeignOrigin) } else { Ok(()) }
     }
 
-    fn read<'b>(&self, bytes: &'b Bytes, call: &mut Trail) -> Result<Option<Message<'b>>, Refusal> {
+    fn read<'b>(&self, bytes: &'b Bytes, call: &mut Trail) -> Result<Option<Envelope<'b>>, Refusal> {
         if *self.method != Method::POST {
             return Ok(None);
         }
@@ -155,8 +161,7 @@ impl Exchange<'_> {
         })?;
         let tool = if envelope.is_tool_call() { envelope.name() } else { None };
         call.subject(&envelope.method, tool.as_deref());
-        let era = era::check(self.headers, &envelope).map_err(Refusal::HeaderMismatch)?;
-        Ok(Some(Message { envelope, era }))
+        Ok(Some(envelope))
     }
 
     /// `access` is asked on every call. A dead user's profile may be old: they hear first that they must sign in.

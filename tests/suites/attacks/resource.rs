@@ -221,6 +221,7 @@ pub(crate) async fn r109_headers_that_say_other_than_the_body(attack: &Attack) {
             "{headers:?}: {}",
             answer.text
         );
+        assert_eq!(answer.json()["id"], 1, "the request is known, so its id is: {}", answer.text);
     }
     for bad in [
         format!("[{}]", body()),
