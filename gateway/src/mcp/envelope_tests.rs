@@ -91,3 +91,41 @@ fn a_name_that_is_no_string_is_refused() {
     // Of another method it decides nothing.
     assert!(Envelope::parse(br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"name":1}}"#).is_ok());
 }
+
+/// Whatever passes is read by the backend as we read it.
+#[test]
+fn what_is_read_is_what_any_parser_reads() {
+    use proptest::{prelude::*, sample::Index};
+    let corpus = [
+        r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"whoami","arguments":{"name":"x"}}}"#,
+        r#"{"id":"a","method":"resources/read","params":{"uri":"x:\u0061","_meta":{"a":[1,2,{"name":3}]}}}"#,
+        r#"{"id":1,"result":{"content":[]}}"#,
+        r#"{"method":"notifications/initialized"}"#,
+        r#"{"ID":1,"Method":"x","params":{"Name":"y"},"\u006dethod":"z"}"#,
+        r#"[{"id":1,"method":"ping"}]"#,
+    ];
+    let edit = (any::<Index>(), any::<Index>(), any::<u8>(), 0..5_u8);
+    let input = (prop::sample::select(&corpus[..]), prop::collection::vec(edit, 0..6));
+    let config = ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |((text, edits) in input)| {
+        let mut bytes = text.as_bytes().to_vec();
+        for (from, to, new, kind) in edits {
+            let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
+            let (from, to) = (from.min(to), from.max(to));
+            match kind {
+                0 => bytes.insert(from, new),
+                1 => bytes.truncate(to),
+                2 => bytes.extend_from_within(from..to),
+                3 => drop(bytes.drain(from..to)),
+                _ => if let Some(byte) = bytes.get_mut(from) { *byte = new },
+            }
+        }
+        let Ok(envelope) = Envelope::parse(&bytes) else { return Ok(()) };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        prop_assert_eq!(value["method"].as_str().unwrap_or_default(), envelope.method.as_ref());
+        if envelope.is_tool_call() {
+            let name = envelope.name();
+            prop_assert_eq!(value["params"]["name"].as_str(), name.as_deref());
+        }
+    });
+}

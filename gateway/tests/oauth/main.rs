@@ -6,9 +6,14 @@ mod account;
 mod audit;
 mod authorization;
 mod callback;
+mod clocks;
 mod consent;
 mod discovery;
 mod faults;
+mod parsers;
+#[path = "../store_contract/server.rs"]
+#[expect(dead_code, reason = "the store's contract needs more of it")]
+mod redis_server;
 mod registration;
 mod revocation;
 mod signin;

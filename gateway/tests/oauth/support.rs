@@ -113,8 +113,12 @@ impl Gateway {
     pub(crate) fn without_redis(config: Value) -> Self {
         // Bound and dropped: nobody listens there.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let redis: RedisConfig =
-            serde_json::from_value(json!({"url": format!("redis://{address}")})).unwrap();
+        Self::on_redis(config, &format!("redis://{address}"))
+    }
+
+    /// A replica of the same server, on this Redis.
+    pub(crate) fn on_redis(config: Value, url: &str) -> Self {
+        let redis: RedisConfig = serde_json::from_value(json!({ "url": url })).unwrap();
         Self::build(config, 1, Some(&redis))
     }
 
