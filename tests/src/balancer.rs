@@ -12,7 +12,10 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderValue, StatusCode, Uri, header::HOST},
+    http::{
+        HeaderValue, StatusCode, Uri,
+        header::{AUTHORIZATION, HOST},
+    },
     response::{IntoResponse, Response},
 };
 use hyper_util::{
@@ -43,6 +46,7 @@ struct Routes {
     next: AtomicUsize,
     client: Client<HttpConnector, Body>,
     watch: Option<Arc<dyn Witness>>,
+    bearer: std::sync::Mutex<Option<HeaderValue>>,
 }
 
 impl Balancer {
@@ -58,10 +62,20 @@ impl Balancer {
             next: AtomicUsize::new(0),
             client: Client::builder(TokioExecutor::new()).build_http(),
             watch,
+            bearer: std::sync::Mutex::default(),
         });
         let router = Router::new().fallback(forward).with_state(routes.clone());
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         Self { server: Server::on(listener, router), routes }
+    }
+
+    /// Gives this access token to every request that has none: for programs that know nothing of signing in.
+    ///
+    /// # Panics
+    /// When it is no header.
+    pub fn lend(&self, token: &str) {
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a token is ASCII");
+        *self.routes.bearer.lock().unwrap() = Some(bearer);
     }
 
     /// Sends what follows to these replicas only.
@@ -88,6 +102,9 @@ async fn forward(
     debug_assert!(request.headers().contains_key(HOST), "HTTP/1.1 requests name their host");
     let client = HeaderValue::from_str(&peer.ip().to_string()).expect("an address is ASCII");
     request.headers_mut().append("x-forwarded-for", client);
+    if let Some(bearer) = routes.bearer.lock().unwrap().clone() {
+        request.headers_mut().entry(AUTHORIZATION).or_insert(bearer);
+    }
     match &routes.watch {
         None => routes.pass(request).await,
         Some(watch) => routes.show(watch.as_ref(), peer, request).await,

@@ -224,6 +224,21 @@ impl Home {
     }
 }
 
+/// A script of `tests/clients`, run by Node.
+pub fn script(name: &str) -> Command {
+    let mut command = Command::new(node());
+    command.arg(directory().join(name));
+    command
+}
+
+/// The official conformance suite of MCP.
+pub fn conformance() -> Command {
+    let mut command = script("node_modules/@modelcontextprotocol/conformance/dist/index.js");
+    // A proxy of the machine would be asked for loopback.
+    command.env("NO_PROXY", "*").env("no_proxy", "*");
+    command
+}
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }

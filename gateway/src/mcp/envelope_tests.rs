@@ -105,7 +105,7 @@ fn what_is_read_is_what_any_parser_reads() {
         r#"[{"id":1,"method":"ping"}]"#,
     ];
     let edit = (any::<Index>(), any::<Index>(), any::<u8>(), 0..5_u8);
-    let input = (prop::sample::select(&corpus[..]), prop::collection::vec(edit, 0..6));
+    let input = (prop::sample::select(corpus.to_vec()), prop::collection::vec(edit, 0..6));
     let config = ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |((text, edits) in input)| {
         let mut bytes = text.as_bytes().to_vec();
