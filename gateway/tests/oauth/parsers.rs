@@ -3,7 +3,7 @@
 //! anything.
 
 use axum::body::Body;
-use gatehouse_gateway::model::{Client as Registered, RedirectUri, RefreshToken};
+use gatehouse_gateway::model::{RedirectUri, RefreshToken, registration::Registration};
 use http::{HeaderValue, Method, header};
 use proptest::{prelude::*, sample::Index};
 use tokio::runtime::Runtime;
@@ -179,7 +179,7 @@ fn sealed_client_ids_and_refresh_tokens() {
         let Ok(text) = String::from_utf8(bytes) else { return };
         let policy = &server.config.policy.registration;
         assert_eq!(
-            Registered::open(&server.keys, policy, crate::support::NOW, &text).is_ok(),
+            Registration::open(&server.keys, policy, crate::support::NOW, &text).is_ok(),
             text == client
         );
         assert_eq!(RefreshToken::parse(&server.keys, &text).is_ok(), text == token, "{text}");
