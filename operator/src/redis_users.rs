@@ -1,11 +1,12 @@
 //! Redis as the operator uses it: one ACL user for each server, and a look at settings that would lose data.
 //!
-//! One task holds the connection. It sets every user again after each connect, because `ACL SETUSER` does not
-//! replicate and dies with a restart. Nothing waits for it: a Redis that is away is a condition of each server, and
+//! One task holds a connection to every node, replicas too, and looks for new ones at each beat. It sets every user
+//! again after each connect, because `ACL SETUSER` does not replicate and dies with a restart. Nothing waits for it: a Redis that is away is a condition of each server, and
 //! never stops a reconcile.
 
 mod acl;
 mod denials;
+mod fleet;
 mod index;
 mod info;
 mod login;
@@ -17,20 +18,21 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use gatehouse_gateway_config::denial::SealedDenial;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
 pub use self::{
     acl::User,
     index::Instance,
-    login::{RedisConfigError, ca, open, operator_login},
+    login::{RedisConfigError, login, operator_login},
 };
 use self::{
     acl::rule,
     denials::Denials,
+    fleet::{Fleet, Node},
     index::Index,
-    info::{Info, describe, info},
+    info::describe,
 };
 use crate::{
     config::{RedisSettings, RedisUsers},
@@ -171,9 +173,9 @@ impl Redis {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
-            tracing::warn!(url = settings.url, failure, "redis cannot be used");
+            tracing::warn!(url = settings.url(), failure, "redis cannot be used");
             metrics.redis(false, 0);
-            let message = format!("Redis at {} cannot be used: {failure}", settings.url);
+            let message = format!("Redis at {} cannot be used: {failure}", settings.url());
             self.inner.state.send_if_modified(|state| {
                 let next = RedisState { failure: Some(message), ..RedisState::default() };
                 let changed = *state != next;
@@ -184,82 +186,64 @@ impl Redis {
         }
     }
 
-    /// One connection, from its set-up to its end.
+    /// Looks after every node, until there is no master that can be used.
     async fn hold(
         &self,
         settings: &RedisSettings,
         metrics: &Metrics,
     ) -> Result<std::convert::Infallible, String> {
-        let client = open(settings).map_err(|e| e.to_string())?;
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| describe(&e))?;
-        let mut done: BTreeMap<String, User> = BTreeMap::new();
-        self.inner.index.connected();
-        self.inner.denials.connected();
+        let mut fleet = Fleet::default();
         loop {
             let changed = self.inner.changed.notified();
-            let info = info(&mut connection).await?;
+            let mut warnings = fleet.meet(settings).await?;
             if settings.users == RedisUsers::Managed {
-                self.bring_into_force(&mut connection, &mut done, &info).await?;
+                self.bring_into_force(&mut fleet).await;
             }
-            self.inner.index.write(&mut connection, &settings.key_prefix).await.map_err(|e| describe(&e))?;
-            let key_prefix = &settings.key_prefix;
-            self.inner.denials.write(&mut connection, key_prefix).await.map_err(|e| describe(&e))?;
-            metrics.redis(true, done.len());
+            if fleet.renewed() {
+                // Another node, perhaps an empty one, has it all from now on.
+                self.inner.index.connected();
+                self.inner.denials.connected();
+            }
+            self.write_index(&mut fleet, settings).await?;
+            for node in fleet.masters() {
+                let written = self.inner.denials.write(&mut node.connection, &settings.key_prefix).await;
+                // The node is met again at the next beat, or another in its place.
+                written.unwrap_or_else(|error| tracing::warn!(%error, "access.deny could not be written"));
+            }
+            let users = self.inner.state.borrow().users.len();
+            metrics.redis(true, users);
             let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
-            self.publish(info.warnings(wanted));
+            warnings.extend(fleet.warnings(wanted));
+            self.publish(warnings);
             let _ = tokio::time::timeout(BEAT, changed).await;
         }
     }
 
-    async fn bring_into_force(
-        &self,
-        connection: &mut MultiplexedConnection,
-        done: &mut BTreeMap<String, User>,
-        info: &Info,
-    ) -> Result<(), String> {
-        let unwanted =
-            std::mem::take(&mut *self.inner.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
-        for name in unwanted {
-            done.remove(&name);
-            redis::cmd("ACL")
-                .arg("DELUSER")
-                .arg(&name)
-                .query_async::<i64>(connection)
-                .await
-                .map_err(|e| describe(&e))?;
+    async fn write_index(&self, fleet: &mut Fleet, settings: &RedisSettings) -> Result<(), String> {
+        let (connection, new) = fleet.index(settings).await?;
+        if new {
+            self.inner.index.connected();
         }
-        let missing: Vec<(String, User)> = {
-            let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            let missing = wanted.iter().filter(|(name, user)| done.get(*name) != Some(user));
-            missing.map(|(name, user)| (name.clone(), user.clone())).collect()
-        };
-        for (name, user) in missing {
-            let mut command = redis::cmd("ACL");
-            command.arg("SETUSER").arg(&name).arg(rule(&user, (info.major, info.minor)));
-            match command.query_async::<()>(connection).await {
-                Ok(()) => {
-                    done.insert(name.clone(), user);
-                    self.inner.state.send_if_modified(|s| {
-                        s.failure = None;
-                        s.refused.remove(&name);
-                        s.users.insert(name)
-                    });
-                }
-                Err(error) if error.is_io_error() || error.is_timeout() => return Err(describe(&error)),
-                Err(error) => {
-                    let reason = describe(&error);
-                    self.inner.state.send_if_modified(|s| {
-                        s.failure = None;
-                        s.refused.insert(name, reason.clone()) != Some(reason)
-                    });
-                }
-            }
+        if let Err(error) = self.inner.index.write(connection, &settings.key_prefix).await {
+            fleet.index_moved();
+            return Err(describe(&error));
         }
         Ok(())
+    }
+
+    /// Tells every node. One that does not answer any more is told when it is met again.
+    async fn bring_into_force(&self, fleet: &mut Fleet) {
+        let unwanted =
+            std::mem::take(&mut *self.inner.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
+        let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = fleet.nodes.values_mut().map(|node| tell(node, &unwanted, &wanted));
+        let refused: BTreeMap<String, String> = join_all(told).await.into_iter().flatten().collect();
+        self.inner.state.send_if_modified(|state| {
+            let users = wanted.keys().filter(|name| !refused.contains_key(*name)).cloned().collect();
+            let changed = state.failure.is_some() || state.users != users || state.refused != refused;
+            (state.failure, state.users, state.refused) = (None, users, refused);
+            changed
+        });
     }
 
     fn publish(&self, warnings: Vec<String>) {
@@ -270,4 +254,36 @@ impl Redis {
             changed
         });
     }
+}
+
+/// Deletes and sets users at one node; what it refused, and why.
+async fn tell(
+    node: &mut Node,
+    unwanted: &BTreeSet<String>,
+    wanted: &BTreeMap<String, User>,
+) -> BTreeMap<String, String> {
+    let mut refused = BTreeMap::new();
+    for name in unwanted {
+        node.done.remove(name);
+        // A node that is away forgets it by its restart, or at the sweep.
+        let _ = redis::cmd("ACL").arg("DELUSER").arg(name).query_async::<i64>(&mut node.connection).await;
+    }
+    let missing: Vec<_> = wanted.iter().filter(|(name, user)| node.done.get(*name) != Some(user)).collect();
+    for (name, user) in missing {
+        let rule = rule(user, node.role, (node.info.major, node.info.minor));
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(name).arg(rule);
+        match command.query_async::<()>(&mut node.connection).await {
+            Ok(()) => {
+                node.done.insert(name.clone(), user.clone());
+            }
+            Err(error) => {
+                refused.insert(name.clone(), describe(&error));
+                if error.is_io_error() || error.is_timeout() {
+                    break;
+                }
+            }
+        }
+    }
+    refused
 }

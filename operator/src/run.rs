@@ -79,7 +79,8 @@ pub enum RunError {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     // A configuration that cannot work is told before anything begins.
     if options.config.redis.users != RedisUsers::Provided {
-        redis_users::open(&options.config.redis)?;
+        redis_users::login(&options.config.redis)?;
+        options.config.redis.target().map_err(redis_users::RedisConfigError::from)?;
     }
     let metrics = options.metrics.clone();
     let (leading, mut leads) = watch::channel(false);

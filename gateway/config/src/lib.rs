@@ -15,6 +15,7 @@ pub mod keys;
 pub mod mac;
 pub mod policy;
 pub mod preset;
+pub mod redis;
 pub mod refs;
 pub mod server;
 pub mod users;
@@ -65,7 +66,7 @@ pub struct GatewayConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host:port[/db]` or `rediss://…`, without user and password.
+    /// Where it is, without user and password: one of the forms of [`redis::RedisTarget::parse`].
     pub url: String,
     /// The prefix of every key of this installation.
     #[serde(default = "default_key_prefix", skip_serializing_if = "is_default_key_prefix")]
@@ -76,6 +77,12 @@ pub struct RedisConfig {
     /// The CA that signed the server's certificate. Absent: the web's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<KeyRef>,
+    /// The name of a Secret of type `kubernetes.io/tls` with our client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// The name to verify and to send as SNI, for every node; absent: the host that is dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// How many replicas must acknowledge a claim (`WAIT`), see the protocols' "Records".
     #[serde(default, skip_serializing_if = "is_default")]
     pub min_replicas: u32,

@@ -39,6 +39,8 @@ pub const SESSION: &str = "session:";
 pub const USERS: &str = "users";
 /// The list of changes: [`EVENTS_KEPT`] for [`EVENTS_LIFE`].
 pub const EVENTS: &str = "events";
+/// Written after a claim that replicas must acknowledge: a second. Nobody reads it.
+pub const CLAIMED: &str = "claimed";
 
 /// The tails of a user's indexes.
 pub const GRANTS_OF: &str = ":grants";

@@ -182,6 +182,8 @@ pub(crate) fn config(url: &str) -> RedisConfig {
             password: KeyRef::secret("redis", "password"),
         }),
         ca: None,
+        client_certificate: None,
+        server_name: None,
         min_replicas: 0,
     }
 }

@@ -117,8 +117,7 @@ async fn a_primary_that_became_a_replica_is_left() {
     let admin = lab.server.as_ref().unwrap().admin().await;
     let () = admin.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
     chaos.lead_to(next.socket.clone());
-    assert!(unavailable(&store.create_flow(&request(), MINUTE).await), "READONLY");
-    store.create_flow(&request(), MINUTE).await.expect("the name now leads to the new primary");
+    store.create_flow(&request(), MINUTE).await.expect("READONLY: nothing ran, so the new primary is asked");
 }
 
 #[tokio::test]
@@ -264,9 +263,9 @@ fn what_cannot_name_a_redis_is_refused_at_once() {
         let refs = Arc::new(FixedRefs::default());
         RedisStore::new(&config, "n", "s", crate::lab::some_keys(), refs).unwrap_err().to_string()
     };
-    assert!(refused(config("http://h:1")).contains("redis.url \"http://h:1\""));
+    assert!(refused(config("http://h:1")).contains("redis.url: its scheme"));
     let secret = refused(config("redis://user:hunter2@h:1"));
-    assert!(secret.contains("redis.auth") && !secret.contains("hunter2"), "{secret}");
+    assert!(secret.contains("user or password") && !secret.contains("hunter2"), "{secret}");
     let ca = Some(KeyRef::secret("redis", "ca.crt"));
-    assert!(refused(RedisConfig { ca, ..config("redis://h:1") }).contains("rediss://"));
+    assert!(refused(RedisConfig { ca, ..config("redis://h:1") }).contains("rediss"));
 }

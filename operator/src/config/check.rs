@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::Path};
 
+use gatehouse_gateway_config::redis::RedisTargetError;
 use url::Url;
 
 use super::{OperatorConfig, PolicySettings};
@@ -78,25 +79,28 @@ impl OperatorConfig {
 
     fn check_redis(&self, problems: &mut Vec<String>) {
         let redis = &self.redis;
-        match Url::parse(&redis.url) {
-            Ok(url) if !matches!(url.scheme(), "redis" | "rediss") || url.host_str().is_none() => problems
-                .push(format!("redis.url: \"{}\" must be redis://host:port or rediss://host:port", shown(&url))),
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => problems.push(
-                "redis.url: must not hold a user or password; put them into files and name those in usernameFile and \
-                 passwordFile"
-                    .to_owned(),
-            ),
-            // The servers' Redis users may not SELECT, so every database but the first is closed to them.
-            Ok(url) if !matches!(url.path(), "" | "/" | "/0") => problems.push(format!(
-                "redis.url: \"{}\" is a database that servers' users may not SELECT; only 0 is used, and redis.keyPrefix shares a Redis",
-                url.path().escape_debug()
-            )),
-            Ok(url) if redis.tls.is_some() && url.scheme() == "redis" => {
-                problems.push("redis.tls: needs a rediss:// URL".to_owned());
+        if redis.url.is_empty() == redis.nodes.is_empty() {
+            problems.push("redis: exactly one of url and nodes is required".to_owned());
+        } else {
+            let field = if redis.nodes.is_empty() { "redis.url" } else { "redis.nodes" };
+            match redis.target() {
+                Err(RedisTargetError::HoldsSecret) => problems.push(format!(
+                    "{field}: must not hold a user or password; put them into files and name those in usernameFile and \
+                     passwordFile"
+                )),
+                Err(RedisTargetError::Database) => problems.push(format!(
+                    "{field}: names a database that servers' users may not SELECT; only 0 is used, and redis.keyPrefix \
+                     shares a Redis"
+                )),
+                Err(error) => problems.push(format!("{field}: {error}")),
+                Ok(target) if redis.tls.is_some() && !target.tls => {
+                    problems.push("redis.tls: needs a rediss:// URL".to_owned());
+                }
+                Ok(_) => {}
             }
-            Ok(_) => {}
-            // Not the text itself: what does not parse may still hold a password.
-            Err(error) => problems.push(format!("redis.url: {error}; expected redis://host:port or rediss://host:port")),
+        }
+        if redis.tls.as_ref().is_some_and(|tls| tls.cert_file.is_some() != tls.key_file.is_some()) {
+            problems.push("redis.tls: certFile and keyFile go together".to_owned());
         }
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         if redis.key_prefix.is_empty() || redis.key_prefix.len() > 64 || !redis.key_prefix.chars().all(good) {
@@ -192,11 +196,6 @@ fn check_policy(policy: &PolicySettings, problems: &mut Vec<String>) {
     must(access_token.0 >= refresh_grace.0 * 2, "accessToken must be at least twice refreshGrace");
     must(refresh_token >= access_token, "refreshToken must not be shorter than accessToken");
     must(sign_in >= refresh_token, "signIn must not be shorter than refreshToken");
-}
-
-/// A URL without its user and password.
-fn shown(url: &Url) -> String {
-    format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 fn is_network(text: &str) -> bool {
@@ -314,6 +313,24 @@ policy: { default: { lifetimes: { accessToken: 1m } } }
         for text in ["", "!!", "a in b", "a in (b", "a=(b)", "a b"] {
             assert!(!is_selector(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_redis_is_named_by_a_url_or_by_nodes() {
+        let of = |text: &str| OperatorConfig::parse("operator.yaml", text).unwrap().redis;
+        let sentinel = of("redis: { url: 'redis+sentinel://a:26379,b:26379/mymaster' }");
+        assert_eq!((sentinel.url(), sentinel.min_replicas()), (sentinel.url.clone(), 1));
+        let cluster = of("redis: { nodes: ['a:6379', b], tls: {}, minReplicas: 2 }");
+        assert_eq!((cluster.url().as_str(), cluster.min_replicas()), ("rediss+cluster://a:6379,b", 2));
+        assert_eq!(of("redis: { url: 'redis://a' }").min_replicas(), 0);
+        for both in ["{}", "{ url: 'redis://a', nodes: [b] }"] {
+            let message = problems(&format!("redis: {both}"));
+            assert!(message.contains("redis: exactly one"), "{message}");
+        }
+        let message = problems("redis: { nodes: ['redis://a:6379'] }");
+        assert!(message.contains("redis.nodes: "), "{message}");
+        let message = problems("redis: { url: 'rediss://a', tls: { certFile: /tls.crt } }");
+        assert!(message.contains("certFile and keyFile"), "{message}");
     }
 
     #[test]

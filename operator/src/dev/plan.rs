@@ -206,7 +206,15 @@ fn redis(url: &Url, key_prefix: &str, refs: &mut FixedRefs) -> RedisConfig {
     };
     let username = Some(url.username()).filter(|u| !u.is_empty()).map(|u| secret("username", u));
     let auth = url.password().map(|p| RedisAuthConfig { username, password: secret("password", p) });
-    RedisConfig { url: bare.to_string(), key_prefix: key_prefix.to_owned(), auth, ca: None, min_replicas: 0 }
+    RedisConfig {
+        url: bare.to_string(),
+        key_prefix: key_prefix.to_owned(),
+        auth,
+        ca: None,
+        client_certificate: None,
+        server_name: None,
+        min_replicas: 0,
+    }
 }
 
 /// Where a server listens: at the port of its URL where that is on this machine.

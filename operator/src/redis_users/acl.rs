@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gatehouse_redis::Role;
 use sha2::{Digest, Sha256};
 
 /// One ACL user.
@@ -34,7 +35,10 @@ impl std::fmt::Debug for User {
 }
 
 /// The rule of one user, in the words that this version of Redis knows: one unknown word rejects all of it.
-pub(super) fn rule(user: &User, version: (u32, u32)) -> Vec<String> {
+pub(super) fn rule(user: &User, role: Role, version: (u32, u32)) -> Vec<String> {
+    if role == Role::Sentinel {
+        return sentinel_rule(user);
+    }
     let pattern = format!("~{}*", user.prefix);
     let password = format!("#{}", user.password_sha256);
     let mut rule = vec!["reset".to_owned(), "on".to_owned(), password, pattern, "resetchannels".to_owned()];
@@ -50,6 +54,14 @@ pub(super) fn rule(user: &User, version: (u32, u32)) -> Vec<String> {
     rule
 }
 
+/// What a gateway may ask Sentinels that ask for a login.
+fn sentinel_rule(user: &User) -> Vec<String> {
+    let password = format!("#{}", user.password_sha256);
+    let words = "-@all +sentinel|master +sentinel|replicas +ping +hello +auth +client|setname";
+    let fixed = ["reset", "on", &password].into_iter().chain(words.split(' '));
+    fixed.map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,7 +69,7 @@ mod tests {
     #[test]
     fn the_rule_names_the_prefix_and_no_password() {
         let user = User::new("u", "secret", "gatehouse:{a/b.c}:");
-        let rule = rule(&user, (7, 0));
+        let rule = rule(&user, Role::Master, (7, 0));
         assert!(rule.contains(&"~gatehouse:{a/b.c}:*".to_owned()));
         let sha256 = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
         assert!(rule.contains(&sha256.to_owned()));
@@ -67,7 +79,7 @@ mod tests {
     #[test]
     fn an_old_version_is_not_told_new_words() {
         let user = User::new("u", "p", "p:");
-        let knows = |version, word: &str| rule(&user, version).iter().any(|w| w == word);
+        let knows = |version, word: &str| rule(&user, Role::Replica, version).iter().any(|w| w == word);
         assert!(!knows((6, 2), "+cluster|shards") && knows((7, 0), "+cluster|shards"));
         assert!(!knows((7, 0), "+client|setinfo") && knows((7, 2), "+client|setinfo"));
     }

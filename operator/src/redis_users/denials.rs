@@ -77,6 +77,15 @@ impl Denials {
             call.arg(u8::from(denial.is_empty)).arg(denial::EVENT).arg(LIFE).arg(EVENTS_KEPT);
             match call.invoke_async::<i64>(connection).await {
                 Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
+                // In a Cluster another master holds the server's slot, or will in a moment.
+                Err(error)
+                    if matches!(
+                        error.code(),
+                        Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "READONLY")
+                    ) =>
+                {
+                    continue;
+                }
                 Err(error) => tracing::warn!(%instance, %error, "access.deny waits for the roll-out"),
                 Ok(_) => {}
             }

@@ -2,21 +2,18 @@
 
 use std::path::Path;
 
-use redis::{Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use gatehouse_gateway_config::redis::RedisTargetError;
+use gatehouse_redis::Login;
+use zeroize::Zeroizing;
 
-use crate::config::RedisSettings;
+use crate::config::{RedisSettings, RedisTls};
 
 /// Why Redis cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisConfigError {
-    /// The URL cannot be used.
-    #[error("redis.url: {0}; it must be redis://host:port[/db] or rediss://…")]
-    Url(String),
-    /// The URL holds a password, which would end up in every ConfigMap.
-    #[error(
-        "redis.url must not hold a user or password: put them in files and name those in usernameFile and passwordFile"
-    )]
-    UrlHoldsSecret,
+    /// The URL or the nodes cannot be used.
+    #[error("redis.url: {0}")]
+    Url(#[from] RedisTargetError),
     /// A file cannot be read.
     #[error("redis.{field}: cannot read {path}: {source}")]
     File {
@@ -29,32 +26,17 @@ pub enum RedisConfigError {
     },
 }
 
-/// A client for the operator's own user.
+/// As whom the operator comes, and whom it trusts, from its files as they are now.
 ///
 /// # Errors
-/// When the URL, or a file that the settings name, cannot be used.
-pub fn open(settings: &RedisSettings) -> Result<Client, RedisConfigError> {
-    let info: ConnectionInfo =
-        settings.url.as_str().into_connection_info().map_err(|e| RedisConfigError::Url(e.to_string()))?;
-    let mut login = info.redis_settings().clone();
-    if login.username().is_some() || login.password().is_some() {
-        return Err(RedisConfigError::UrlHoldsSecret);
-    }
-    if let Some((username, password)) = operator_login(settings)? {
-        if let Some(username) = username {
-            login = login.set_username(username);
-        }
-        login = login.set_password(password);
-    }
-    let info = info.set_redis_settings(login);
-    let client = match ca(settings)? {
-        Some(ca) => {
-            let certificates = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: Some(ca) };
-            Client::build_with_tls(info, certificates)
-        }
-        None => Client::open(info),
+/// When a file that the settings name cannot be read.
+pub fn login(settings: &RedisSettings) -> Result<Login, RedisConfigError> {
+    let (username, password) = match operator_login(settings)? {
+        Some((username, password)) => (username, Some(Zeroizing::new(password))),
+        None => (None, None),
     };
-    client.map_err(|e| RedisConfigError::Url(e.to_string()))
+    let server_name = settings.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    Ok(Login { username, password, ca: ca(settings)?, certificate: certificate(settings)?, server_name })
 }
 
 /// The operator's own user (absent: `default`) and password, when there is a password.
@@ -77,9 +59,21 @@ pub fn operator_login(
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn ca(settings: &RedisSettings) -> Result<Option<Vec<u8>>, RedisConfigError> {
+fn ca(settings: &RedisSettings) -> Result<Option<Vec<u8>>, RedisConfigError> {
     let path = settings.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());
     path.map(|path| read("tls.caFile", path)).transpose()
+}
+
+/// The client certificate and its key (PEM) that the settings name.
+///
+/// # Errors
+/// When a file cannot be read.
+fn certificate(settings: &RedisSettings) -> Result<Option<(Vec<u8>, Zeroizing<Vec<u8>>)>, RedisConfigError> {
+    let Some(RedisTls { cert_file: Some(certificate), key_file: Some(key), .. }) = &settings.tls else {
+        return Ok(None);
+    };
+    let key = Zeroizing::new(read("tls.keyFile", key)?);
+    Ok(Some((read("tls.certFile", certificate)?, key)))
 }
 
 fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, RedisConfigError> {
@@ -93,33 +87,13 @@ fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, RedisConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RedisUsers;
-
-    fn settings(url: &str) -> RedisSettings {
-        RedisSettings {
-            url: url.to_owned(),
-            key_prefix: "gatehouse".to_owned(),
-            users: RedisUsers::Managed,
-            username_file: None,
-            password_file: None,
-            tls: None,
-            min_replicas: 0,
-        }
-    }
-
-    #[test]
-    fn a_bad_url_says_what_is_allowed() {
-        let error = open(&settings("http://redis:6379")).unwrap_err().to_string();
-        assert!(error.contains("redis://host:port"), "{error}");
-        let error = open(&settings("redis://u:p@redis:6379")).unwrap_err().to_string();
-        assert!(error.contains("passwordFile") && !error.contains("p@"), "{error}");
-    }
+    use crate::config::OperatorConfig;
 
     #[test]
     fn a_file_that_is_missing_is_named() {
-        let missing =
-            RedisSettings { password_file: Some("/nowhere/password".into()), ..settings("redis://r:1") };
-        let error = open(&missing).unwrap_err().to_string();
+        let mut missing = OperatorConfig::offline().redis;
+        missing.password_file = Some("/nowhere/password".into());
+        let error = login(&missing).unwrap_err().to_string();
         assert!(error.contains("redis.passwordFile") && error.contains("/nowhere/password"), "{error}");
     }
 }

@@ -11,10 +11,10 @@ use kube::{Api, Client, core::Status};
 use redis::aio::ConnectionLike;
 
 use super::{
-    Redis, TIMEOUT,
+    Redis,
+    fleet::{self, Fleet},
     index::{self, Instance},
     info::describe,
-    login,
 };
 use crate::{
     config::{OperatorConfig, RedisSettings, RedisUsers},
@@ -51,7 +51,7 @@ pub async fn run(context: &Context, installation: &str) {
 /// One sweep; how many instances were erased.
 async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
     let OperatorConfig { redis: settings, .. } = &context.config;
-    let mut connection = connect(settings).await?;
+    let mut connection = fleet::index_connection(settings).await?;
     let mut gone = Vec::new();
     for instance in entries(&mut connection, &settings.key_prefix, installation).await? {
         let ServerName { namespace, name } = &server_of(&instance);
@@ -65,7 +65,8 @@ async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
     if gone.is_empty() {
         return Ok(0);
     }
-    erase(&mut connection, settings, &gone).await.map_err(|e| describe(&e))?;
+    erase(settings, &gone).await?;
+    forget(&mut connection, settings, &gone).await.map_err(|e| describe(&e))?;
     for instance in &gone {
         context.redis.swept(instance);
     }
@@ -74,14 +75,6 @@ async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
 
 fn server_of(instance: &Instance) -> ServerName {
     ServerName { namespace: instance.namespace.clone(), name: instance.name.clone() }
-}
-
-async fn connect(settings: &RedisSettings) -> Result<redis::aio::MultiplexedConnection, String> {
-    let client = login::open(settings).map_err(|e| e.to_string())?;
-    let config = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| describe(&e))
 }
 
 /// The instances of this installation that the index knows.
@@ -126,40 +119,64 @@ fn absent<T>(name: &str, answer: Result<T, kube::Error>) -> Result<bool, String>
     }
 }
 
-/// Erases keys, ACL users, and at last the entries, so that what was interrupted is found again.
-async fn erase(
-    connection: &mut (impl ConnectionLike + Send),
-    settings: &RedisSettings,
-    gone: &[Instance],
-) -> redis::RedisResult<()> {
-    let key_prefix = &settings.key_prefix;
-    let prefixes: Vec<String> = gone.iter().map(|instance| instance.prefix(key_prefix)).collect();
+/// Erases ACL users at every node, and keys at every master. The entries come last, so that what was interrupted, or
+/// could not be done at a node that was away, is found again.
+async fn erase(settings: &RedisSettings, gone: &[Instance]) -> Result<(), String> {
+    let mut fleet = Fleet::default();
+    if let Some(away) = fleet.meet(settings).await?.pop() {
+        return Err(away);
+    }
     if settings.users == RedisUsers::Managed {
-        for instance in gone {
-            redis::cmd("ACL")
-                .arg("DELUSER")
-                .arg(instance.username(key_prefix))
-                .query_async::<()>(connection)
-                .await?;
+        for node in fleet.nodes.values_mut() {
+            for instance in gone {
+                let mut delete = redis::cmd("ACL");
+                delete.arg("DELUSER").arg(instance.username(&settings.key_prefix));
+                delete.query_async::<()>(&mut node.connection).await.map_err(|e| describe(&e))?;
+            }
         }
     }
+    let prefixes: Vec<String> = gone.iter().map(|instance| instance.prefix(&settings.key_prefix)).collect();
+    for node in fleet.masters() {
+        erase_keys(&mut node.connection, &settings.key_prefix, &prefixes).await.map_err(|e| describe(&e))?;
+    }
+    Ok(())
+}
+
+/// Erases the keys with one of these prefixes at one master.
+async fn erase_keys(
+    connection: &mut (impl ConnectionLike + Send),
+    key_prefix: &str,
+    prefixes: &[String],
+) -> redis::RedisResult<()> {
     let mut cursor = 0u64;
     loop {
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{key_prefix}:{{*")).arg("COUNT").arg(SCANNED);
         let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
         let theirs = |key: &&Vec<u8>| prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()));
-        let keys: Vec<&Vec<u8>> = keys.iter().filter(theirs).collect();
-        if !keys.is_empty() {
-            redis::cmd("UNLINK").arg(keys).query_async::<()>(connection).await?;
+        let mut unlinks = redis::pipe();
+        for key in keys.iter().filter(theirs) {
+            // One each: a Cluster takes no command on keys of several slots.
+            unlinks.cmd("UNLINK").arg(key).ignore();
+        }
+        if !unlinks.is_empty() {
+            unlinks.query_async::<()>(connection).await?;
         }
         cursor = next;
         if cursor == 0 {
-            break;
+            return Ok(());
         }
     }
+}
+
+/// Removes the entries.
+async fn forget(
+    connection: &mut (impl ConnectionLike + Send),
+    settings: &RedisSettings,
+    gone: &[Instance],
+) -> redis::RedisResult<()> {
     let entries: Vec<String> = gone.iter().map(Instance::to_string).collect();
-    redis::cmd("HDEL").arg(index::key(key_prefix)).arg(entries).query_async::<()>(connection).await
+    redis::cmd("HDEL").arg(index::key(&settings.key_prefix)).arg(entries).query_async::<()>(connection).await
 }
 
 impl Redis {

@@ -12,6 +12,8 @@ pub const REDIS_USERNAME_KEY: &str = "username";
 pub const REDIS_PASSWORD_KEY: &str = "password";
 /// The key of the CA certificates in a Redis Secret.
 pub const REDIS_CA_KEY: &str = "ca.crt";
+/// The keys of a client certificate in a Redis Secret, as in every Secret of type `kubernetes.io/tls`.
+pub const REDIS_CERTIFICATE_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
 /// The field manager of everything that is applied.
 pub const FIELD_MANAGER: &str = "gatehouse";
 /// The label with the server's name, which is also the pods' selector.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use gatehouse_gateway_config::{denial::Denial, keys::Keyring};
+use gatehouse_redis::Login;
 use kube::ResourceExt;
 use rand::Rng;
 
@@ -29,8 +30,8 @@ pub(super) async fn ensure(
 ) -> Result<Result<Option<String>, Problem>, kube::Error> {
     let settings = &source.config.redis;
     let unusable = |message: String| Problem::refs(Reason::InvalidRef, "redis", message);
-    let ca = match redis_users::ca(settings) {
-        Ok(ca) => ca,
+    let Login { ca, certificate, .. } = match redis_users::login(settings) {
+        Ok(own) => own,
         Err(error) => return Ok(Err(unusable(error.to_string()))),
     };
     let instance = Instance {
@@ -62,6 +63,10 @@ pub(super) async fn ensure(
     let wanted = |now: &RedisData| {
         let mut data = wanted(now);
         data.extend(ca.clone().map(|ca| (names::REDIS_CA_KEY.to_owned(), ca)));
+        if let Some((chain, key)) = &certificate {
+            let parts = [chain.clone(), key.to_vec()];
+            data.extend(names::REDIS_CERTIFICATE_KEYS.map(str::to_owned).into_iter().zip(parts));
+        }
         data
     };
     let Some(data) = keys::ensure_redis_secret(source.client, server, wanted).await? else {

@@ -2,21 +2,24 @@
 //! restart.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use gatehouse_gateway_config::{KeyRef, RedisConfig};
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, PushKind, TlsCertificates, aio::MultiplexedConnection,
+use gatehouse_gateway_config::{
+    KeyRef, RedisConfig,
+    redis::{Address, RedisTarget, RedisTargetError},
 };
+use gatehouse_redis::{Login, ReachError, dial_master};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnection};
+use zeroize::Zeroizing;
 
 use super::super::StoreError;
-use crate::refs::Refs;
+use crate::refs::{Refs, Value};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -24,26 +27,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum RedisConfigError {
     /// The URL cannot be used.
-    #[error(
-        "redis.url \"{url}\": {reason}; write redis://HOST:PORT or rediss://HOST:PORT, without user and password"
-    )]
-    Url {
-        /// What was found, without user and password.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A CA without TLS.
-    #[error("redis.ca is set, but redis.url does not begin with rediss://, so it would have no effect")]
-    CaWithoutTls,
+    #[error("redis.url: {0}")]
+    Url(#[from] RedisTargetError),
+    /// Something of TLS without TLS.
+    #[error("redis.{0} is set, but redis.url does not begin with rediss, so it would have no effect")]
+    WithoutTls(&'static str),
 }
 
 /// How to connect.
 #[derive(Debug)]
 pub(super) struct Dial {
-    info: ConnectionInfo,
+    target: RedisTarget,
+    /// Lies in the slot of every key.
+    key: String,
     config: RedisConfig,
     refs: Arc<dyn Refs>,
+    /// The nodes of the slot, as they were found last.
+    known: Mutex<BTreeSet<Address>>,
 }
 
 /// A connection, and whether it ended.
@@ -71,22 +71,29 @@ impl Dialled {
 }
 
 impl Dial {
-    pub(super) fn new(config: &RedisConfig, refs: Arc<dyn Refs>) -> Result<Self, RedisConfigError> {
-        let shown = without_user(&config.url);
-        let fail = |reason: String| RedisConfigError::Url { url: shown.clone(), reason };
-        let info = config.url.as_str().into_connection_info().map_err(|e| fail(e.to_string()))?;
-        if info.redis_settings().password().is_some() || info.redis_settings().username().is_some() {
-            return Err(fail("it holds a user or password, which belong in redis.auth".to_owned()));
+    /// `key`: one of the keys, for all lie in one slot.
+    pub(super) fn new(
+        config: &RedisConfig,
+        key: &str,
+        refs: Arc<dyn Refs>,
+    ) -> Result<Self, RedisConfigError> {
+        let target = RedisTarget::parse(&config.url)?;
+        let tls_only = [
+            ("ca", config.ca.is_some()),
+            ("clientCertificate", config.client_certificate.is_some()),
+            ("serverName", config.server_name.is_some()),
+        ];
+        if let Some((field, _)) = tls_only.into_iter().find(|(_, set)| *set && !target.tls) {
+            return Err(RedisConfigError::WithoutTls(field));
         }
-        if config.ca.is_some() && !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            return Err(RedisConfigError::CaWithoutTls);
-        }
-        Ok(Self { info, config: config.clone(), refs })
+        let (key, config) = (key.to_owned(), config.clone());
+        Ok(Self { target, key, config, refs, known: Mutex::default() })
     }
 
-    /// Connects, authenticates, and says hello. `response_timeout`: how long a single answer may take.
+    /// Finds the master, connects, authenticates, and says hello. `response_timeout`: how long a single answer may
+    /// take.
     pub(super) async fn connect(&self, response_timeout: Option<Duration>) -> Result<Dialled, StoreError> {
-        let client = self.client()?;
+        let login = self.login()?;
         let ended = Arc::new(AtomicBool::new(false));
         let flag = ended.clone();
         // The driver says when the connection ends, so that the next command is not lost to one that is long gone.
@@ -99,53 +106,52 @@ impl Dial {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        Ok(Dialled { connection: connection.map_err(|e| unavailable(&e))?, ended })
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let connection = dial_master(&self.target, &self.key, &login, &mut known, &config).await;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(Dialled { connection: connection.map_err(|e| not_reached(&e))?, ended })
     }
 
-    fn client(&self) -> Result<Client, StoreError> {
-        let mut settings = self
-            .info
-            .redis_settings()
-            .clone()
-            // RESP3 carries the notice of a disconnection.
-            .set_protocol(ProtocolVersion::RESP3)
-            // CLIENT SETINFO is not among the rights of our user.
-            .set_skip_set_lib_name();
-        if let Some(auth) = &self.config.auth {
-            if let Some(username) = &auth.username {
-                settings = settings.set_username(self.text(username)?);
-            }
-            settings = settings.set_password(self.text(&auth.password)?);
-        }
-        let info = self.info.clone().set_redis_settings(settings);
-        let client = match &self.config.ca {
-            None => Client::open(info),
-            Some(ca) => {
-                let root_cert = Some(self.text(ca)?.into_bytes());
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            }
-        };
-        client.map_err(|e| unavailable(&e))
+    /// Whom we are now: files may have changed since the last connection.
+    fn login(&self) -> Result<Login, StoreError> {
+        let config = &self.config;
+        let username = config.auth.as_ref().and_then(|auth| auth.username.as_ref());
+        let password = config.auth.as_ref().map(|auth| &auth.password);
+        let certificate = config.client_certificate.as_deref().map(|secret| {
+            let part = |key: &str| self.value(&KeyRef::secret(secret, key));
+            let (certificate, key) = (part("tls.crt")?, part("tls.key")?);
+            Ok((certificate.to_vec(), Zeroizing::new(key.to_vec())))
+        });
+        Ok(Login {
+            username: username.map(|key| self.text(key)).transpose()?,
+            password: password.map(|key| self.text(key)).transpose()?.map(Zeroizing::new),
+            ca: config.ca.as_ref().map(|key| self.value(key)).transpose()?.map(|ca| ca.to_vec()),
+            certificate: certificate.transpose()?,
+            server_name: config.server_name.clone(),
+        })
     }
 
     fn text(&self, key: &KeyRef) -> Result<String, StoreError> {
-        let missing = |what| StoreError::Unavailable(format!("{key} is needed to reach Redis, but {what}"));
-        let value = self.refs.get(key).ok_or_else(|| missing("there is no such value"))?;
-        let text = std::str::from_utf8(&value).map_err(|_| missing("it is not text"))?;
+        let value = self.value(key)?;
+        let text = std::str::from_utf8(&value).map_err(|_| missing(key, "it is not text"))?;
         // Editors and `kubectl create secret --from-file` leave a line's end.
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
+
+    fn value(&self, key: &KeyRef) -> Result<Value, StoreError> {
+        self.refs.get(key).ok_or_else(|| missing(key, "there is no such value"))
+    }
+}
+
+fn missing(key: &KeyRef, what: &str) -> StoreError {
+    StoreError::Unavailable(format!("{key} is needed to reach Redis, but {what}"))
+}
+
+fn not_reached(error: &ReachError) -> StoreError {
+    StoreError::Unavailable(format!("Redis: {error}"))
 }
 
 /// Redis's refusals and all faults on the way to it are one thing to us: nothing may be minted.
 pub(super) fn unavailable(error: &redis::RedisError) -> StoreError {
     StoreError::Unavailable(format!("Redis: {error}"))
-}
-
-fn without_user(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://..@{host}"),
-        _ => url.to_owned(),
-    }
 }

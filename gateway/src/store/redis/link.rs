@@ -13,10 +13,17 @@ use super::{
 
 /// The longest a command may take, with a reconnection before it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest it may take to find the master and connect to it: less than a command, so that a failure is the answer
+/// of those who come next, and they do not wait for the same.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// While a master is replaced or a slot is moved, a command that was not run is sent again this much later.
+const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// After a failed connection the next is tried this much later; until then the failure is the answer.
 const REDIAL_AFTER: Duration = Duration::from_millis(250);
 /// How long a claim waits for replicas.
 const WAIT_MILLIS: u64 = 200;
+/// The life of the mark that follows a claim.
+const MARK_MILLIS: u64 = 1000;
 
 /// One connection to Redis, shared by many callers.
 #[derive(Debug)]
@@ -54,7 +61,8 @@ impl Link {
             return Err(error.clone());
         }
         // No timeout of the connection's own: those of the callers differ, and they set theirs.
-        match self.dial.connect(None).await {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.dial.connect(None)).await;
+        match connected.unwrap_or_else(|_| Err(late())) {
             Ok(dialled) => {
                 *slot = Slot { dialled: Some(dialled.clone()), failed: None };
                 Ok(dialled)
@@ -66,10 +74,20 @@ impl Link {
         }
     }
 
-    /// Sends commands in one trip; one answer each. An answer may be an error of the server's.
+    /// Sends commands in one trip; one answer each. An answer may be an error of the server's. What a node refused
+    /// without running it, because it is not or not yet the master of the slot, goes to the one that is.
     pub(super) async fn send(&self, pipe: &Pipeline, extra: Duration) -> Result<Vec<Value>, StoreError> {
         let deadline = Instant::now() + COMMAND_TIMEOUT + extra;
-        let late = || StoreError::Unavailable("Redis did not answer in time".to_owned());
+        loop {
+            let values = self.send_once(pipe, deadline).await?;
+            if !values.first().is_some_and(is_elsewhere) || Instant::now() + RESEND_AFTER >= deadline {
+                return Ok(values);
+            }
+            tokio::time::sleep(RESEND_AFTER).await;
+        }
+    }
+
+    async fn send_once(&self, pipe: &Pipeline, deadline: Instant) -> Result<Vec<Value>, StoreError> {
         let dialled = tokio::time::timeout_at(deadline, self.connection()).await.map_err(|_| late())??;
         let mut connection = dialled.connection.clone();
         let sent = connection.send_packed_commands(pipe, 0, pipe.len());
@@ -108,25 +126,24 @@ impl Link {
         value.extract_error().map_err(|e| unavailable(&e))
     }
 
-    /// Runs a step; `replicas` must acknowledge it.
-    pub(super) async fn step(&self, step: &Step, replicas: u32) -> Result<Value, StoreError> {
-        let mut pipe = redis::pipe();
-        pipe.add_command(step.cmd.clone());
-        if replicas > 0 {
-            pipe.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
-        }
-        let mut values = self.send(&pipe, Duration::ZERO).await?;
-        if values.first().is_some_and(|value| code_of(value) == Some("NOSCRIPT")) {
-            // Nothing ran. A restart or SCRIPT FLUSH forgot it.
-            self.command(step.script.load()).await?;
-            values = self.send(&pipe, Duration::ZERO).await?;
-        }
-        let mut values = values.into_iter();
-        let answer = values.next().ok_or_else(unexpected)?.extract_error().map_err(|e| unavailable(&e))?;
-        let acknowledged = match values.next() {
-            None => return Ok(answer),
-            Some(value) => value.extract_error().map_err(|e| unavailable(&e))?,
-        };
+    /// Runs a step.
+    pub(super) async fn step(&self, step: &Step) -> Result<Value, StoreError> {
+        let answer = self.run(step, None).await?.into_iter().next().ok_or_else(unexpected)?;
+        answer.extract_error().map_err(|e| unavailable(&e))
+    }
+
+    /// Runs a step that `replicas` must acknowledge, with everything that it has read.
+    ///
+    /// `WAIT` waits for what its own connection wrote. A step that repeats the answer of an earlier one (the grace of
+    /// a refresh) writes nothing, and would be acknowledged although that earlier one is not: so `mark` is written
+    /// after the step, and whoever has it has all that came before.
+    pub(super) async fn claim(&self, step: &Step, replicas: u32, mark: &str) -> Result<Value, StoreError> {
+        let mut tail = redis::pipe();
+        tail.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
+        tail.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
+        let mut values = self.run(step, Some(&tail)).await?.into_iter();
+        let mut next = || values.next().ok_or_else(unexpected)?.extract_error().map_err(|e| unavailable(&e));
+        let (answer, _mark, acknowledged) = (next()?, next()?, next()?);
         match acknowledged {
             Value::Int(n) if n >= i64::from(replicas) => Ok(answer),
             _ => Err(StoreError::Unavailable(format!(
@@ -134,6 +151,26 @@ impl Link {
             ))),
         }
     }
+
+    /// Sends a step and what follows it.
+    async fn run(&self, step: &Step, tail: Option<&Pipeline>) -> Result<Vec<Value>, StoreError> {
+        let mut pipe = redis::pipe();
+        pipe.add_command(step.cmd.clone());
+        for cmd in tail.into_iter().flat_map(Pipeline::cmd_iter) {
+            pipe.add_command(cmd.clone());
+        }
+        let values = self.send(&pipe, Duration::ZERO).await?;
+        if values.first().and_then(code_of) != Some("NOSCRIPT") {
+            return Ok(values);
+        }
+        // Nothing ran. A restart, a failover or SCRIPT FLUSH forgot it.
+        self.command(step.script.load()).await?;
+        self.send(&pipe, Duration::ZERO).await
+    }
+}
+
+fn late() -> StoreError {
+    StoreError::Unavailable("Redis did not answer in time".to_owned())
 }
 
 fn code_of(value: &Value) -> Option<&str> {
@@ -143,7 +180,15 @@ fn code_of(value: &Value) -> Option<&str> {
     }
 }
 
-/// Refusals that a new connection may mend: another primary, or credentials that were changed.
+/// Refusals that a new connection may mend: another master, or credentials that were changed.
 fn wants_reconnection(value: &Value) -> bool {
-    matches!(code_of(value), Some("READONLY" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS" | "NOPERM"))
+    let mended = ["MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "NOAUTH", "WRONGPASS", "NOPERM"];
+    is_elsewhere(value) || code_of(value).is_some_and(|code| mended.contains(&code))
+}
+
+/// Refusals by a node that is not the master (any more), or not of the whole slot. A script fails so at its first
+/// write or before it begins, so nothing was done and it may be sent again. `ASK` is not followed: while a slot moves,
+/// a script would see on either node only the keys that are there.
+fn is_elsewhere(value: &Value) -> bool {
+    matches!(code_of(value), Some("READONLY" | "MOVED" | "ASK" | "TRYAGAIN"))
 }

@@ -5,6 +5,9 @@
 //! everything; one for claims that wait for replicas, because `WAIT` blocks its connection; one for the reader of
 //! events, for the same reason. They are made on first use and made again when they break.
 //!
+//! Under Sentinel and Cluster the master is looked for at each connection. What a node refused because it is not the
+//! master is sent to the one that is; an answer that was lost is not asked for again, for the step may have run.
+//!
 //! What is not promised: Redis replicates asynchronously, so a failover at the wrong instant can forget even an
 //! acknowledged claim. PKCE confines what is left to the same client.
 
@@ -68,9 +71,10 @@ impl RedisStore {
         keys: Keys,
         refs: Arc<dyn Refs>,
     ) -> std::result::Result<Self, RedisConfigError> {
-        let dial = Arc::new(Dial::new(config, refs)?);
+        let prefix = keys::prefix(&config.key_prefix, namespace, name, &keys.instance());
+        let dial = Arc::new(Dial::new(config, &prefix, refs)?);
         Ok(Self {
-            prefix: keys::prefix(&config.key_prefix, namespace, name, &keys.instance()),
+            prefix,
             keys,
             min_replicas: config.min_replicas,
             main: Link::new(dial.clone()),
@@ -89,13 +93,16 @@ impl RedisStore {
     }
 
     async fn run(&self, step: Step) -> Result<Reply> {
-        Reply::of(self.main.step(&step, 0).await?)
+        Reply::of(self.main.step(&step).await?)
     }
 
     /// A step that must not be forgotten: the configured number of replicas must have it, too.
     async fn claim(&self, step: Step) -> Result<Reply> {
-        let link = if self.min_replicas > 0 { &self.claims } else { &self.main };
-        Reply::of(link.step(&step, self.min_replicas).await?)
+        if self.min_replicas == 0 {
+            return self.run(step).await;
+        }
+        let mark = self.full(keys::CLAIMED);
+        Reply::of(self.claims.claim(&step, self.min_replicas, &mark).await?)
     }
 }
 

@@ -96,7 +96,7 @@ impl RedisStore {
     }
 
     pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
-        self.run(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
+        self.claim(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
     }
 
     pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<()> {

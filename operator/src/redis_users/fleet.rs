@@ -1,0 +1,166 @@
+//! Every node of Redis that there is, each with a connection of the operator's: ACL users do not replicate, so each
+//! node is told, replicas too, for one of them is the next master.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use gatehouse_gateway_config::redis::Address;
+use gatehouse_redis::{Login, Member, ReachError, Role, dial, dial_master, members};
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
+
+use super::{
+    TIMEOUT,
+    acl::User,
+    index,
+    info::{Info, describe, info},
+    login::login,
+};
+use crate::config::RedisSettings;
+
+/// One node.
+pub(super) struct Node {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) role: Role,
+    pub(super) info: Info,
+    /// The connection was made just now.
+    is_new: bool,
+    /// The users that are in force on this connection: they die with a restart, which ends it.
+    pub(super) done: BTreeMap<String, User>,
+}
+
+/// The nodes, by address.
+#[derive(Default)]
+pub(super) struct Fleet {
+    pub(super) nodes: BTreeMap<Address, Node>,
+    index: Option<MultiplexedConnection>,
+    /// Whether a node was connected to, or became a master, since it was last asked.
+    renewed: bool,
+}
+
+impl Fleet {
+    /// Looks who is there now, and connects to whom we are not connected. Gives what is wrong with single nodes.
+    ///
+    /// # Errors
+    /// When no master can be used.
+    pub(super) async fn meet(&mut self, settings: &RedisSettings) -> Result<Vec<String>, String> {
+        let (target, login) = whom(settings)?;
+        let members = members(&target, &login).await.map_err(|e| words(&e))?;
+        let mut known = std::mem::take(&mut self.nodes);
+        let roles: BTreeMap<Address, Role> = known.iter().map(|(at, node)| (at.clone(), node.role)).collect();
+        let met = members.into_iter().map(|member| {
+            let known = known.remove(&member.address);
+            meet(member, known, target.tls, &login)
+        });
+        let (mut warnings, mut failure, mut masters) = (Vec::new(), None, 0);
+        for (Member { address, role }, met) in join_all(met).await {
+            match met {
+                Ok(node) => {
+                    self.renewed |= node.is_new || roles.get(&address) != Some(&role);
+                    masters += usize::from(role == Role::Master);
+                    self.nodes.insert(address, node);
+                }
+                Err(error) => {
+                    warnings.push(format!(
+                        "Redis at {address} cannot be used: {error}; servers whose users it does not know lose Redis when it \
+                         becomes a master"
+                    ));
+                    failure = failure.or(Some(error).filter(|_| role == Role::Master));
+                }
+            }
+        }
+        if masters > 0 {
+            return Ok(warnings);
+        }
+        Err(failure.unwrap_or_else(|| "no master was found".to_owned()))
+    }
+
+    /// The connection to the master that holds the index of instances; whether it is a new one.
+    pub(super) async fn index(
+        &mut self,
+        settings: &RedisSettings,
+    ) -> Result<(&mut MultiplexedConnection, bool), String> {
+        let works = match &mut self.index {
+            Some(connection) => redis::cmd("PING").query_async::<String>(connection).await.is_ok(),
+            None => false,
+        };
+        if !works {
+            self.index = None;
+        }
+        match &mut self.index {
+            Some(connection) => Ok((connection, false)),
+            empty => Ok((empty.insert(index_connection(settings).await?), true)),
+        }
+    }
+
+    /// Forgets the connection to the index: another node may hold it now.
+    pub(super) fn index_moved(&mut self) {
+        self.index = None;
+    }
+
+    /// Whether a node was connected to, or became a master, since the last call.
+    pub(super) fn renewed(&mut self) -> bool {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// The masters.
+    pub(super) fn masters(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.values_mut().filter(|node| node.role == Role::Master)
+    }
+
+    /// What is to be said of settings, with so many servers.
+    pub(super) fn warnings(&self, servers: usize) -> Vec<String> {
+        let mut warnings: Vec<String> = Vec::new();
+        for node in self.nodes.values().filter(|node| node.role != Role::Sentinel) {
+            let new =
+                node.info.warnings(servers).into_iter().filter(|w| !warnings.contains(w)).collect::<Vec<_>>();
+            warnings.extend(new);
+        }
+        warnings
+    }
+}
+
+/// A connection to the master that holds the index of instances.
+pub(super) async fn index_connection(settings: &RedisSettings) -> Result<MultiplexedConnection, String> {
+    let (target, login) = whom(settings)?;
+    let key = index::key(&settings.key_prefix);
+    let known = &mut std::collections::BTreeSet::new();
+    dial_master(&target, &key, &login, known, &timeouts()).await.map_err(|e| words(&e))
+}
+
+/// Where Redis is, and as whom we come: files may have changed since the last connection.
+fn whom(settings: &RedisSettings) -> Result<(gatehouse_gateway_config::redis::RedisTarget, Login), String> {
+    let target = settings.target().map_err(|e| e.to_string())?;
+    Ok((target, login(settings).map_err(|e| e.to_string())?))
+}
+
+async fn meet(
+    member: Member,
+    known: Option<Node>,
+    tls: bool,
+    login: &Login,
+) -> (Member, Result<Node, String>) {
+    if let Some(mut node) = known
+        && let Ok(info) = info(&mut node.connection).await
+    {
+        return (member.clone(), Ok(Node { info, role: member.role, is_new: false, ..node }));
+    }
+    let node = async {
+        let connection = dial(&member.address, tls, login, &timeouts()).await;
+        let mut connection = connection.map_err(|e| words(&e))?;
+        let info = info(&mut connection).await?;
+        Ok(Node { connection, role: member.role, info, is_new: true, done: BTreeMap::new() })
+    };
+    let node = node.await;
+    (member, node)
+}
+
+fn timeouts() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT))
+}
+
+fn words(error: &ReachError) -> String {
+    match error {
+        ReachError::Node { source, .. } => describe(source),
+        ReachError::NoMaster(_) | ReachError::NotMaster(_) => error.to_string(),
+    }
+}
