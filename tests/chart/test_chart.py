@@ -201,6 +201,24 @@ def test_redis_by_url_secret_and_ca():
     assert volumes["redis-ca"]["secret"] == {"secretName": "redis-tls", "items": [{"key": "ca.pem", "path": "ca.crt"}]}
 
 
+def test_redis_by_sentinels_and_as_a_cluster():
+    sentinel = config(render({"redis": {"url": "rediss+sentinel://a:26379,b/mymaster"}}))["redis"]
+    assert sentinel["url"] == "rediss+sentinel://a:26379,b/mymaster" and "minReplicas" not in sentinel
+    tls = {"enabled": True, "certificate": {"name": "redis-client"}, "serverName": "redis.internal"}
+    objects = render({"redis": {"nodes": ["a:6379", "b"], "tls": tls, "minReplicas": 0}})
+    cluster = config(objects)["redis"]
+    assert cluster["nodes"] == ["a:6379", "b"] and not cluster["url"] and cluster["minReplicas"] == 0
+    mounts = {m["name"]: m["mountPath"] for m in operator(objects)["containers"][0]["volumeMounts"]}
+    assert cluster["tls"] == {
+        "certFile": f"{mounts['redis-certificate']}/tls.crt",
+        "keyFile": f"{mounts['redis-certificate']}/tls.key",
+        "serverName": "redis.internal",
+    }
+    volumes = {v["name"]: v for v in operator(objects)["volumes"]}
+    assert volumes["redis-certificate"]["secret"] == {"secretName": "redis-client"}
+    assert "/redis/nodes" in refusal({"redis": {"nodes": ["user:secret@a"]}})
+
+
 def test_nothing_secret_is_rendered():
     assert not of_kind(render(), "Secret")
 

@@ -24,6 +24,7 @@ pub mod process;
 pub mod profiles;
 mod record;
 pub mod redis;
+pub mod redis_fleet;
 pub mod rmcp_client;
 pub mod scenario;
 pub mod tap;

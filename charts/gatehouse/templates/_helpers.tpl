@@ -41,7 +41,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "gatehouse.redisUrl" -}}
 {{- if .Values.redis.dev.enabled -}}
 {{- printf "redis://%s-redis.%s.svc:6379" (include "gatehouse.fullname" .) .Release.Namespace -}}
-{{- else -}}
+{{- else if not .Values.redis.nodes -}}
 {{- required "redis.url is required: the Redis or Valkey that holds all state, such as redis://redis.infra.svc:6379; or set redis.dev.enabled=true to try Gatehouse without one" .Values.redis.url -}}
 {{- end -}}
 {{- end -}}

@@ -20,10 +20,13 @@ pub struct Login {
     /// The CAs (PEM) that signed the nodes' certificates; absent: the web's roots.
     pub ca: Option<Vec<u8>>,
     /// Our own certificate chain and its key (PEM).
-    pub certificate: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+    pub certificate: Option<Certificate>,
     /// The name to verify and to send as SNI, for every node; absent: the host that is dialled.
     pub server_name: Option<String>,
 }
+
+/// A certificate chain and its key (PEM).
+pub type Certificate = (Vec<u8>, Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,5 +11,5 @@ pub mod dial;
 pub mod locate;
 mod sentinel;
 
-pub use dial::{Login, ReachError, dial};
+pub use dial::{Certificate, Login, ReachError, dial};
 pub use locate::{Member, Role, dial_master, members};

@@ -24,7 +24,7 @@ async fn replicas(config: fn() -> serde_json::Value) -> Option<(RedisServer, [Ga
 }
 
 async fn pass(redis: &RedisServer, replicas: &[Gateway; 2], time: Duration) {
-    redis.admin().await.age(time).await;
+    redis.admin().await.age("", time).await;
     for replica in replicas {
         replica.clock.advance(time);
     }

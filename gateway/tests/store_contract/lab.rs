@@ -18,7 +18,10 @@ use gatehouse_gateway_config::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use crate::server::RedisServer;
+use crate::{
+    redis_fleet::RedisFleet,
+    server::{Admin, RedisServer},
+};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -36,6 +39,10 @@ pub(crate) struct Lab {
     clock: ManualClock,
     memory: Option<Arc<MemoryStore>>,
     pub(crate) server: Option<RedisServer>,
+    /// Every node of a fleet.
+    nodes: Vec<Admin>,
+    /// The node of a fleet that holds our keys.
+    leader: Option<Admin>,
 }
 
 impl Lab {
@@ -44,7 +51,17 @@ impl Lab {
         let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let ring = some_ring();
         let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
-        Self { store: store.clone(), keys, ring, clock, memory: Some(store), server: None }
+        let nodes = Vec::new();
+        Self {
+            store: store.clone(),
+            keys,
+            ring,
+            clock,
+            memory: Some(store),
+            server: None,
+            nodes,
+            leader: None,
+        }
     }
 
     /// A Redis that is used as a user with the rights that the operator gives, no more.
@@ -54,16 +71,33 @@ impl Lab {
         let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
         server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
         let store = Arc::new(redis_store(&config(&server.url()), &keys, password(PASSWORD)));
-        Some(Self { store, keys, ring, clock: ManualClock::at(0), memory: None, server: Some(server) })
+        let (clock, nodes) = (ManualClock::at(0), Vec::new());
+        Some(Self { store, keys, ring, clock, memory: None, server: Some(server), nodes, leader: None })
+    }
+
+    /// A server of its own, with such a user, in a fleet that others use, too. Claims wait for a replica.
+    pub(crate) async fn fleet(fleet: &RedisFleet) -> Self {
+        let ring = some_ring();
+        let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
+        let nodes: Vec<Admin> = fleet.connections().await.into_iter().map(Admin::of).collect();
+        for node in &nodes {
+            node.give_rights(&keys.instance(), PASSWORD).await;
+        }
+        let leader = Admin::of(fleet.master(&prefix(&keys)).await);
+        let config = RedisConfig { min_replicas: 1, ..config(&fleet.url()) };
+        let store = Arc::new(redis_store(&config, &keys, password(PASSWORD)));
+        let clock = ManualClock::at(0);
+        Self { store, keys, ring, clock, memory: None, server: None, nodes, leader: Some(leader) }
     }
 
     /// Denies, as the operator does.
     pub(crate) async fn deny(&self, denial: &Denial) {
-        let Some(server) = &self.server else {
-            return self.memory.as_ref().unwrap().deny(denial.clone());
+        let admin = match (&self.server, &self.leader) {
+            (Some(server), _) => server.admin().await,
+            (None, Some(leader)) => leader.clone(),
+            (None, None) => return self.memory.as_ref().unwrap().deny(denial.clone()),
         };
-        let admin = server.admin().await;
-        let prefix = format!("gatehouse:{{team-a/github.{}}}:", self.keys.instance());
+        let prefix = prefix(&self.keys);
         let SealedDenial { text, mac, .. } = denial.seal(&self.ring, &prefix, 0).unwrap();
         let (record, events) = (format!("{prefix}deny"), format!("{prefix}events"));
         admin.run::<i64>(&["HSET", &record, "r", &text, "m", &mac]).await;
@@ -74,9 +108,12 @@ impl Lab {
 
     /// Lets time pass.
     pub(crate) async fn pass(&self, time: Duration) {
-        match &self.server {
-            None => self.clock.advance(time),
-            Some(server) => server.admin().await.age(time).await,
+        self.clock.advance(time);
+        if let Some(server) = &self.server {
+            server.admin().await.age("", time).await;
+        }
+        for node in &self.nodes {
+            node.age(&self.keys.instance(), time).await;
         }
     }
 
@@ -171,6 +208,11 @@ fn some_ring() -> Keyring {
 
 pub(crate) fn some_keys() -> Keys {
     Keys::new(some_ring(), Arc::new(SystemClock::default()))
+}
+
+/// What every key of the lab's server begins with.
+fn prefix(keys: &Keys) -> String {
+    format!("gatehouse:{{team-a/github.{}}}:", keys.instance())
 }
 
 pub(crate) fn config(url: &str) -> RedisConfig {

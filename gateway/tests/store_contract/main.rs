@@ -14,6 +14,9 @@ mod flows;
 mod lab;
 mod property;
 mod redis_faults;
+#[path = "../../../tests/src/redis_fleet.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the end-to-end suites use all of it")]
+mod redis_fleet;
 mod redis_records;
 mod redis_tls;
 mod server;
@@ -28,6 +31,11 @@ macro_rules! contracts {
             async fn $name() {
                 crate::$module::$name(&crate::lab::Lab::memory()).await;
             })*
+        }
+        /// All contracts on one fleet, one after the other: starting six processes for each would take minutes.
+        async fn on_fleet(fleet: &crate::redis_fleet::RedisFleet) {
+            $(eprintln!("{}", stringify!($module::$name));
+            crate::$module::$name(&crate::lab::Lab::fleet(fleet).await).await;)*
         }
         mod redis {
             $(#[tokio::test]
@@ -93,4 +101,30 @@ contracts! {
     events::a_waiting_reader_wakes
     events::trimmed_events_are_a_gap
     events::a_cursor_of_nobody_is_a_gap
+}
+
+/// A free port, below those that outgoing connections take.
+fn port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    loop {
+        let start = u16::try_from(std::process::id() % 4000).unwrap();
+        let port = 28_000 + (start + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 4000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_contract_holds_by_sentinels() {
+    if server::RedisServer::start().await.is_some() {
+        Box::pin(on_fleet(&redis_fleet::RedisFleet::sentinel(port).await)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_contract_holds_in_a_cluster() {
+    if server::RedisServer::start().await.is_some() {
+        Box::pin(on_fleet(&redis_fleet::RedisFleet::cluster(port).await)).await;
+    }
 }

@@ -257,6 +257,38 @@ async fn a_claim_that_a_replica_acknowledged_holds() {
     assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
 }
 
+#[tokio::test]
+async fn a_refresh_that_no_replica_acknowledged_is_not_answered_by_its_repetition() {
+    let Some(lab) = Lab::redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let way = Chaos::before(server.socket.clone()).await;
+    let replica = crate::server::RedisServer::start().await.unwrap();
+    let () = replica.admin().await.run(&["REPLICAOF", "127.0.0.1", &way.port.to_string()]).await;
+    let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
+    let store = || redis_store(&strict, &lab.keys, password(PASSWORD));
+    let client = lab.client(1).await;
+    let (rotation, ..) = refresh_with(&lab, &client.refresh);
+    let first = store();
+    let admin = server.admin().await;
+    for _ in 0..1000 {
+        // The replica follows, and has all that was written so far.
+        let acknowledged: i64 = admin.run(&["WAIT", "1", "10"]).await;
+        let info: String = admin.run(&["INFO", "replication"]).await;
+        if acknowledged == 1 && info.contains("state=online") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    way.set(Mode::Stall);
+    assert!(unavailable(&first.rotate_refresh(&rotation).await));
+    // The repetition writes nothing of its own, and the replica still lacks the rotation.
+    assert!(
+        unavailable(&store().rotate_refresh(&rotation).await),
+        "what is not acknowledged is not answered"
+    );
+    way.set(Mode::Pass);
+}
+
 #[test]
 fn what_cannot_name_a_redis_is_refused_at_once() {
     let refused = |config: RedisConfig| {

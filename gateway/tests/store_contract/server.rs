@@ -72,6 +72,11 @@ fn launch(dir: &TempDir, arguments: &[String]) -> Option<Child> {
 pub(crate) struct Admin(MultiplexedConnection);
 
 impl Admin {
+    /// Of a connection as the user `default`.
+    pub(crate) fn of(connection: MultiplexedConnection) -> Self {
+        Self(connection)
+    }
+
     /// Runs a command given as words.
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut cmd = Cmd::new();
@@ -102,9 +107,13 @@ impl Admin {
         keys[0].clone()
     }
 
-    /// Lets time pass: lives are shortened, and dates are put back. Redis's own clock cannot be moved.
-    pub(crate) async fn age(&self, by: Duration) {
-        let () = self.run(&["EVAL", AGE, "0", &by.as_millis().to_string()]).await;
+    /// Lets time pass for the keys whose names hold `part`, where they are written: lives are shortened, and dates are
+    /// put back. Redis's own clock cannot be moved.
+    pub(crate) async fn age(&self, part: &str, by: Duration) {
+        let role: Vec<redis::Value> = self.run(&["ROLE"]).await;
+        if role.first() == Some(&redis::Value::BulkString(b"master".to_vec())) {
+            let () = self.run(&["EVAL", AGE, "0", &by.as_millis().to_string(), part]).await;
+        }
     }
 }
 
@@ -115,7 +124,7 @@ const RIGHTS: &str = "resetchannels -@all +@read +@write -@dangerous -@scripting
 
 const AGE: &str = r"
 local by = tonumber(ARGV[1])
-for _, key in ipairs(redis.call('KEYS', '*')) do
+for _, key in ipairs(redis.call('KEYS', '*' .. ARGV[2] .. '*')) do
   local life = redis.call('PTTL', key)
   local kind = redis.call('TYPE', key).ok
   if life >= 0 then redis.call('PEXPIRE', key, string.format('%.0f', life - by)) end

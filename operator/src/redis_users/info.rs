@@ -75,8 +75,8 @@ pub(super) fn describe(error: &redis::RedisError) -> String {
             "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)".to_owned()
         }
         Some("NOPERM") => {
-            "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, +info \
-             and +ping"
+            "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, +info, \
+             +ping, +role and +cluster|slots"
                 .to_owned()
         }
         _ => error.to_string(),

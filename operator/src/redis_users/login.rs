@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gatehouse_gateway_config::redis::RedisTargetError;
-use gatehouse_redis::Login;
+use gatehouse_redis::{Certificate, Login};
 use zeroize::Zeroizing;
 
 use crate::config::{RedisSettings, RedisTls};
@@ -68,7 +68,7 @@ fn ca(settings: &RedisSettings) -> Result<Option<Vec<u8>>, RedisConfigError> {
 ///
 /// # Errors
 /// When a file cannot be read.
-fn certificate(settings: &RedisSettings) -> Result<Option<(Vec<u8>, Zeroizing<Vec<u8>>)>, RedisConfigError> {
+fn certificate(settings: &RedisSettings) -> Result<Option<Certificate>, RedisConfigError> {
     let Some(RedisTls { cert_file: Some(certificate), key_file: Some(key), .. }) = &settings.tls else {
         return Ok(None);
     };

@@ -1,0 +1,225 @@
+//! Clients that sign in, redeem their code twice at once, refresh twice at once, and ask again when they are told 503.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use gatehouse_gateway::{
+    keys::{Keys, Sealed},
+    model::{AccessToken, RefreshToken},
+    store::{Approval, CallbackClaim, CodeProof, Completion, Redemption, Result, Rotated, Rotation, Store},
+};
+
+use crate::lab::{
+    CLIENT, GRACE, HOUR, IDENTITY, MINUTE, RESOURCE, completion, new_access, proof, request, sealed, tokens,
+};
+
+/// How many times each client refreshes.
+const REFRESHES: u32 = 3;
+/// How soon a client asks again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What happened.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) redeemed: AtomicUsize,
+    pub(crate) refreshed: AtomicUsize,
+    unavailable: AtomicUsize,
+    unanswered: AtomicUsize,
+    checked: AtomicUsize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |counter: &AtomicUsize| counter.load(SeqCst);
+        write!(
+            f,
+            "{} codes redeemed, {} refreshes, {} times unavailable, {} codes spent without an answer, {} sign-ins checked \
+             afterwards: none redeemed twice, no token lost",
+            of(&self.redeemed),
+            of(&self.refreshed),
+            of(&self.unavailable),
+            of(&self.unanswered),
+            of(&self.checked),
+        )
+    }
+}
+
+/// The clients of two replicas.
+pub(crate) struct Clients {
+    stores: [Arc<dyn Store>; 2],
+    keys: Keys,
+    pub(crate) tally: Tally,
+    /// What is to be checked: a code that was redeemed, and the access token that was answered last.
+    finished: Mutex<Vec<(CodeProof, AccessToken)>>,
+}
+
+impl Clients {
+    pub(crate) fn new(stores: [Arc<dyn Store>; 2], keys: Keys) -> Self {
+        Self { stores, keys, tally: Tally::default(), finished: Mutex::default() }
+    }
+
+    /// One client after the other.
+    pub(crate) async fn work(self: Arc<Self>, user: u8, stop: Arc<AtomicBool>) {
+        while !stop.load(SeqCst) {
+            match self.sign_in(user).await {
+                Ok(Some(done)) => self.use_code(&done).await,
+                // A flow may be forgotten: nothing was granted yet.
+                Ok(None) => {}
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        self.tally.unavailable.fetch_add(1, SeqCst);
+        tokio::time::sleep(AGAIN).await;
+    }
+
+    async fn sign_in(&self, user: u8) -> Result<Option<Completion>> {
+        let (store, request) = (&self.stores[0], request());
+        store.create_flow(&request, 10 * MINUTE).await?;
+        let approved = store.approve_flow(&request.id, &request.nonce, &request.cookie, 10 * MINUTE).await?;
+        if !matches!(approved, Approval::Approved { .. }) {
+            return Ok(None);
+        }
+        let claimed = store.claim_callback(&request.id, &request.cookie, 1).await?;
+        let done = completion(&request, user);
+        let finished = matches!(claimed, CallbackClaim::Claimed(..)) && store.complete_flow(&done).await?;
+        Ok(finished.then_some(done))
+    }
+
+    /// Redeems at both replicas at once until there is an answer, then refreshes.
+    async fn use_code(&self, done: &Completion) {
+        let proof = proof(done);
+        let mut pair = None;
+        loop {
+            let pairs = [0, 1].map(|_| self.pair(done, 1));
+            let [one, two] = [0, 1].map(|i| (tokens(&pairs[i].0, &pairs[i].1), &self.stores[i]));
+            let (one, two) =
+                tokio::join!(one.1.redeem_code(&proof, &one.0), two.1.redeem_code(&proof, &two.0));
+            let (mut answers, mut revoked) = (0, false);
+            for (answer, won) in [one, two].into_iter().zip(pairs) {
+                match answer {
+                    Ok(Redemption::Redeemed { .. }) => {
+                        assert!(pair.replace(won).is_none(), "a code was redeemed twice");
+                        answers += 1;
+                    }
+                    Ok(answer) => {
+                        // The slower of the two came more than two seconds later: a replay ends the grant.
+                        revoked |= answer == Redemption::Replayed { revoked: true };
+                        answers += 1;
+                    }
+                    Err(_) => self.pause().await,
+                }
+            }
+            if revoked {
+                pair = None;
+            }
+            if pair.is_some() || answers > 0 {
+                break;
+            }
+        }
+        let Some((mut access, mut refresh)) = pair else {
+            // The claim holds although its answer was lost, or the code was forgotten: the client signs in again.
+            self.tally.unanswered.fetch_add(1, SeqCst);
+            return;
+        };
+        self.tally.redeemed.fetch_add(1, SeqCst);
+        for generation in 2..2 + REFRESHES {
+            (access, refresh) = self.refresh(done, &refresh, generation).await;
+            self.tally.refreshed.fetch_add(1, SeqCst);
+        }
+        self.finished.lock().unwrap().push((proof, access));
+    }
+
+    /// Refreshes at both replicas at once until both answered: with the same pair.
+    async fn refresh(
+        &self,
+        done: &Completion,
+        presented: &RefreshToken,
+        generation: u32,
+    ) -> (AccessToken, RefreshToken) {
+        let mut offered: Vec<(Sealed, (AccessToken, RefreshToken))> = Vec::new();
+        loop {
+            let rotations = [0, 1].map(|_| {
+                let (pair, successor) = (self.pair(done, generation), sealed());
+                let next = tokens(&pair.0, &pair.1);
+                offered.push((successor.clone(), pair));
+                rotation(presented, next, successor)
+            });
+            let (one, two) = tokio::join!(
+                self.stores[0].rotate_refresh(&rotations[0]),
+                self.stores[1].rotate_refresh(&rotations[1])
+            );
+            let mut live: Vec<Sealed> = Vec::new();
+            for (answer, rotation) in [one, two].into_iter().zip(&rotations) {
+                match answer {
+                    Ok(Rotated::Rotated { .. }) => live.push(rotation.successor.clone()),
+                    Ok(Rotated::Successor { sealed, .. }) => live.push(sealed),
+                    Ok(other) => panic!("a refresh token that was answered is not taken: {other:?}"),
+                    Err(_) => self.pause().await,
+                }
+            }
+            if let [one, two] = live.as_slice() {
+                assert!(one.as_bytes() == two.as_bytes(), "two lineages");
+                let place = offered.iter().position(|(sealed, _)| sealed.as_bytes() == one.as_bytes());
+                return offered.swap_remove(place.expect("one of ours")).1;
+            }
+        }
+    }
+
+    fn pair(&self, done: &Completion, generation: u32) -> (AccessToken, RefreshToken) {
+        let entropy = &gatehouse_gateway::clock::SystemEntropy;
+        (new_access(), RefreshToken::mint(&self.keys, entropy, done.grant.id, generation))
+    }
+
+    /// Of everybody who has finished: the answered token is known, and the code is not redeemed once more.
+    pub(crate) async fn check(&self) {
+        let finished = std::mem::take(&mut *self.finished.lock().unwrap());
+        for (proof, access) in finished {
+            let known = self.asked(async |store| store.call(&access.hash()).await).await;
+            assert!(known.is_some(), "a token was answered and is not known");
+            let refresh =
+                RefreshToken::mint(&self.keys, &gatehouse_gateway::clock::SystemEntropy, proof.grant, 1);
+            let pair = tokens(&new_access(), &refresh);
+            let again = self.asked(async |store| store.redeem_code(&proof, &pair).await).await;
+            assert!(!matches!(again, Redemption::Redeemed { .. }), "a code was redeemed twice");
+            self.tally.checked.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// An answer of the second replica, whenever it comes.
+    async fn asked<T>(&self, ask: impl AsyncFn(&dyn Store) -> Result<T>) -> T {
+        loop {
+            match ask(self.stores[1].as_ref()).await {
+                Ok(answer) => return answer,
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+}
+
+fn rotation(
+    presented: &RefreshToken,
+    next: gatehouse_gateway::store::NewTokens,
+    successor: Sealed,
+) -> Rotation {
+    Rotation {
+        presented: presented.hash(),
+        grant: presented.grant,
+        generation: presented.generation,
+        client_id: CLIENT.to_owned(),
+        identity: IDENTITY.to_owned(),
+        resource: Some(RESOURCE.to_owned()),
+        next,
+        successor,
+        grace: GRACE,
+        recheck_every: Some(6 * HOUR),
+    }
+}
