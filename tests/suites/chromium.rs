@@ -130,10 +130,17 @@ async fn a_sign_in_at_github_comes_back_and_lands_at_the_client() {
     browser.click("form button").await;
     let code = callback.parameter("code").await;
     assert_eq!(client.redeem(&code).await.status, 200);
-    // Back, and the callback once more: a page, never a second use of the code.
-    browser.open(&format!("{}/oauth/callback?code=x&state=y", gateway.issuer)).await;
-    browser.picture("7-error").await;
-    assert!(browser.text().await.len() > 20);
+    // The callback once more, as Back and Reload open it: a page, and no second use of the provider's code.
+    let ours = format!("{}/oauth/callback?", gateway.issuer);
+    let seen =
+        browser.redirects().await.into_iter().find(|l| l.starts_with(&ours)).expect("GitHub sent us back");
+    browser.open(&seen).await;
+    browser.picture("7-finished").await;
+    let text = browser.text().await;
+    assert!(text.contains("You are signed in"), "{text}");
+    let exchanges =
+        github.requests().into_iter().filter(|r| r.uri.path() == "/login/oauth/access_token").count();
+    assert_eq!(exchanges, 1, "the code went to GitHub once");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn from_helm_install_to_nothing_left() {
         examples_are_accepted(&cluster).await;
         quick_start(&cluster).await;
         let forward = cluster.forward(TENANT, "quickstart-gateway", "8080:80").await;
-        each_user_acts_as_themselves(&cluster).await;
+        each_user_acts_as_themselves().await;
         let bearer = token("alice").await;
         drop(forward);
         rolls_without_losing_a_request(&cluster, &bearer).await;
@@ -117,7 +117,7 @@ fn condition(object: &Value, kind: &str) -> Value {
 }
 
 /// Two users at once, each with a real client, through the Service: the backend pod sees each one's own token.
-async fn each_user_acts_as_themselves(cluster: &Cluster) {
+async fn each_user_acts_as_themselves() {
     let url = "http://localhost:8080/mcp";
     let (mut alice, mut bob) = tokio::join!(
         Session::connect(Sdk::TypeScript1, url, "alice"),
@@ -130,7 +130,6 @@ async fn each_user_acts_as_themselves(cluster: &Cluster) {
     }
     alice.close().await;
     bob.close().await;
-    let _ = cluster;
 }
 
 /// A bearer of a user, by the command that the README names.

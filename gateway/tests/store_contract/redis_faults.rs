@@ -251,10 +251,16 @@ async fn a_claim_that_a_replica_acknowledged_holds() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let done = lab.signed_in(1).await;
-    let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
-    let redeemed = store.redeem_code(&proof(&done), &pair).await.unwrap();
-    assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
+    // A machine that is busy may take longer than the gateway waits: then that claim is refused, and the next is tried.
+    for _ in 0..50 {
+        let done = lab.signed_in(1).await;
+        let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
+        match store.redeem_code(&proof(&done), &pair).await {
+            Err(StoreError::Unavailable(_)) => {}
+            redeemed => return assert!(matches!(redeemed, Ok(Redemption::Redeemed { .. })), "{redeemed:?}"),
+        }
+    }
+    panic!("no claim of fifty was acknowledged");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
-use redis::{Cmd, FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -50,8 +50,10 @@ impl RedisServer {
     /// A connection as the user `default`, when the server is ready.
     pub(crate) async fn admin(&self) -> Admin {
         let client = redis::Client::open(self.url()).unwrap();
+        // Half a second, which is redis-rs's own limit, is not enough on a machine that is busy.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
         for _ in 0..1000 {
-            if let Ok(connection) = client.get_multiplexed_async_connection().await {
+            if let Ok(connection) = client.get_multiplexed_async_connection_with_config(&patient).await {
                 return Admin(connection);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
