@@ -27,9 +27,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     admin::Health,
+    policy::GuardedPolicy,
     server::{
         children::ChildKind,
-        context::{Context, GuardedPolicy, GuardedServer, Scope},
+        context::{Context, GuardedServer, Scope},
         controller::name_of,
         fetch::ServerName,
         names::SERVER_LABEL,
@@ -151,6 +152,7 @@ async fn watch_policies(
             Event::Delete(policy) => {
                 let namespace = policy.namespace().unwrap_or_default();
                 generations.remove(&(namespace.clone(), policy.name_any()));
+                context.forget_policy(policy);
                 context.enqueue_servers_of(&namespace);
                 context.enqueue_policies_of(&namespace);
             }

@@ -9,7 +9,7 @@ use super::Manifests;
 use crate::{
     crd::McpServer,
     server::{
-        fetch::{Fetched, ServerName},
+        fetch::{Fetched, Policies, ServerName},
         refs,
     },
 };
@@ -42,7 +42,10 @@ impl Manifests {
             secrets,
             config_maps,
             services: services.map(|s| (s.object.name_any(), s.object.clone())).collect(),
-            policies: policies.map(|p| p.object.clone()).collect(),
+            policies: Policies {
+                readable: policies.map(|p| p.object.clone()).collect(),
+                unreadable: Vec::new(),
+            },
             issuer_holder: self.holder(server, |a, b| refs::issuer(a) == refs::issuer(b)),
             host_holder: self
                 .holder(server, |a, b| refs::host(a) == refs::host(b) && a.namespace() != b.namespace()),

@@ -69,6 +69,8 @@ texts! {
         ScopeMissing => "ScopeMissing",
         /// `Accepted=False`: a policy is required and none applies.
         NoPolicy => "NoPolicy",
+        /// `Accepted=False`: a policy that is for this server, or may be, cannot be read.
+        PolicyUnreadable => "PolicyUnreadable",
         /// `Accepted=False`: a child of this name exists and is not ours.
         Conflict => "Conflict",
         /// `ResolvedRefs=True`.

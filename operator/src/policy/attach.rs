@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::ResourceExt;
 
-use crate::crd::{McpServer, OAuthClientPolicy};
+use crate::crd::{McpServer, OAuthClientPolicy, policy::TargetRef};
 
 /// The policy in force for a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +70,12 @@ pub fn level(server: &McpServer, policy: &OAuthClientPolicy) -> Option<Level> {
     if server.namespace() != policy.namespace() {
         return None;
     }
-    let by = policy.spec.target_refs.iter().filter_map(|target| match (&target.name, &target.selector) {
+    level_of(server, &policy.spec.target_refs)
+}
+
+/// How specifically one of some targets names a server of their namespace.
+pub(super) fn level_of(server: &McpServer, targets: &[TargetRef]) -> Option<Level> {
+    let by = targets.iter().filter_map(|target| match (&target.name, &target.selector) {
         (Some(name), _) => (*name == server.name_any()).then_some(Level::Name),
         (None, Some(selector)) if is_empty(selector) => Some(Level::Namespace),
         (None, Some(selector)) => matches(selector, server).then_some(Level::Selector),
@@ -90,6 +95,11 @@ fn matches(selector: &LabelSelector, server: &McpServer) -> bool {
         && selector.match_expressions.iter().flatten().all(|requirement| meets(requirement, server))
 }
 
+/// Whether [`meets`] knows an operator of a selector.
+pub(super) fn is_known_operator(operator: &str) -> bool {
+    matches!(operator, "In" | "NotIn" | "Exists" | "DoesNotExist")
+}
+
 fn meets(requirement: &LabelSelectorRequirement, server: &McpServer) -> bool {
     let value = server.labels().get(&requirement.key);
     let listed = || value.is_some_and(|v| requirement.values.iter().flatten().any(|r| r == v));
@@ -98,7 +108,7 @@ fn meets(requirement: &LabelSelectorRequirement, server: &McpServer) -> bool {
         "NotIn" => !listed(),
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
-        // The schema of LabelSelector does not bound the operator; an unknown one selects nothing.
+        // The CRD refuses any other, and a policy that an older one let in is not read (`guarded`).
         _ => false,
     }
 }

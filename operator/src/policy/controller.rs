@@ -6,11 +6,12 @@ use futures::FutureExt;
 use kube::{Resource, ResourceExt, api::ApiResource, runtime::controller::Action};
 use tokio::time::Instant;
 
+use super::{GuardedPolicy, UnreadablePolicy};
 use crate::{
     crd::OAuthClientPolicy,
     metrics::Outcome,
     server::{
-        context::{Context, GuardedPolicy, backoff},
+        context::{Context, backoff},
         controller::ReconcileError,
         status::write,
     },
@@ -58,15 +59,10 @@ async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), Recon
     let policy = match &guarded.0 {
         Ok(policy) if policy.metadata.deletion_timestamp.is_none() => policy,
         Ok(_) => return Ok(()),
-        Err(invalid) => {
-            // It targets nothing that could be read; the servers keep the policies that can be.
-            let name = guarded.name_any();
-            tracing::warn!(namespace, name, error = invalid.error, "an OAuthClientPolicy cannot be read");
-            return Ok(());
-        }
+        Err(unreadable) => return report_unreadable(guarded, unreadable, context).await,
     };
     let (servers, policies) = (context.servers_of(&namespace), context.policies_of(&namespace));
-    let new = super::status::status(policy, &servers, &policies, context.clock.now());
+    let new = super::status::status(policy, &servers, &policies.readable, context.clock.now());
     let old = policy.status.clone().unwrap_or_default();
     // With a label selector, the servers of other operators are not seen here, and their policies are not ours to judge.
     let others = context.config.watch.label_selector.is_some() && new.targets.is_none_or(|t| t.matched == 0);
@@ -77,6 +73,33 @@ async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), Recon
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
     if write::apply(&context.client, &resource, &object, &new).await?.is_some() {
         let events = write::events(&old.conditions, &new.conditions);
+        write::publish(&context.recorder, &object, events).await;
+    }
+    Ok(())
+}
+
+/// An object that is no OAuthClientPolicy of this version: said in its status, or at least as an event. The servers that
+/// it is for keep their last good configuration.
+async fn report_unreadable(
+    guarded: &GuardedPolicy,
+    unreadable: &UnreadablePolicy,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let object = guarded.object_ref(&());
+    let message = format!(
+        "this object cannot be read, perhaps an older version of the CRD let it in: {}; correct it",
+        unreadable.error
+    );
+    let new = super::status::unreadable(unreadable, &message, context.clock.now());
+    if new == unreadable.status || context.told_unreadable(guarded) {
+        return Ok(());
+    }
+    let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
+    tracing::warn!(namespace, name, error = unreadable.error, "an OAuthClientPolicy cannot be read");
+    let resource = ApiResource::erase::<OAuthClientPolicy>(&());
+    if write::merge(&context.client, &resource, &object, &new).await?.is_some() {
+        context.tells_unreadable(guarded);
+        let events = write::events(&unreadable.status.conditions, &new.conditions);
         write::publish(&context.recorder, &object, events).await;
     }
     Ok(())

@@ -2,7 +2,9 @@
 
 pub mod attach;
 pub mod controller;
+pub mod guarded;
 pub mod status;
 pub mod terms;
 
 pub use attach::{Attachment, attach};
+pub use guarded::{GuardedPolicy, UnreadablePolicy};

@@ -6,7 +6,10 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::attach::{Outcome, attach};
+use super::{
+    attach::{Outcome, attach},
+    guarded::UnreadablePolicy,
+};
 use crate::crd::{
     GROUP, McpServer, OAuthClientPolicy, OAuthClientPolicyStatus,
     condition::{ConditionType, Reason},
@@ -71,6 +74,23 @@ pub fn status(
     });
     let ancestors = ancestors.collect();
     OAuthClientPolicyStatus { observed_generation: generation, targets: Some(counts), conditions, ancestors }
+}
+
+/// The status of a policy that cannot be read: whom it is for is not known, so no target is named.
+pub(super) fn unreadable(
+    policy: &UnreadablePolicy,
+    message: &str,
+    now: Timestamp,
+) -> OAuthClientPolicyStatus {
+    let generation = policy.metadata.generation;
+    let verdict = || Verdict::new(false, Reason::Invalid, message);
+    let conditions = conditions(generation, &policy.status.conditions, (verdict(), verdict()), now);
+    OAuthClientPolicyStatus {
+        observed_generation: generation,
+        targets: None,
+        conditions,
+        ancestors: Vec::new(),
+    }
 }
 
 /// What became of the policy for one server; `None` when it does not target it.

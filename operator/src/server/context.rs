@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::{
-    Client, ResourceExt,
+    Client, Resource, ResourceExt,
     core::DeserializeGuard,
     runtime::{
         events::{Recorder, Reporter},
@@ -16,19 +16,22 @@ use kube::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{children::Children, fetch::ServerName, peers::Peers};
+use super::{
+    children::Children,
+    fetch::{Policies, ServerName},
+    peers::Peers,
+};
 use crate::{
     clock::{Clock, Entropy},
     config::OperatorConfig,
-    crd::{McpServer, McpServerStatus, OAuthClientPolicy},
+    crd::{McpServer, McpServerStatus},
     metrics::Metrics,
+    policy::GuardedPolicy,
     redis_users::Redis,
 };
 
 /// An McpServer that may not be one: an object that an older schema let in must not stop the others.
 pub type GuardedServer = DeserializeGuard<McpServer>;
-/// An OAuthClientPolicy, likewise.
-pub type GuardedPolicy = DeserializeGuard<OAuthClientPolicy>;
 
 /// The first pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -129,6 +132,8 @@ pub struct Context {
     pub entropy: Entropy,
     memory: Mutex<HashMap<ServerName, Memory>>,
     rolling: Mutex<HashSet<ServerName>>,
+    /// The policies, by UID, of which was said at this generation that they cannot be read.
+    unreadable_policies: Mutex<HashMap<String, i64>>,
 }
 
 impl Context {
@@ -156,6 +161,7 @@ impl Context {
             entropy: Entropy::system(),
             memory: Mutex::default(),
             rolling: Mutex::default(),
+            unreadable_policies: Mutex::default(),
         }
     }
 
@@ -172,10 +178,35 @@ impl Context {
         all.filter(|s| s.namespace().as_deref() == Some(namespace)).filter_map(|s| s.0.clone().ok()).collect()
     }
 
-    /// The policies of a namespace.
-    pub fn policies_of(&self, namespace: &str) -> Vec<OAuthClientPolicy> {
+    /// The policies of a namespace: those that can be read, and those that cannot.
+    pub fn policies_of(&self, namespace: &str) -> Policies {
         let all = self.scopes.iter().flat_map(|scope| scope.policies.state());
-        all.filter(|p| p.namespace().as_deref() == Some(namespace)).filter_map(|p| p.0.clone().ok()).collect()
+        let mut found = Policies::default();
+        for policy in all.filter(|p| p.namespace().as_deref() == Some(namespace)) {
+            match &policy.0 {
+                Ok(policy) => found.readable.push(policy.clone()),
+                Err(unreadable) => found.unreadable.push(unreadable.clone()),
+            }
+        }
+        found
+    }
+
+    /// Whether it was said of a policy that it cannot be read.
+    pub fn told_unreadable(&self, policy: &GuardedPolicy) -> bool {
+        let told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
+        told.get(&policy.uid().unwrap_or_default()).copied() == policy.meta().generation
+    }
+
+    /// Notes that it was said.
+    pub fn tells_unreadable(&self, policy: &GuardedPolicy) {
+        let mut told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(policy.uid().unwrap_or_default(), policy.meta().generation.unwrap_or_default());
+    }
+
+    /// Forgets a policy that is gone.
+    pub fn forget_policy(&self, policy: &GuardedPolicy) {
+        let mut told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
+        told.remove(&policy.uid().unwrap_or_default());
     }
 
     /// Asks for a look at a server.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
 
-use crate::crd::OAuthClientPolicy;
+use crate::{crd::OAuthClientPolicy, policy::UnreadablePolicy};
 
 /// Everything that `validate` looks at besides the spec and the operator's configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Fetched {
     /// The Services that the spec names and that exist.
     pub services: BTreeMap<String, Service>,
     /// Every OAuthClientPolicy of the namespace.
-    pub policies: Vec<OAuthClientPolicy>,
+    pub policies: Policies,
     /// The sealing keys.
     pub keys: Keys,
     /// The server that had this server's issuer first, if it is another one.
@@ -32,6 +32,15 @@ pub struct Fetched {
     pub backend_urls: BTreeMap<String, String>,
     /// What is not here is taken to exist: `gatehouse render`, whose manifests seldom hold Secrets and Services.
     pub assume_refs: bool,
+}
+
+/// The policies of a namespace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policies {
+    /// Those that can be read.
+    pub readable: Vec<OAuthClientPolicy>,
+    /// Those that cannot, of which a server may not be freed by mistake.
+    pub unreadable: Vec<UnreadablePolicy>,
 }
 
 /// The sealing keys of a server.

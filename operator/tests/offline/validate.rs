@@ -8,7 +8,7 @@ use gatehouse_operator::{
         primitive::Mode,
     },
     server::{
-        fetch::{Fetched, Keys, ServerName},
+        fetch::{Fetched, Keys, Policies, ServerName},
         validate::{ValidatedServer, validate},
     },
 };
@@ -402,7 +402,7 @@ fn a_policy_may_be_required() {
     let found = problem(good(), &world(), &config);
     says(&found, Reason::NoPolicy, "metadata.name", &["team-a", "policy.required"]);
     let mut fetched = world();
-    fetched.policies =
+    fetched.policies.readable =
         vec![policy(&json!({ "targetRefs": [{ "selector": {} }], "lifetimes": { "accessToken": "2h" } }))];
     let valid = check(good(), &fetched, &config).unwrap();
     assert_eq!(valid.policy.name.as_deref(), Some("default"));
@@ -507,7 +507,7 @@ fn everything_is_said_at_once_and_acceptance_comes_first() {
 
 fn with_clients(clients: &Value) -> Fetched {
     let spec = json!({ "targetRefs": [{ "selector": {} }], "clients": clients });
-    Fetched { policies: vec![policy(&spec)], ..world() }
+    Fetched { policies: Policies { readable: vec![policy(&spec)], ..Policies::default() }, ..world() }
 }
 
 fn secret(name: &str, key: &str) -> Value {
@@ -527,7 +527,7 @@ fn listed_clients_reach_the_gateway_and_their_secrets_the_pods() {
     // A Secret that is missing refuses the client, not the server.
     let warned: Vec<&str> = valid.warnings.iter().map(|w| w.field.as_str()).collect();
     assert_eq!(warned, ["OAuthClientPolicy \"default\": spec.clients[0].secretRefs[1]"]);
-    let elsewhere = Fetched { policies: Vec::new(), ..fetched };
+    let elsewhere = Fetched { policies: Policies::default(), ..fetched };
     let valid = check(good(), &elsewhere, &OperatorConfig::offline()).unwrap();
     assert!(valid.server().policy.clients.is_empty() && valid.warnings.is_empty());
 }

@@ -6,7 +6,7 @@ use e2e::{
     operator::{Operator, apply, condition, reaches, ready, references, server},
     redis::Redis,
 };
-use gatehouse_operator::crd::McpServer;
+use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
 use k8s_openapi::{
     api::{core::v1::Secret, events::v1::Event},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -117,6 +117,69 @@ async fn a_redis_that_evicts() {
     world.has_event("ConfigurationWarning").await;
 }
 
+/// Puts a schema in force under which any spec is let in, those that the newer one takes among them, so that the tests
+/// beside this one are not disturbed.
+async fn install_older(client: &Client, name: &str) {
+    let mut all = gatehouse_operator::crd::definitions().into_iter();
+    let mut older = all.find(|crd| crd.metadata.name.as_deref() == Some(name)).unwrap();
+    let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+    let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
+    *spec = serde_json::from_value(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }))
+        .unwrap();
+    schema.x_kubernetes_validations = None;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    crds.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&older)).await.unwrap();
+}
+
+/// A policy that cannot be read must not free the servers that it is for: they keep their last good configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_an_older_schema_wrote() {
+    let redis = Redis::start().await;
+    let world = world("olderpolicy", &redis.url()).await;
+    let policy = |access: serde_json::Value| {
+        json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy", "metadata": { "name": "strict" },
+            "spec": { "targetRefs": [{ "name": "one" }], "lifetimes": { "accessToken": access } } })
+    };
+    apply::<OAuthClientPolicy>(&world.client, &world.namespace, &policy(json!("10m"))).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("other")).await;
+    let before = eventually("it to run with the policy", async || {
+        let status = ready(&world.client, &world.namespace, "one").await.status?;
+        (status.policy.as_ref()?.name == "strict").then_some(status)
+    })
+    .await;
+    ready(&world.client, &world.namespace, "other").await;
+
+    let resource = ApiResource::erase::<OAuthClientPolicy>(&());
+    let objects: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let schema = crate::SCHEMA.write().await;
+    install_older(&world.client, "oauthclientpolicies.gatehouse.dev").await;
+    eventually("the older schema to be in force", async || {
+        let old = policy(json!(600));
+        objects.patch("strict", &PatchParams::apply("user").force(), &Patch::Apply(&old)).await.ok()
+    })
+    .await;
+    ApiServer::shared().await.install_crds().await;
+    drop(schema);
+
+    let after =
+        reaches(&world.client, &world.namespace, "one", "Accepted", "False", "PolicyUnreadable").await;
+    let message = &condition(&after, "Accepted").unwrap().message;
+    assert!(message.contains("strict"), "{message}");
+    let after = after.status.unwrap();
+    assert_eq!(
+        (after.config_hash, after.policy),
+        (before.config_hash, before.policy),
+        "it runs on as it was"
+    );
+    ready(&world.client, &world.namespace, "other").await;
+    world.has_event("PolicyUnreadable").await;
+    world.has_event("Invalid").await;
+    let mended = Patch::Merge(json!({ "spec": { "lifetimes": { "accessToken": "10m" } } }));
+    objects.patch("strict", &PatchParams::default(), &mended).await.unwrap();
+    ready(&world.client, &world.namespace, "one").await;
+}
+
 /// An object that an older version of the CRD let in: it lacks what is required now, and has a field of another type.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_an_older_schema_wrote() {
@@ -125,17 +188,7 @@ async fn a_server_that_an_older_schema_wrote() {
     let namespace = api.namespace("older").await;
     let other = crate::SCHEMA.write().await;
     references(&client, &namespace).await;
-    // It lets in everything that the newer one does, so that the tests beside this one are not disturbed.
-    let mut older = gatehouse_operator::crd::definitions().remove(0);
-    let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
-    let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
-    *spec = serde_json::from_value(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }))
-        .unwrap();
-    schema.x_kubernetes_validations = None;
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = "mcpservers.gatehouse.dev";
-    let params = PatchParams::apply("e2e").force();
-    crds.patch(name, &params, &Patch::Apply(&older)).await.unwrap();
+    install_older(&client, "mcpservers.gatehouse.dev").await;
 
     let resource = ApiResource::erase::<McpServer>(&());
     let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);

@@ -6,7 +6,7 @@ use gatehouse_gateway_config::users::Users;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::{Api, Client, ResourceExt};
 
-use super::{Fetched, ServerName};
+use super::{Fetched, Policies, ServerName};
 use crate::{
     clock::{Clock, Entropy},
     config::OperatorConfig,
@@ -72,7 +72,7 @@ impl Source<'_> {
         &self,
         server: &McpServer,
         rivals: &[McpServer],
-        policies: Vec<OAuthClientPolicy>,
+        policies: Policies,
     ) -> Result<Option<Gathered>, kube::Error> {
         let (issuer_holder, host_holder) = self.holders(server, rivals).await?;
         let holds_both = issuer_holder.is_none() && host_holder.is_none();
@@ -87,7 +87,7 @@ impl Source<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
-        let secrets = self.secrets(server, &policies).await?;
+        let secrets = self.secrets(server, &policies.readable).await?;
         let fetched = Fetched {
             secrets: secrets.keys,
             bad_content: secrets.bad_content,

@@ -89,21 +89,38 @@ pub async fn unreadable(
     if new == old {
         return Ok((Vec::new(), None));
     }
-    let events = events(&old.conditions, &new.conditions);
+    let Some(version) = merge(&context.client, &resource, &reference, &new).await? else {
+        return Ok((Vec::new(), None));
+    };
+    Ok((events(&old.conditions, &new.conditions), Some((version, new))))
+}
+
+/// Writes the status of an object that cannot be read. Gives the new `resourceVersion`: newer than any when the API
+/// server refuses it for good, so that the same is not told again, and `None` when the object is gone.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn merge(
+    client: &Client,
+    resource: &ApiResource,
+    object: &ObjectReference,
+    status: &impl Serialize,
+) -> Result<Option<u64>, kube::Error> {
+    let (namespace, name) =
+        (object.namespace.clone().unwrap_or_default(), object.name.clone().unwrap_or_default());
     // A merge patch: server-side apply cannot read what its schema does not describe.
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &name.namespace, &resource);
-    let patch = Patch::Merge(json!({ "metadata": { "uid": reference.uid }, "status": new }));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, resource);
+    let patch = Patch::Merge(json!({ "metadata": { "uid": object.uid }, "status": status }));
     let params = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch_status(&name.name, &params, &patch).await {
-        Ok(live) => {
-            let version = live.metadata.resource_version.and_then(|v| v.parse().ok());
-            Ok((events, version.map(|version| (version, new))))
-        }
-        // The API server may refuse to touch an object that its schema no longer allows: then the event must do.
-        Err(kube::Error::Api(status)) if status.code != 429 => {
-            tracing::warn!(server = %name, error = status.message, "the status of an unreadable object cannot be written");
-            // Newer than anything, so that the same is not told again.
-            Ok((events, Some((u64::MAX, new))))
+    match api.patch_status(&name, &params, &patch).await {
+        Ok(live) => Ok(live.metadata.resource_version.and_then(|v| v.parse().ok())),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
+        // The API server may refuse to touch an object that its schema no longer allows: then the event must do. What
+        // else it answers may be another answer the next time.
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+            let error = &status.message;
+            tracing::warn!(kind = %resource.kind, namespace, name, error, "an unreadable object's status is refused");
+            Ok(Some(u64::MAX))
         }
         Err(error) => Err(error),
     }

@@ -5,14 +5,25 @@ use kube::ResourceExt;
 
 use super::{Checks, clients};
 use crate::{
-    crd::{condition::Reason, policy_client::StaticClient},
-    policy::{Attachment, attach, terms},
+    crd::{
+        condition::{Problem, Reason},
+        policy_client::StaticClient,
+    },
+    policy::{
+        Attachment, attach,
+        attach::{Level, level},
+        terms,
+    },
 };
 
 /// The terms in force for a server; absent when a policy is required and none targets it.
 pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment)> {
     let settings = &checks.config.policy;
-    let winner = attach(checks.server, &checks.fetched.policies).first().map(|(policy, _)| *policy);
+    let winner = attach(checks.server, &checks.fetched.policies.readable).first().map(|(policy, _)| *policy);
+    if let Some(problem) = unreadable(checks, winner.and_then(|p| level(checks.server, p))) {
+        checks.problems.push(problem);
+        return None;
+    }
     let name = winner.and_then(|p| p.metadata.name.clone());
     if winner.is_none() && settings.required {
         let message = format!(
@@ -34,4 +45,17 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
         clients::check(checks, &policy.name_any(), &config.clients);
     }
     Some((config, Attachment { name, capped }))
+}
+
+/// A policy that cannot be read and may be the one in force. Without it another would be, or the default: a server must
+/// not become laxer because nobody can read how strict it is.
+fn unreadable(checks: &Checks<'_>, best: Option<Level>) -> Option<Problem> {
+    let policies = &checks.fetched.policies.unreadable;
+    let found = policies.iter().find(|policy| policy.may_win(checks.server, best))?;
+    let message = format!(
+        "OAuthClientPolicy \"{}\" is for this server, or may be, and cannot be read ({}); correct or delete it",
+        found.metadata.name.as_deref().unwrap_or_default(),
+        found.error
+    );
+    Some(Problem::accepted(Reason::PolicyUnreadable, "metadata.name", message))
 }
