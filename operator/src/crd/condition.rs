@@ -97,7 +97,7 @@ texts! {
         RolloutFailed => "RolloutFailed",
         /// `Programmed=False`: a roll-out that the operator itself causes waits for its turn.
         RolloutQueued => "RolloutQueued",
-        /// `Programmed=False`: the API server refused an object.
+        /// `Programmed=False`: the API server refused an object, or a pass did not get to its end.
         ApplyFailed => "ApplyFailed",
         /// `Programmed=False`: Redis refused what the operator needs of it.
         RedisUnavailable => "RedisUnavailable",

@@ -49,8 +49,8 @@ pub enum ApplyError {
         /// The server's words.
         message: String,
     },
-    /// The API server failed.
-    #[error(transparent)]
+    /// The API server failed, or somebody else writes the same object; retried with back-off.
+    #[error("the API server failed: {0}; it is tried again by itself")]
     Api(#[from] kube::Error),
 }
 

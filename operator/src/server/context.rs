@@ -271,6 +271,11 @@ impl Context {
         backoff(failures, self.entropy.fraction())
     }
 
+    /// Whether the pass before this one failed.
+    pub fn has_failed(&self, server: &ServerName) -> bool {
+        self.remember(server, |memory| memory.failures > 0)
+    }
+
     /// Notes that a pass went through.
     pub fn succeeded(&self, server: &ServerName) {
         self.remember(server, |memory| memory.failures = 0);

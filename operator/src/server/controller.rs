@@ -5,7 +5,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use kube::{
-    Resource, ResourceExt, api::ApiResource, core::error_boundary::InvalidObject, runtime::controller::Action,
+    Resource, ResourceExt,
+    api::ApiResource,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+    runtime::controller::Action,
 };
 use tokio::time::Instant;
 
@@ -26,7 +29,7 @@ use crate::{
     client::NotLeading,
     config::RedisUsers,
     crd::{
-        McpServer,
+        McpServer, McpServerStatus,
         condition::{ConditionType, Problem, Reason},
     },
     metrics::Outcome,
@@ -36,6 +39,8 @@ use crate::{
 pub const CONTROLLER: &str = "mcpserver";
 /// How long one pass may take: kube's client has no read timeout, and its retries may last minutes.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long the word of an interrupted pass may take.
+const STATUS_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a server is looked at that nothing happens to: its Secrets are not watched.
 const RECHECK: Duration = Duration::from_secs(30 * 60);
 /// How often a server is looked at that waits for something of which a watch tells.
@@ -51,6 +56,9 @@ pub enum ReconcileError {
     /// The API server failed; retried with back-off.
     #[error("the API server: {0}")]
     Api(#[from] kube::Error),
+    /// The API server failed while something was applied, which the status says; retried with back-off.
+    #[error("the API server, when something was applied: {0}")]
+    Apply(kube::Error),
     /// The pass took too long.
     #[error("not done within {} s", DEADLINE.as_secs())]
     Deadline,
@@ -63,12 +71,16 @@ impl ReconcileError {
     /// The reason in metrics.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Api(kube::Error::Service(error)) if error.is::<NotLeading>() => "NotLeading",
-            Self::Api(_) => "Api",
+            Self::Api(error) | Self::Apply(error) if is_fenced(error) => "NotLeading",
+            Self::Api(_) | Self::Apply(_) => "Api",
             Self::Deadline => "Deadline",
             Self::Panic(_) => "Panic",
         }
     }
+}
+
+fn is_fenced(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Service(error) if error.is::<NotLeading>())
 }
 
 /// One pass over a server.
@@ -94,6 +106,9 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
         Err(_) => Outcome::Error,
     };
     pass.end(outcome, started.elapsed());
+    if let (Err(error), Ok(server)) = (&result, &server.0) {
+        report_interrupted(&name, server, error, &context).await;
+    }
     let pause = result?;
     context.succeeded(&name);
     Ok(Action::requeue(pause))
@@ -131,7 +146,7 @@ async fn look_at(
     let valid = validate_with(server, &gathered, context);
     let desired = valid.as_ref().ok().map(build);
     let applied = match &desired {
-        Some(desired) => Some(apply(name, server, desired, context).await?),
+        Some(desired) => Some(apply(name, server, desired, context).await),
         None => None,
     };
     let valid = match (&valid, &desired) {
@@ -140,7 +155,11 @@ async fn look_at(
         (Ok(_), None) => Err(Vec::new()),
     };
     let found = findings(name, valid, applied, &gathered, context);
-    write_status(name, guarded, server, &found, context).await?;
+    let written = write_status(name, guarded, server, &found, context).await;
+    if let Some(Err(ApplyError::Api(error))) = found.applied {
+        return Err(ReconcileError::Apply(error));
+    }
+    written?;
     let events = gathered.keys_created.then(keys_created).into_iter().collect();
     write::publish(&context.recorder, &server.object_ref(&()), events).await;
     let pause = match () {
@@ -200,34 +219,28 @@ fn validate_with(
     }
 }
 
-/// Step 4 (IO): server-side apply where something differs. The inner result is what a person must see.
+/// Step 4 (IO): server-side apply where something differs.
 async fn apply(
     name: &ServerName,
     server: &McpServer,
     desired: &Desired,
     context: &Context,
-) -> Result<Result<Applied, ApplyError>, ReconcileError> {
+) -> Result<Applied, ApplyError> {
     let uid = server.uid().unwrap_or_default();
     let applier = Applier { client: &context.client, children: &context.children, server: name, owner: &uid };
     let status = server.status.as_ref();
     let edited = status.and_then(|s| s.observed_generation) != server.metadata.generation;
-    let work = async {
-        let rolls = applier.would_roll(&desired.deployment);
-        if rolls && !context.may_roll(name, edited) {
-            return Ok(Applied::Queued);
-        }
-        applier.prepare(desired).await?;
-        let rollout = applier.roll(&desired.deployment).await?;
-        if rollout.is_complete() {
-            context.settled(name);
-            applier.sweep(desired).await?;
-        }
-        Ok(Applied::Done(rollout))
-    };
-    match work.await {
-        Err(ApplyError::Api(error)) => Err(error.into()),
-        other => Ok(other),
+    let rolls = applier.would_roll(&desired.deployment);
+    if rolls && !context.may_roll(name, edited) {
+        return Ok(Applied::Queued);
     }
+    applier.prepare(desired).await?;
+    let rollout = applier.roll(&desired.deployment).await?;
+    if rollout.is_complete() {
+        context.settled(name);
+        applier.sweep(desired).await?;
+    }
+    Ok(Applied::Done(rollout))
 }
 
 fn findings<'a>(
@@ -265,20 +278,64 @@ async fn write_status(
 ) -> Result<(), ReconcileError> {
     let old = context.current_status(name, guarded).unwrap_or_default();
     let new = status::status(server, &old, found, context.clock.now());
+    put_status(name, server, &old, new, &found.warnings, context).await
+}
+
+/// One patch, if the status changed, and its events.
+async fn put_status(
+    name: &ServerName,
+    server: &McpServer,
+    old: &McpServerStatus,
+    new: McpServerStatus,
+    warnings: &[String],
+    context: &Context,
+) -> Result<(), ReconcileError> {
     let ready = new.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
     context.metrics.server(&name.to_string(), Some(ready));
-    if new == old {
+    if new == *old {
         return Ok(());
     }
     let object = server.object_ref(&());
     let written = write::apply(&context.client, &ApiResource::erase::<McpServer>(&()), &object, &new).await?;
     let Some(version) = written else { return Ok(()) };
     let mut events = write::events(&old.conditions, &new.conditions);
-    events.extend(write::warnings(&old.conditions, &new.conditions, &found.warnings));
+    events.extend(write::warnings(&old.conditions, &new.conditions, warnings));
     context.wrote_status(name, version, new);
     context.enqueue_policies_of(&name.namespace);
     write::publish(&context.recorder, &object, events).await;
     Ok(())
+}
+
+/// Says in the status, as well as it goes, that a pass did not get to its end. What it would have found of the rest is
+/// not known, so the other conditions stay as they were.
+async fn report_interrupted(
+    name: &ServerName,
+    server: &McpServer,
+    error: &ReconcileError,
+    context: &Context,
+) {
+    let told = match error {
+        // Somebody else writes the status now; and what could not be applied, the pass has said itself.
+        ReconcileError::Api(error) if is_fenced(error) => false,
+        ReconcileError::Apply(_) => false,
+        // One request that fails is no news: the next pass is a second away.
+        ReconcileError::Api(_) => context.has_failed(name),
+        ReconcileError::Deadline | ReconcileError::Panic(_) => true,
+    };
+    if !told {
+        return;
+    }
+    let guarded = DeserializeGuard(Ok(server.clone()));
+    let work = async {
+        let old = context.current_status(name, &guarded).unwrap_or_default();
+        let new = status::interrupted(server, &old, &error.to_string(), context.clock.now());
+        put_status(name, server, &old, new, &[], context).await
+    };
+    match tokio::time::timeout(STATUS_DEADLINE, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(server = %name, %error, "the status cannot be written"),
+        Err(_) => tracing::warn!(server = %name, "the status could not be written in time"),
+    }
 }
 
 /// An object that is no McpServer of this version: said in its status, and nothing else is touched.

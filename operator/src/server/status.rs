@@ -105,6 +105,13 @@ fn status_of(
     status
 }
 
+/// The status of a server whose pass did not get to its end: it is not programmed, and nothing else is known to have
+/// changed. The generation that was observed stays: an edit is still to be looked at.
+pub fn interrupted(server: &McpServer, old: &McpServerStatus, why: &str, now: Timestamp) -> McpServerStatus {
+    let conditions = conditions::interrupted(server.metadata.generation, &old.conditions, why, now);
+    McpServerStatus { conditions, ..old.clone() }
+}
+
 fn service(desired: &Desired) -> Option<ServiceStatus> {
     let port = desired.service.spec.as_ref()?.ports.as_ref()?.first()?.port;
     Some(ServiceStatus { name: desired.service.name_any(), port })

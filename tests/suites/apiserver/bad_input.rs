@@ -8,12 +8,16 @@ use e2e::{
 };
 use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
 use k8s_openapi::{
-    api::{core::v1::Secret, events::v1::Event},
+    api::{
+        admissionregistration::v1::ValidatingWebhookConfiguration,
+        core::v1::{Secret, Service},
+        events::v1::Event,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -115,6 +119,46 @@ async fn a_redis_that_evicts() {
     .await;
     assert!(message.contains("noeviction"), "{message}");
     world.has_event("ConfigurationWarning").await;
+}
+
+/// An admission webhook that nobody answers: the API server fails each write, and the status says so until it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_does_not_answer() {
+    let redis = Redis::start().await;
+    let world = world("webhook", &redis.url()).await;
+    let hooks: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+    let hook: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": { "name": world.namespace },
+        "webhooks": [{
+            "name": "nowhere.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": { "url": format!("https://127.0.0.1:{}/", free_port()) },
+            "failurePolicy": "Fail",
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": world.namespace } },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"] }],
+        }],
+    }))
+    .unwrap();
+    hooks.create(&PostParams::default(), &hook).await.unwrap();
+    let services: Api<Service> = Api::namespaced(world.client.clone(), &world.namespace);
+    let probe: Service = serde_json::from_value(json!({ "metadata": { "name": "probe" },
+        "spec": { "ports": [{ "port": 80 }] } }))
+    .unwrap();
+    eventually("the webhook to be in force", async || {
+        let params = PostParams { dry_run: false, ..PostParams::default() };
+        services.create(&params, &probe).await.err().or({
+            let _ = services.delete("probe", &DeleteParams::default()).await;
+            None
+        })
+    })
+    .await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    let found = reaches(&world.client, &world.namespace, "one", "Programmed", "False", "ApplyFailed").await;
+    let message = &condition(&found, "Programmed").unwrap().message;
+    assert!(message.contains("nowhere.example.com"), "{message}");
+    assert_eq!(condition(&found, "Stalled").unwrap().status, "False", "nobody need touch the server");
+    world.has_event("ApplyFailed").await;
+    hooks.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+    ready(&world.client, &world.namespace, "one").await;
 }
 
 /// Puts a schema in force under which any spec is let in, those that the newer one takes among them, so that the tests

@@ -42,7 +42,12 @@ pub(super) fn all(
     let programmed = programmed(found);
     let available = available(found);
     let ready = ready([&accepted, &resolved, &programmed, &available], found);
-    let stalled = stalled(&accepted, &resolved, &programmed);
+    let retried = matches!(found.applied, Some(Err(ApplyError::Api(_))));
+    let stalled = if retried {
+        no(Reason::Reconciling, "it is tried again by itself")
+    } else {
+        stalled(&accepted, &resolved, &programmed)
+    };
     let mut verdicts = vec![
         (ConditionType::Accepted, accepted),
         (ConditionType::ResolvedRefs, resolved),
@@ -57,6 +62,25 @@ pub(super) fn all(
     }
     let condition = |(type_, verdict)| condition(generation, old, type_, &verdict, now);
     verdicts.into_iter().map(condition).collect()
+}
+
+/// The old conditions, with `Programmed` and `Ready` turned by a pass that did not get to its end.
+pub(super) fn interrupted(
+    generation: Option<i64>,
+    old: &[Condition],
+    why: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let verdict = no(Reason::ApplyFailed, format!("{why}; it is tried again by itself"));
+    let mut conditions = old.to_vec();
+    for type_ in [ConditionType::Programmed, ConditionType::Ready] {
+        let new = condition(generation, old, type_, &verdict, now);
+        match conditions.iter_mut().find(|c| c.type_ == type_.as_str()) {
+            Some(condition) => *condition = new,
+            None => conditions.push(new),
+        }
+    }
+    conditions
 }
 
 fn condition(
