@@ -122,11 +122,31 @@ impl Applier<'_> {
     where
         K: Resource<DynamicType = ()> + Serialize,
     {
+        let known = self.children.get(kind, &self.server.namespace, &object.name_any());
+        match self.ensure_over(kind, object, known).await {
+            // Something else was there than the watch has seen; a second time, it is somebody who writes on.
+            Err(ApplyError::Api(kube::Error::Api(status))) if status.code == 409 => {
+                self.ensure_over(kind, object, None).await
+            }
+            done => done,
+        }
+    }
+
+    /// Applies an object over what is known to be there; with nothing known, over what a live look finds.
+    async fn ensure_over<K>(
+        &self,
+        kind: ChildKind,
+        object: &K,
+        known: Option<Child>,
+    ) -> Result<Option<Child>, ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
         let name = object.name_any();
         let mut desired = value(object);
         let digest = project::of_desired(&desired);
         let api = self.api::<K>();
-        let known = match self.children.get(kind, &self.server.namespace, &name) {
+        let known = match known {
             Some(child) => Some(child),
             // The watch knows only what carries our label.
             None => self.look(kind, &api, &name).await?,
@@ -206,12 +226,29 @@ fn value(object: &impl Serialize) -> Value {
 fn refusal(kind: &str, name: &str, error: kube::Error) -> ApplyError {
     let (kind, name) = (kind.to_owned(), name.to_owned());
     match error {
-        kube::Error::Api(status) if status.code == 409 => {
-            ApplyError::Conflict { kind, name, held_by: "changed while it was written".to_owned() }
-        }
         kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 413 | 422) => {
             ApplyError::Refused { kind, name, message: status.message.clone() }
         }
         error => ApplyError::Api(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_person_must_mend_is_a_refusal() {
+        let answer = |code: u16| {
+            let status =
+                serde_json::from_value(json!({ "code": code, "message": "why", "reason": "x" })).unwrap();
+            refusal("Service", "s", kube::Error::Api(Box::new(status)))
+        };
+        for code in [400, 403, 404, 413, 422] {
+            assert!(matches!(answer(code), ApplyError::Refused { .. }), "{code}");
+        }
+        for code in [409, 429, 500, 503, 504] {
+            assert!(matches!(answer(code), ApplyError::Api(_)), "{code}");
+        }
     }
 }
