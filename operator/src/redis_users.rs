@@ -142,6 +142,11 @@ impl Redis {
         }
     }
 
+    /// Keeps a user no longer, without ending it: somebody else may.
+    pub fn release(&self, name: &str) {
+        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// Looks at the state.
     pub fn state<T>(&self, look: impl FnOnce(&RedisState) -> T) -> T {
         look(&self.inner.state.borrow())

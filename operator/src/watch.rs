@@ -1,5 +1,8 @@
 //! The watches: they fill the caches and ask for passes. All of them run on a standby too, so that it leads at once.
 
+mod listing;
+mod vanished;
+
 use std::{
     collections::HashMap,
     fmt::Debug,
@@ -24,7 +27,12 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::unbounded_channel;
 
+use self::{
+    listing::Listing,
+    vanished::{Vanished, confirm},
+};
 use crate::{
     admin::Health,
     policy::GuardedPolicy,
@@ -80,36 +88,49 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
     if let Some(selector) = &context.config.watch.label_selector {
         config = config.labels(selector);
     }
-    let mut known = HashMap::new();
+    let (vanished, to_confirm) = unbounded_channel();
+    let gone = |name: &ServerName| {
+        if let Some(user) = server_gone(context, name) {
+            // The receiver is in this same function.
+            let _ = vanished.send(Vanished { server: name.clone(), user });
+        }
+    };
+    let mut listing = Listing::default();
     let seen = |event: Event<GuardedServer>| {
         let event = event.modify(prune);
         writer.apply_watcher_event(&event);
         match &event {
             Event::Apply(server) | Event::InitApply(server) => {
-                let fingerprint = fingerprint(server);
+                if matches!(event, Event::InitApply(_)) {
+                    listing.lists(name_of(server));
+                }
                 // Our own writes of its status are no news to its own pass, only to the policies.
-                if known.insert(name_of(server), fingerprint) != Some(fingerprint) {
+                if listing.is_news(name_of(server), fingerprint(server)) {
                     server_seen(context, scope, server);
                 }
                 context.enqueue_policies_of(&server.namespace().unwrap_or_default());
             }
             Event::Delete(server) => {
-                known.remove(&name_of(server));
-                server_gone(context, &name_of(server));
+                listing.gone(&name_of(server));
+                gone(&name_of(server));
             }
-            Event::InitDone => health.done(&list("mcpservers", scope.namespace.as_deref())),
-            Event::Init => {}
+            Event::Init => listing.begins(),
+            Event::InitDone => {
+                listing.ends().iter().for_each(gone);
+                health.done(&list("mcpservers", scope.namespace.as_deref()));
+            }
         }
         context.metrics.cached("mcpservers", scope.servers.len());
     };
-    forever(context, "mcpservers", api, config, seen).await;
+    tokio::join!(forever(context, "mcpservers", api, config, seen), confirm(context, to_confirm));
 }
 
 fn server_seen(context: &Context, scope: &Scope, server: &GuardedServer) {
     let name = name_of(server);
     scope.server_queue.push(ObjectRef::from_obj(server));
-    let host = server.0.as_ref().ok().and_then(peers::host);
-    context.peers.moved(&name, host).iter().for_each(|rival| context.enqueue(rival));
+    // One that cannot be read any more keeps what it had: its pods serve on.
+    let Ok(server) = &server.0 else { return };
+    context.peers.moved(&name, peers::host(server)).iter().for_each(|rival| context.enqueue(rival));
 }
 
 /// What of an object a pass looks at, besides its status.
@@ -121,10 +142,19 @@ fn fingerprint(server: &GuardedServer) -> u64 {
     hasher.finish()
 }
 
-fn server_gone(context: &Context, name: &ServerName) {
-    context.forget(name);
+/// Forgets a server that the watch does not show any more. Gives its Redis user when it is not sure that the server was
+/// deleted: what leaves a label selector vanishes in the same way.
+fn server_gone(context: &Context, name: &ServerName) -> Option<String> {
+    let user = context.forget(name);
     context.peers.moved(name, None).iter().for_each(|rival| context.enqueue(rival));
     context.enqueue_policies_of(&name.namespace);
+    if context.config.watch.label_selector.is_some() {
+        return user;
+    }
+    if let Some(user) = &user {
+        context.redis.forget(user);
+    }
+    None
 }
 
 async fn watch_policies(

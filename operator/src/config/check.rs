@@ -158,9 +158,9 @@ impl OperatorConfig {
                 watch.namespaces.len()
             ));
         }
-        if !watch.namespaces.is_empty() && self.hosts.allow.is_empty() {
+        if (!watch.namespaces.is_empty() || watch.label_selector.is_some()) && self.hosts.allow.is_empty() {
             problems.push(
-                "hosts.allow: is required with watch.namespaces, because an operator that does not see all namespaces cannot \
+                "hosts.allow: is required with watch.namespaces and watch.labelSelector, because an operator that does not see all servers cannot \
                  know who had a host first; for example [\"*.{namespace}.mcp.example.com\"]"
                     .to_owned(),
             );

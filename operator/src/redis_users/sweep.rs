@@ -69,6 +69,7 @@ async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
     forget(&mut connection, settings, &gone).await.map_err(|e| describe(&e))?;
     for instance in &gone {
         context.redis.swept(instance);
+        context.redis.release(&instance.username(&settings.key_prefix));
     }
     Ok(gone.len())
 }
@@ -105,7 +106,7 @@ async fn is_gone(client: &Client, namespace: &str, name: &str) -> Result<bool, S
 
 /// What an answer says of an object. A 404 counts only when it names the object: an API server that does not serve the
 /// resource at this moment answers 404, too.
-fn absent<T>(name: &str, answer: Result<T, kube::Error>) -> Result<bool, String> {
+pub(crate) fn absent<T>(name: &str, answer: Result<T, kube::Error>) -> Result<bool, String> {
     let named =
         |status: &Status| status.details.as_ref().is_some_and(|d| d.name == name && !d.kind.is_empty());
     match answer {

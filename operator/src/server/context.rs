@@ -308,14 +308,12 @@ impl Context {
         self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
     }
 
-    /// Forgets a server that is gone.
-    pub fn forget(&self, server: &ServerName) {
+    /// Forgets a server that is gone. Gives the Redis user that was kept for it.
+    pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
-        if let Some(user) = memory.and_then(|memory| memory.redis_user) {
-            self.redis.forget(&user);
-        }
         self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         self.metrics.server(&server.to_string(), None);
+        memory.and_then(|memory| memory.redis_user)
     }
 
     fn remember<T>(&self, server: &ServerName, f: impl FnOnce(&mut Memory) -> T) -> T {

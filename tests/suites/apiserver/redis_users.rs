@@ -17,7 +17,10 @@ use gatehouse_gateway::{
 use gatehouse_gateway_config::{AccessRule, RedisConfig, keys::Keyring};
 use gatehouse_operator::crd::McpServer;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, api::DeleteParams};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
 
@@ -279,4 +282,43 @@ async fn a_denial_is_told_to_the_gateways_that_run() {
     assert_eq!((&batch.events[..], batch.gap), (&[Event::Denial][..], false));
     let later = store.denial().await.unwrap().unwrap();
     assert!(later.rules.is_empty() && later.generation > denial.generation, "{later:?}");
+}
+
+/// The API server tells a lost label as it tells a deletion; the pods run on, and so does their Redis user.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leaves_the_label_selector_keeps_its_redis_user() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("relabel").await;
+    references(&client, &namespace).await;
+    let redis = Redis::start().await;
+    let config = config_from(json!({
+        "redis": { "url": redis.url(), "users": "Managed" },
+        "hosts": { "allow": ["*.example.com"] },
+        "watch": { "namespaces": [namespace], "labelSelector": "colour=blue" },
+    }));
+    let operator = Operator::with(api.config(), config, "e2e", Some(&namespace)).await;
+    let kubelet = Kubelet::start(client.clone(), &namespace);
+    let world = World { client, namespace, operator, _kubelet: kubelet };
+    let blue = |name: &str| {
+        let mut server = server(name);
+        server["metadata"]["labels"] = json!({ "colour": "blue" });
+        server
+    };
+    apply::<McpServer>(&world.client, &world.namespace, &blue("one")).await;
+    ready(&world.client, &world.namespace, "one").await;
+    world.sign_in(&redis, "one").await.unwrap();
+
+    let servers: Api<McpServer> = Api::namespaced(world.client.clone(), &world.namespace);
+    let patch = json!({ "metadata": { "labels": { "colour": null } } });
+    servers.patch("one", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    // Users are ended before others are made, and a deletion is confirmed in its turn: when both are through, the first
+    // would be gone.
+    apply::<McpServer>(&world.client, &world.namespace, &blue("two")).await;
+    ready(&world.client, &world.namespace, "two").await;
+    servers.delete("two", &DeleteParams::default()).await.unwrap();
+    eventually("the user of the deleted server to end", async || world.sign_in(&redis, "two").await.err())
+        .await;
+    world.sign_in(&redis, "one").await.expect("its pods are still there");
+    drop(world.operator);
 }
