@@ -123,8 +123,15 @@ async fn server_of_2026_07_28() {
     bench.lend_a_sign_in().await;
     let (_, direct, _) = run(&bench.direct, "2026-07-28").await;
     let (passed, through, output) = run(&bench.gateway.url, "2026-07-28").await;
+    let worse: Vec<_> = through
+        .iter()
+        .filter(|(check, statuses)| {
+            statuses.contains("FAILURE")
+                && direct.get(*check).is_some_and(|direct| !direct.contains("FAILURE"))
+        })
+        .collect();
     // Everything that the revision requires; extensions (tasks) count in the comparison alone.
-    assert!(passed, "{output}");
+    assert!(passed, "{output}\nworse than the backend alone: {worse:#?}");
     for (check, statuses) in &direct {
         if !statuses.contains("FAILURE") {
             assert_eq!(through.get(check), Some(statuses), "{check:?}\n{output}");
