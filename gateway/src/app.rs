@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::{
     capacity::{Bytes, Capacity, Held},
+    cors,
     mcp::{self, Mcp},
     oauth::{self, Failure, OAuthError, limits::Limiter, source},
     server::Server,
@@ -84,13 +85,15 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), page_within_bounds));
 
-    let with_cors = programs
+    let programs = programs.layer(from_fn(cors::for_every_page));
+    let calls = literal()
         .route(&urls.mcp_path, mcp::service(mcp))
         .merge(mcp::old_transport(mcp).with_state(()))
-        .layer(from_fn(cors));
+        .layer(from_fn_with_state(app.clone(), cors::for_pages_that_may_call));
 
     literal()
-        .merge(with_cors)
+        .merge(programs)
+        .merge(calls)
         .merge(pages)
         .fallback(not_found)
         .layer(from_fn_with_state(app.clone(), source::name_client))
@@ -165,7 +168,7 @@ fn host<B>(request: &http::Request<B>) -> Option<&str> {
 }
 
 /// Whether `host[:port]` is loopback; any port, so that port-forwards work.
-fn is_loopback_host(host: &str) -> bool {
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -177,49 +180,6 @@ async fn nosniff(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// Lets programs in browsers read the documents, register, redeem and call. Never with credentials: cookies count
-/// only on the pages, which have no CORS at all.
-async fn cors(request: Request, next: Next) -> Response {
-    const ALLOW_HEADERS: &str = "Authorization, Content-Type, Accept, Last-Event-ID, MCP-Protocol-Version, \
-                                 Mcp-Session-Id, Mcp-Method, Mcp-Name";
-    let from_browser = request.headers().contains_key(header::ORIGIN);
-    let preflight = request.method() == Method::OPTIONS
-        && from_browser
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if preflight {
-        let asked = asked_headers(request.headers(), ALLOW_HEADERS);
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
-        );
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        return response;
-    }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, Retry-After"),
-    );
-    response
-}
-
-/// The headers that a preflight is granted: ours, and any `Mcp-Param-*` that it asks for, whose names tools choose.
-fn asked_headers(request: &HeaderMap, ours: &str) -> HeaderValue {
-    let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok());
-    let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    let params = asked.unwrap_or_default().split(',').map(str::trim).take(64).filter(|name| {
-        name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("mcp-param-")) && name.bytes().all(token)
-    });
-    let all = std::iter::once(ours).chain(params).collect::<Vec<_>>().join(", ");
-    HeaderValue::from_str(&all).unwrap_or_else(|_| HeaderValue::from_static("Authorization"))
 }
 
 #[cfg(test)]

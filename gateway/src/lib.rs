@@ -9,6 +9,7 @@ pub mod assemble;
 pub mod audit;
 pub mod capacity;
 pub mod clock;
+mod cors;
 pub mod credentials;
 pub mod denied;
 pub mod egress;

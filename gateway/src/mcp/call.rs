@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     audit::{Decision, Event},
+    cors,
     model::IdentityState,
 };
 
@@ -140,9 +141,8 @@ impl Exchange<'_> {
 
     /// A browser's page of another origin is refused (MCP, transports: DNS rebinding).
     fn check_origin(&self) -> Result<(), Refusal> {
-        let own = self.mcp.server.urls.origin.as_bytes();
-        let foreign = self.headers.get_all(header::ORIGIN).iter().any(|origin| origin.as_bytes() != own);
-        if foreign { Err(Refusal::ForeignOrigin) } else { Ok(()) }
+        let known = cors::may_call(&self.mcp.server.urls, self.headers);
+        if known { Ok(()) } else { Err(Refusal::ForeignOrigin) }
     }
 
     fn read<'b>(&self, bytes: &'b Bytes, call: &mut Trail) -> Result<Option<Envelope<'b>>, Refusal> {

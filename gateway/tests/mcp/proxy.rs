@@ -106,7 +106,7 @@ async fn pages_of_other_origins_are_refused() {
     let kit = Kit::start().await;
     let token = kit.sign_in("1").await;
     let body = tool_call().to_string();
-    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+    for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example"] {
         let answer = kit.post_with(&token, &[("origin", origin)], body.clone()).await;
         assert_eq!(answer.status, 403, "{origin}");
     }

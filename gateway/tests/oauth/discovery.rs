@@ -121,7 +121,9 @@ async fn a_loopback_server_refuses_a_foreign_host() {
 async fn programs_in_browsers_read_documents_and_tokens_but_no_pages() {
     let gateway = Gateway::local();
     let origin = [("origin", "https://x.test"), ("access-control-request-method", "POST")];
-    for path in ["/.well-known/oauth-authorization-server", "/oauth/register", "/oauth/token", "/mcp"] {
+    for path in
+        ["/.well-known/oauth-authorization-server", "/oauth/register", "/oauth/token", "/oauth/revoke"]
+    {
         let preflight = gateway.send(request(Method::OPTIONS, path, &origin, Body::empty())).await;
         assert_eq!(preflight.status, StatusCode::NO_CONTENT, "{path}");
         assert_eq!(preflight.header("access-control-allow-origin"), "*", "{path}");
@@ -160,5 +162,32 @@ async fn a_path_that_looks_like_a_pattern_is_served_as_it_is() {
         assert_eq!(gateway.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
         let other = path.replace('x', "y").replace('b', "c");
         assert_eq!(gateway.get(&other).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_of_the_endpoint_says_what_the_call_will() {
+    let mut loopback = config();
+    loopback["url"] = json!("http://localhost:8080/mcp");
+    loopback["issuer"] = json!("http://localhost:8080");
+    let inspector = "http://localhost:6274";
+    for (config, host, origin, known) in [
+        (config(), "gw.test", "https://gw.test", true),
+        (config(), "gw.test", "https://x.test", false),
+        (config(), "gw.test", inspector, false),
+        (loopback.clone(), "localhost:8080", inspector, true),
+        (loopback.clone(), "localhost:8080", "http://localhost.x.test", false),
+        (loopback, "localhost:8080", "null", false),
+    ] {
+        let gateway = Gateway::new(config);
+        let headers = [("host", host), ("origin", origin), ("access-control-request-method", "POST")];
+        let asked = gateway.send(request(Method::OPTIONS, "/mcp", &headers, Body::empty())).await;
+        assert_eq!(asked.status.as_u16(), if known { 204 } else { 403 }, "{origin}");
+        let called = gateway.send(request(Method::POST, "/mcp", &headers[..2], Body::empty())).await;
+        for answer in [asked, called] {
+            assert_eq!(answer.header("vary"), "Origin");
+            let readable = answer.headers.contains_key("access-control-allow-origin");
+            assert_eq!(readable, known, "{origin} {answer:?}");
+        }
     }
 }
