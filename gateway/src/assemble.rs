@@ -17,6 +17,7 @@ use crate::{
     keys::Keys,
     mcp::{BackendError, Mcp, dns::Dns},
     metrics::Metrics,
+    model::{Scopes, scope::ScopesError},
     refs::Refs,
     server::{Server, Urls, UrlsError},
     store::{
@@ -70,6 +71,9 @@ pub enum AssembleError {
     /// `identity`.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// `scopes`.
+    #[error(transparent)]
+    Scopes(#[from] ScopesError),
     /// A backend.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -117,10 +121,12 @@ pub fn assemble(
     }));
     let credentials = custody.clone();
     let config = server.clone();
+    let scopes = Scopes::new(&config.scopes, config.policy.scopes.as_deref())?;
     let audit = Audit::new(audit, clock.clone(), &config.namespace, &config.name);
     let server = Arc::new(Server {
         config,
         urls,
+        scopes,
         keys,
         refs,
         store,

@@ -12,6 +12,7 @@ use crate::{
     denied::Denied,
     identity::{Provider, local::LocalUsers},
     keys::Keys,
+    model::Scopes,
     refs::Refs,
     store::Store,
 };
@@ -23,6 +24,8 @@ pub struct Server {
     pub config: ServerConfig,
     /// Its URLs.
     pub urls: Urls,
+    /// Its scopes.
+    pub scopes: Scopes,
     /// Its keys.
     pub keys: Keys,
     /// The values of referenced Secrets.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::ConfigError;
 use crate::crd::{
-    policy::{Lifetimes, RedirectUris, Registration},
+    policy::{Lifetimes, PolicyScopes, RedirectUris, Registration},
     primitive::{GepDuration, Mode, ResourceQuantity},
     server_gateway::Resources,
 };
@@ -244,6 +244,9 @@ pub struct PolicyTerms {
     /// Where codes may be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_uris: Option<RedirectUris>,
+    /// Which scopes clients may be granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<PolicyScopes>,
     /// How long things live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetimes: Option<Lifetimes>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::KeyRef;
+use crate::{KeyRef, ToolsConfig};
 
 /// One MCP server behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct BackendConfig {
     /// Fixed headers of each call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderConfig>,
+    /// Which of its tools are offered, and what calling them takes.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub tools: ToolsConfig,
     /// TLS to the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,

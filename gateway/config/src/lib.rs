@@ -17,6 +17,7 @@ pub mod policy;
 pub mod preset;
 pub mod redis;
 pub mod refs;
+pub mod scope;
 pub mod server;
 pub mod users;
 
@@ -28,6 +29,7 @@ pub use backend::{
 pub use identity::{IdentityConfig, LocalConfig, OAuth2Config, OidcConfig, UserInfoConfig};
 pub use policy::{LifetimesConfig, PolicyConfig, RegistrationMode};
 pub use refs::{KeyRef, RefKind};
+pub use scope::{ScopeConfig, ToolScopesConfig, ToolsConfig};
 pub use server::{
     AccessConfig, AccessRule, Allow, CredentialConfig, CredentialKind, DisplayConfig, ServerConfig,
 };

@@ -19,6 +19,9 @@ pub struct PolicyConfig {
     /// Clients that are known in advance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<StaticClientConfig>,
+    /// The scopes that clients may be granted; absent: all of the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
     /// How long things live.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub lifetimes: LifetimesConfig,

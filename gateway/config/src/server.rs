@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendConfig, IdentityConfig, KeyRef, PolicyConfig};
+use crate::{BackendConfig, IdentityConfig, KeyRef, PolicyConfig, ScopeConfig};
 
 /// One `McpServer` as the gateway needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct ServerConfig {
     pub identity: IdentityConfig,
     /// Who may use the server.
     pub access: AccessConfig,
+    /// The scopes that a client can be granted, at most 64; none: the implicit scope `mcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<ScopeConfig>,
     /// What a call can carry upstream.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialConfig>,

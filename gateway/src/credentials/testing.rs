@@ -42,6 +42,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
     });
     let server = Server {
         urls: Urls::new(&config.url, &config.issuer).unwrap(),
+        scopes: crate::model::Scopes::new(&config.scopes, None).unwrap(),
         config,
         keys,
         refs: refs(),
@@ -75,6 +76,7 @@ pub(crate) fn config(identity: IdentityConfig) -> ServerConfig {
             recheck_every: Duration::from_secs(6 * 3600),
             recheck_tolerate: Duration::from_secs(24 * 3600),
         },
+        scopes: Vec::new(),
         credentials: vec![
             CredentialConfig { name: "me".into(), kind: CredentialKind::FromIdentity },
             CredentialConfig {
@@ -90,6 +92,7 @@ pub(crate) fn config(identity: IdentityConfig) -> ServerConfig {
                 inject("key", "x-api-key", "{token}"),
             ],
             headers: vec![],
+            tools: gatehouse_gateway_config::ToolsConfig::default(),
             tls: None,
             timeouts: TimeoutsConfig::default(),
         }],

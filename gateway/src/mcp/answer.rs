@@ -42,6 +42,8 @@ pub(super) enum What {
     Initialize,
     /// `server/discover`, which must not fail with 5xx.
     Probe,
+    /// `tools/list`, from which tools may be hidden.
+    ToolList,
     /// `tools/call`.
     ToolCall,
     /// `subscriptions/listen`, which only waits for events.
@@ -60,6 +62,7 @@ impl What {
         match &*envelope.method {
             "initialize" => Self::Initialize,
             "server/discover" => Self::Probe,
+            "tools/list" => Self::ToolList,
             "tools/call" => Self::ToolCall,
             "subscriptions/listen" => Self::Listen,
             _ => Self::Request,
@@ -145,7 +148,7 @@ pub(super) fn pass(
 }
 
 /// The session id that the client gets: a new one, sealed, or the one it has, where the backend repeats its own.
-fn session_header(
+pub(super) fn session_header(
     mcp: &Mcp,
     caller: &Caller,
     asked: &Asked,

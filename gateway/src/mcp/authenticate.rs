@@ -20,7 +20,8 @@ use crate::{
 
 /// The caller of these headers: from memory where that may be believed, else by one question to the store.
 pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
-    let access = AccessToken::hash_presented(bearer(headers)?);
+    let token = bearer(headers)?;
+    let access = AccessToken::hash_presented(token);
     let now = mcp.now();
     if let Some(caller) =
         mcp.cache.get(&access, now).filter(|c| is_present(&mcp.server, &c.record.user, &c.profile))
@@ -35,7 +36,12 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
         tracing::warn!(%error, "a call could not be checked");
         Refusal::Store
     })?;
-    let caller = Arc::new(admit(&mcp.server, access, record.ok_or(Refusal::BadToken)?)?);
+    let caller = Arc::new(admit(
+        &mcp.server,
+        access,
+        AccessToken::narrowed(token).as_deref(),
+        record.ok_or(Refusal::BadToken)?,
+    )?);
     if caller.record.user.state == IdentityState::Live {
         mcp.cache.insert(mark, &caller, mcp.now());
     }
@@ -78,7 +84,13 @@ fn split_once(value: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Whether what the store knows is good here: for this identity and this resource, held by a client that may still come.
-pub(super) fn admit(server: &Server, access: Hash32, record: CallRecord) -> Result<Caller, Refusal> {
+/// `narrowed`: what the token itself says of its scope.
+pub(super) fn admit(
+    server: &Server,
+    access: Hash32,
+    narrowed: Option<&str>,
+    record: CallRecord,
+) -> Result<Caller, Refusal> {
     let (grant, user) = (&record.grant, &record.user);
     let ours = grant.identity == CLIENT_IDENTITY || grant.identity == server.config.identity.id();
     let here = ours && grant.resource == server.urls.resource;
@@ -87,7 +99,8 @@ pub(super) fn admit(server: &Server, access: Hash32, record: CallRecord) -> Resu
     }
     clients::may_hold(server, grant).map_err(not_open)?;
     let profile = profile(server, &record.user)?;
-    Ok(Caller::new(access, record, profile))
+    let scopes = server.scopes.of_token(&record.scope, narrowed, &profile);
+    Ok(Caller::new(access, record, profile, scopes))
 }
 
 /// Opens a user's profile.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     egress::{self, Destination, Egress, Transport},
+    model::scope::ScopesError,
     refs::Refs,
 };
 
@@ -50,6 +51,9 @@ pub(super) struct Outgoing {
 /// Why a backend's configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
+    /// A scope of its tools.
+    #[error(transparent)]
+    Scope(#[from] ScopesError),
     /// Its URL.
     #[error("backend \"{backend}\": \"{url}\" is not an http or https URL")]
     Url {
@@ -86,7 +90,7 @@ impl Backend {
             .headers
             .iter()
             .map(|h| Ok((name(config, &h.name)?, value(config, &h.name, &h.value)?)))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, BackendError>>()?;
         let mut ours: Vec<HeaderName> = fixed.iter().map(|(name, _)| name.clone()).collect();
         for inject in &config.inject {
             ours.push(name(config, &inject.header)?);

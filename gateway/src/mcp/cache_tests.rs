@@ -31,7 +31,12 @@ fn caller(n: u8, life: Duration) -> Arc<Caller> {
         checked_ago: Duration::ZERO,
     };
     let record = CallRecord { grant, scope: "mcp".into(), user, credential: None, life };
-    Arc::new(Caller::new(Hash32::from_bytes([n; 32]), record, Profile::default()))
+    Arc::new(Caller::new(
+        Hash32::from_bytes([n; 32]),
+        record,
+        Profile::default(),
+        crate::model::ScopeSet::default(),
+    ))
 }
 
 fn listening(now: Duration) -> Cache {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
 use super::{
-    Mcp, answer,
+    Mcp,
+    answer::{self, What},
     authenticate::{authenticate, may_use},
     caller::Caller,
     envelope::Envelope,
@@ -16,6 +17,7 @@ use super::{
     load::Place,
     proxy::Answered,
     refusal::Refusal,
+    tool_list,
     trail::Trail,
 };
 use crate::{
@@ -85,13 +87,23 @@ impl Exchange<'_> {
         let message = envelope.zip(era).map(|(envelope, era)| Message { envelope, era });
         let message = message.as_ref();
         let envelope = message.map(|message| &message.envelope);
-        if let Some(refusal) = self.forbidden() {
+        if let Some(refusal) = self.forbidden().or_else(|| self.out_of_scope(message)) {
             return self.refuse(refusal, envelope, call);
         }
         let answered = self.proxy(message, bytes.clone()).await;
         place.sent();
         match answered {
             Ok(Answered::Backend(asked, response)) => match answer::check(&asked, &response) {
+                Ok(()) if asked.what == What::ToolList && self.mcp.tools.hide_some() => {
+                    match tool_list::filter(self.mcp, self.caller, &asked, response, &mut place).await {
+                        Ok(response) => {
+                            call.status(response.status());
+                            call.outcome("ok");
+                            response
+                        }
+                        Err(refusal) => self.refuse(refusal, envelope, call),
+                    }
+                }
                 Ok(()) => answer::pass(self.mcp, self.caller, *asked, response, call, place),
                 Err(refusal) => self.refuse(refusal, envelope, call),
             },
@@ -170,8 +182,12 @@ impl Exchange<'_> {
         if record.user.state != IdentityState::Live || may_use(&self.mcp.server, &self.caller.profile) {
             return None;
         }
+        Some(Refusal::Denied { user: self.who() })
+    }
+
+    /// The user, as they know themselves.
+    pub(super) fn who(&self) -> String {
         let profile = &self.caller.profile;
-        let user = profile.verified_email.as_ref().or(profile.name.as_ref());
-        Some(Refusal::Denied { user: user.unwrap_or(&profile.subject).clone() })
+        profile.verified_email.as_ref().or(profile.name.as_ref()).unwrap_or(&profile.subject).clone()
     }
 }

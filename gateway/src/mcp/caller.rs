@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     audit,
-    model::{Hash32, Profile},
+    model::{Hash32, Profile, ScopeSet},
     store::CallRecord,
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Caller {
     pub record: CallRecord,
     /// The opened profile.
     pub profile: Profile,
+    /// What the token is good for, now.
+    pub scopes: ScopeSet,
     /// The client, for the audit trail.
     pub client: audit::Client,
     /// The headers that this user's calls carry, once they were made.
@@ -27,9 +29,9 @@ pub(super) struct Caller {
 
 impl Caller {
     /// A caller of this record.
-    pub(super) fn new(access: Hash32, record: CallRecord, profile: Profile) -> Self {
+    pub(super) fn new(access: Hash32, record: CallRecord, profile: Profile, scopes: ScopeSet) -> Self {
         let client = audit::Client::of(&record.grant);
-        Self { access, record, profile, client, injected: OnceCell::new() }
+        Self { access, record, profile, scopes, client, injected: OnceCell::new() }
     }
 }
 

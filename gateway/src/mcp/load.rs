@@ -71,7 +71,7 @@ impl Load {
 
 impl Place {
     /// Holds so many bytes more.
-    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         let Capacity { call_bytes, user_call_bytes, .. } = self.load.capacity;
         let mut held = self.load.lock();
         if held.bytes + bytes > call_bytes {

@@ -22,9 +22,12 @@ mod proxy;
 mod refusal;
 mod relay;
 mod scan;
+mod scope;
 mod session;
 mod sse;
 mod stream;
+mod tool_list;
+mod tools;
 mod trail;
 mod watch;
 
@@ -41,14 +44,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backend::BackendError;
 
-use self::{backend::Backend, cache::Cache, load::Load, pods::Directory};
-use crate::{capacity::Capacity, egress::Egress, metrics::Metrics, model::scope, server::Server};
+use self::{backend::Backend, cache::Cache, load::Load, pods::Directory, tools::Tools};
+use crate::{capacity::Capacity, egress::Egress, metrics::Metrics, server::Server};
 
 /// What the MCP path of one server needs.
 #[derive(Debug)]
 pub struct Mcp {
     server: Arc<Server>,
     backend: Backend,
+    tools: Tools,
     metrics: Arc<Metrics>,
     cache: Cache,
     load: Arc<Load>,
@@ -78,10 +82,14 @@ impl Mcp {
         let config = &server.config;
         // The configuration holds one backend, for now.
         let backend = Backend::new(config, &config.backends[0], egress, server.refs.clone(), directory)?;
-        let challenge =
-            refusal::bare_challenge(&server.urls.resource_metadata(), &scope::supported().join(" "));
+        let challenge = refusal::bare_challenge(
+            &server.urls.resource_metadata(),
+            &server.scopes.text(server.scopes.basic()),
+        );
+        let tools = Tools::new(&config.backends[0].tools, &server.scopes)?;
         Ok(Self {
             backend,
+            tools,
             metrics,
             cache: Cache::default(),
             load: Arc::new(Load::new(Capacity::detect())),

@@ -15,6 +15,7 @@ mod code {
     pub(super) const PARSE: i32 = -32700;
     pub(super) const INVALID_REQUEST: i32 = -32600;
     pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+    pub(super) const INVALID_PARAMS: i32 = -32602;
     pub(super) const HEADER_MISMATCH: i32 = -32020;
     pub(super) const SESSION_NOT_FOUND: i32 = -32001;
     pub(super) const UNAUTHORIZED: i32 = -32050;
@@ -35,6 +36,12 @@ pub(super) enum Refusal {
     SessionExpired(String),
     /// The user may not use the server.
     Denied { user: String },
+    /// The token is not good for this; `scope` is, with what the client has (RFC 6750 section 3.1, SEP-2350).
+    InsufficientScope { scope: String },
+    /// The tool needs scopes that this user cannot be granted, so asking for more would not help.
+    ToolDenied { user: String, tool: String, scope: String },
+    /// The tool is not offered: as if the backend did not have it.
+    UnknownTool(String),
     /// Another website's page asks.
     ForeignOrigin,
     /// A method other than POST, GET and DELETE.
@@ -83,7 +90,8 @@ impl Refusal {
         match self {
             Self::NoToken | Self::BadToken => "unauthorized",
             Self::SessionExpired(_) => "session_expired",
-            Self::Denied { .. } => "denied",
+            Self::Denied { .. } | Self::ToolDenied { .. } | Self::UnknownTool(_) => "denied",
+            Self::InsufficientScope { .. } => "insufficient_scope",
             Self::SessionNotFound => "session_not_found",
             Self::TooManyCalls => "too_many_calls",
             Self::Overloaded => "overloaded",
@@ -108,7 +116,11 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::NoToken | Self::BadToken | Self::SessionExpired(_) => (S::UNAUTHORIZED, code::UNAUTHORIZED),
-            Self::Denied { .. } | Self::ForeignOrigin => (S::FORBIDDEN, code::FORBIDDEN),
+            Self::Denied { .. }
+            | Self::InsufficientScope { .. }
+            | Self::ToolDenied { .. }
+            | Self::ForeignOrigin => (S::FORBIDDEN, code::FORBIDDEN),
+            Self::UnknownTool(_) => (S::OK, code::INVALID_PARAMS),
             Self::Method | Self::NoStream => (S::METHOD_NOT_ALLOWED, code::TRANSPORT),
             Self::SessionNotFound => (S::NOT_FOUND, code::SESSION_NOT_FOUND),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, code::TRANSPORT),
@@ -150,6 +162,13 @@ impl Refusal {
             Self::Denied { user } => {
                 format!("{user} may not use {name}; its administrators can grant access")
             }
+            Self::InsufficientScope { scope } => format!("this needs a token with the scope: {scope}"),
+            Self::ToolDenied { user, tool, scope } => {
+                format!(
+                    "{user} may not call {tool}: it needs the scope {scope}, which this account cannot be granted"
+                )
+            }
+            Self::UnknownTool(tool) => format!("Unknown tool: {tool}"),
             Self::ForeignOrigin => "requests from pages of another origin are refused".to_owned(),
             Self::Method => "only POST, GET and DELETE are served here".to_owned(),
             Self::SessionNotFound => "session not found; initialize a new one".to_owned(),
@@ -203,7 +222,12 @@ impl Refusal {
                 headers.insert(header::WWW_AUTHENTICATE, mcp.challenge.clone());
             }
             Self::BadToken | Self::SessionExpired(_) => {
-                headers.insert(header::WWW_AUTHENTICATE, challenge(mcp, &message));
+                headers
+                    .insert(header::WWW_AUTHENTICATE, challenge(&mcp.challenge, "invalid_token", &message));
+            }
+            Self::InsufficientScope { scope } => {
+                let base = bare_challenge(&mcp.server.urls.resource_metadata(), scope);
+                headers.insert(header::WWW_AUTHENTICATE, challenge(&base, "insufficient_scope", &message));
             }
             Self::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
@@ -228,14 +252,14 @@ fn incident(id: Option<&str>) -> String {
     id.map(|id| format!(" (incident {id})")).unwrap_or_default()
 }
 
-/// RFC 6750 section 3: `invalid_token`, with the reason in words.
-fn challenge(mcp: &Mcp, message: &str) -> HeaderValue {
+/// A challenge with an error of RFC 6750 section 3.1, and the reason in words.
+fn challenge(base: &HeaderValue, error: &str, message: &str) -> HeaderValue {
     // RFC 6750 allows no quotes, backslashes or characters beyond ASCII in a description.
     let plain = |c: char| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '\'' };
     let description: String = message.chars().map(plain).collect();
-    let base = mcp.challenge.to_str().unwrap_or("Bearer");
-    let text = format!("{base}, error=\"invalid_token\", error_description=\"{description}\"");
-    HeaderValue::from_str(&text).unwrap_or_else(|_| mcp.challenge.clone())
+    let bare = base.to_str().unwrap_or("Bearer");
+    let text = format!("{bare}, error=\"{error}\", error_description=\"{description}\"");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| base.clone())
 }
 
 /// The challenge of an MCP server: where its metadata is and which scope to ask for (RFC 9728 section 5.1).

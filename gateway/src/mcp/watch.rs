@@ -110,7 +110,7 @@ pub(super) fn verify(mcp: &Arc<Mcp>, stream: Stream) {
 
 async fn check_stream(mcp: &Mcp, stream: &Stream) -> Result<()> {
     let record = mcp.server.store.call(&stream.access).await?;
-    let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, record).ok());
+    let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, None, record).ok());
     let allowed = caller.is_some_and(|c| authenticate::may_listen(&mcp.server, &c.record.user, &c.profile));
     if !allowed {
         stream.close.cancel();

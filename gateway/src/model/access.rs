@@ -69,6 +69,11 @@ pub fn denied(deny: &[AccessRule], profile: &Profile) -> Option<Decision> {
     }
 }
 
+/// Whether one of the entries names the user for certain.
+pub fn names(rules: &[AccessRule], profile: &Profile) -> bool {
+    any(rules, profile, |a, b| a == b) == Match::Yes
+}
+
 /// Whether one of the entries names the user.
 fn any(rules: &[AccessRule], profile: &Profile, same_group: fn(&str, &str) -> bool) -> Match {
     let mut found = Match::No;

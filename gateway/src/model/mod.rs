@@ -19,5 +19,6 @@ pub use flow::{Flow, FlowKind, FlowRequest, FlowState};
 pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use redirect_uri::RedirectUri;
+pub use scope::{ScopeSet, Scopes};
 pub use token::{AccessToken, AuthorizationCode, RefreshToken};
 pub use user::{CredentialRecord, IdentityState, Profile, Session, Unknown, UpstreamTokens, UserRecord};

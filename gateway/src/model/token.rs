@@ -11,6 +11,8 @@ use crate::{
 
 /// The longest token that is looked at; ours are far shorter.
 pub const MAX_TOKEN_LEN: usize = 512;
+/// The longest scope that an access token can say, in bytes: base64 makes four of three.
+const MAX_NARROWED: usize = 330;
 
 /// An access token: opaque, 256 random bits (RFC 6750).
 #[derive(Clone)]
@@ -20,6 +22,22 @@ impl AccessToken {
     /// A new token.
     pub fn mint(entropy: &dyn Entropy) -> Self {
         Self(Zeroizing::new(format!("gha_{}", URL_SAFE_NO_PAD.encode(random::<32>(entropy)))))
+    }
+
+    /// A new token that is good for less than its grant: its text says so, which nobody can change, because a token is
+    /// found by the hash of its whole text. A list too long for a token narrows nothing.
+    pub fn mint_narrowed(entropy: &dyn Entropy, scope: &str) -> Self {
+        let token = Self::mint(entropy);
+        if scope.len() > MAX_NARROWED {
+            return token;
+        }
+        Self(Zeroizing::new(format!("{}.{}", *token.0, URL_SAFE_NO_PAD.encode(scope))))
+    }
+
+    /// The scope to which a token is narrowed. To be believed of a token that was found.
+    pub fn narrowed(text: &str) -> Option<String> {
+        let (_, scope) = text.split_once('.')?;
+        String::from_utf8(URL_SAFE_NO_PAD.decode(scope).ok()?).ok()
     }
 
     /// What is stored of a token that was presented.

@@ -22,6 +22,7 @@ use super::{
     params::Params,
     redirect,
     session::{self, CurrentUser, Standing},
+    signin,
     source::Source,
     upstream::Attempt,
 };
@@ -127,11 +128,15 @@ async fn approve_local(
         return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id)));
     }
     let request = &flow.request;
+    let Some(scope) = finish::scope_for(server, request, &user.profile) else {
+        return Err(signin::not_allowed(server, &flow, &user.profile, event));
+    };
     match server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await? {
         Approval::Approved { flow: approved, attempt } => {
             tell_approval(server, &flow, event.user(&user.id));
             event.decide(Decision::CodeRefused);
-            finish::finish(server, &approved, attempt, cookie, local_update(server, &user), None).await
+            let user = (local_update(server, &user), scope);
+            finish::finish(server, &approved, attempt, cookie, user, None).await
         }
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,
         Approval::Unknown => Err(Failure::Expired),

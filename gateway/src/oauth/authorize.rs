@@ -28,7 +28,7 @@ use crate::{
     audit::{Decision, Event},
     model::{
         Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, RedirectUri, access, client::Origin,
-        pkce, resource, scope,
+        pkce, resource,
     },
     server::{Identity, Server},
 };
@@ -243,7 +243,8 @@ fn check(server: &Server, client: &Client, params: &Params) -> Result<Asked, OAu
     let challenge = challenge.ok_or(OAuthError::InvalidRequest(
         "code_challenge must be the base64url SHA-256 of the code verifier, 43 characters".into(),
     ))?;
-    let scope = scope::granted(params.one("scope")?).ok_or(OAuthError::InvalidScope)?;
+    let scopes = &server.scopes;
+    let scope = scopes.text(scopes.asked(params.one("scope")?).ok_or(OAuthError::InvalidScope)?);
     Ok(Asked { scope, challenge: challenge.to_owned() })
 }
 

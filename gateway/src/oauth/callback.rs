@@ -93,7 +93,9 @@ async fn complete(
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, &profile);
     event.user(&id);
-    if !access::decide(&server.config.access, &profile).is_allowed() {
+    let scope = finish::scope_for(server, &flow.request, &profile);
+    let allowed = access::decide(&server.config.access, &profile).is_allowed();
+    let Some(scope) = scope.filter(|_| allowed) else {
         server.audit.write(event.decide(Decision::AccessDenied));
         let next = attempt.saturating_add(1).to_string();
         let more = [("account", "other"), ("attempt", next.as_str())];
@@ -104,7 +106,7 @@ async fn complete(
             other_account: again_link(server, &flow.request, cookie, &more),
             give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
         })));
-    }
+    };
     let credential = match tokens {
         Some(tokens) => Some(seal_sign_in(server, &id, tokens).await?),
         None => None,
@@ -117,7 +119,7 @@ async fn complete(
     }
     server.audit.write(event.decide(Decision::SignedIn));
     event.decide(Decision::CodeRefused);
-    finish::finish(server, flow, attempt, cookie, user, credential).await
+    finish::finish(server, flow, attempt, cookie, (user, scope), credential).await
 }
 
 /// No flow, or one that was not approved, or another browser's.

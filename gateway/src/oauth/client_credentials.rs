@@ -13,7 +13,7 @@ use super::{
 use crate::{
     audit::{Decision, Event},
     credentials::seal_profile,
-    model::{AccessToken, Client, Grant, GrantId, Profile, access, scope, user::CLIENT_IDENTITY},
+    model::{AccessToken, Client, Grant, GrantId, Profile, access, user::CLIENT_IDENTITY},
     server::Server,
     store::{RobotGrant, UserUpdate},
 };
@@ -30,13 +30,19 @@ pub(super) async fn issue(
     if public || !client.may_use(ClientGrant::ClientCredentials) {
         return Err(OAuthError::UnauthorizedClient("the client may not use client_credentials"));
     }
-    let scope = scope::granted(params.one("scope")?).ok_or(OAuthError::InvalidScope)?;
     let profile =
         Profile { subject: client.id.clone(), name: Some(client.name().to_owned()), ..Profile::default() };
     if !access::decide(&server.config.access, &profile).is_allowed() {
         let why = "access of this server does not allow the client; its subject is its client_id";
         return Err(OAuthError::UnauthorizedClient(why));
     }
+    let scopes = &server.scopes;
+    let asked = scopes.asked(params.one("scope")?).ok_or(OAuthError::InvalidScope)?;
+    let held = scopes.held(&scopes.text(asked), &profile);
+    if held.is_empty() {
+        return Err(OAuthError::InvalidScope);
+    }
+    let scope = scopes.text(held);
     let access = AccessToken::mint(server.entropy.as_ref());
     let lifetimes = &server.config.policy.lifetimes;
     let robot = RobotGrant {

@@ -29,7 +29,7 @@ pub(super) async fn show(
         client_initial: web::initial(&request.client_name),
         redirect_uri: uri.as_str(),
         destination: Destination::of(&uri, &request.client_name),
-        abilities: web::abilities(server),
+        abilities: web::abilities(server, &request.scope),
         user: user.map(|user| SignedInUser::of(&user.profile)),
         approved_before: approved_before.map(web::day),
         approve_label: match user {

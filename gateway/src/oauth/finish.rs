@@ -26,13 +26,13 @@ pub(super) async fn finish(
     flow: &Flow,
     attempt: u32,
     cookie: &CookieSecret,
-    user: UserUpdate,
+    (user, scope): (UserUpdate, String),
     identity_credential: Option<Sealed>,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
     // Its life may have ended, or been ended, while the user was deciding.
     let client = clients::find(server, &request.client_id)?;
-    let grant = grant(server, request, &user);
+    let grant = grant(server, request, &user, scope);
     let code = AuthorizationCode::mint(server.entropy.as_ref(), grant.id);
     let location = redirect::with_code(server, request, code.expose());
     let place = request.id.as_bytes();
@@ -77,19 +77,28 @@ pub(super) async fn over(server: &Server, flow: &Flow, cookie: &CookieSecret) ->
     }
 }
 
-fn grant(server: &Server, request: &FlowRequest, user: &UserUpdate) -> Grant {
+fn grant(server: &Server, request: &FlowRequest, user: &UserUpdate, scope: String) -> Grant {
     Grant {
         id: GrantId::random(server.entropy.as_ref()),
         client_id: request.client_id.clone(),
         client_name: request.client_name.clone(),
         user: user.id,
         identity: user.identity.clone(),
-        scope: request.scope.clone(),
+        scope,
         resource: request.resource.clone(),
         redirect_uri: request.redirect_uri.clone(),
         redirect_uri_implied: request.redirect_uri_implied,
         created: server.clock.unix(),
     }
+}
+
+/// What the user is granted of what the client asked for; `None`: nothing is left. (The account page asks for nothing.)
+pub(super) fn scope_for(server: &Server, request: &FlowRequest, profile: &Profile) -> Option<String> {
+    if request.kind == FlowKind::Account {
+        return Some(String::new());
+    }
+    let held = server.scopes.held(&request.scope, profile);
+    (!held.is_empty()).then(|| server.scopes.text(held))
 }
 
 /// What a remembered consent is about: client, redirect URI without its loopback port, scope, upstream accounts.

@@ -26,7 +26,7 @@ struct ServerMetadata<'a> {
     revocation_endpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<String>,
-    scopes_supported: Vec<&'static str>,
+    scopes_supported: Vec<&'a str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
@@ -43,7 +43,7 @@ struct ServerMetadata<'a> {
 struct ResourceMetadata<'a> {
     resource: &'a str,
     authorization_servers: [&'a str; 1],
-    scopes_supported: Vec<&'static str>,
+    scopes_supported: Vec<&'a str>,
     bearer_methods_supported: [&'static str; 1],
     resource_name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ pub async fn get(State(app): State<Arc<App>>) -> Response {
         token_endpoint: urls.endpoint("/oauth/token"),
         revocation_endpoint: urls.endpoint("/oauth/revoke"),
         registration_endpoint: dynamic.then(|| urls.endpoint("/oauth/register")),
-        scopes_supported: scope::supported(),
+        scopes_supported: app.server.scopes.supported().into_iter().chain([scope::OFFLINE_ACCESS]).collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: grant_types(&config.policy),
@@ -84,7 +84,8 @@ pub async fn get_resource(State(app): State<Arc<App>>) -> Response {
     document(ResourceMetadata {
         resource: &urls.resource,
         authorization_servers: [&urls.issuer],
-        scopes_supported: scope::supported(),
+        // What to begin with: a call that needs more says so (RFC 9728 section 5.1 and MCP, step-up).
+        scopes_supported: app.server.scopes.names(app.server.scopes.basic()),
         bearer_methods_supported: ["header"],
         resource_name: app.server.display_name(),
         resource_documentation: config.display.support_url.as_deref(),

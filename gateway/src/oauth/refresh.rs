@@ -9,9 +9,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::{OAuthError, authorize::check_resource, params::Params, token};
 use crate::{
     audit::{Decision, Event},
-    credentials::Check,
+    credentials::{Check, open_profile},
     keys::{OpenError, Sealed, open_for, seal_for},
-    model::{Client, Grant, RefreshToken, TokenPair, UserRecord, scope},
+    model::{AccessToken, Client, Grant, Profile, RefreshToken, TokenPair, UserRecord},
     server::{Identity, Server},
     store::{Rotated, Rotation},
 };
@@ -36,13 +36,18 @@ pub(super) async fn refresh(
         .ok_or_else(|| OAuthError::InvalidRequest("refresh_token is missing".into()))?;
     // Before anything is replaced: a request that is refused must not cost the client its token.
     let asked = params.one("scope")?;
-    scope::narrowed(&scope::supported().join(" "), asked).ok_or(OAuthError::InvalidScope)?;
+    let asked = server.scopes.narrowing(asked.unwrap_or_default()).ok_or(OAuthError::InvalidScope)?;
     let presented = RefreshToken::parse(&server.keys, text).map_err(|error| match error {
         OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
         OpenError::Invalid => refused(),
     })?;
     let generation = presented.generation.checked_add(1).ok_or_else(refused)?;
-    let next = token::mint(server, presented.grant, generation);
+    let next = token::mint(
+        server,
+        presented.grant,
+        generation,
+        (!asked.is_empty()).then(|| server.scopes.text(asked)),
+    );
     let mut rotation = Rotation {
         presented: presented.hash(),
         grant: presented.grant,
@@ -64,15 +69,17 @@ pub(super) async fn refresh(
     match outcome {
         Rotated::Rotated { grant, access_life } => {
             event.decide(Decision::RefreshRotated).grant(&grant);
-            Ok(token::answer(&next, access_life, &scope_of(&grant, asked)))
+            let scope = scope_of(server, &grant, next.access.expose()).await?;
+            Ok(token::answer(&next, access_life, &scope))
         }
         Rotated::Successor { grant, sealed, access_life } => {
             event.grant(&grant);
             check_local(server, &grant, event).await?;
             let pair = open(&presented, &sealed).ok_or_else(refused)?;
             event.decide(Decision::RefreshSuccessor);
+            let scope = scope_of(server, &grant, &pair.access).await?;
             let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };
-            Ok(token::answer_texts(tokens, access_life, &scope_of(&grant, asked)))
+            Ok(token::answer_texts(tokens, access_life, &scope))
         }
         Rotated::Dead(user) => {
             event.decide(Decision::RefreshDead).user(&user.id).grant_id(&presented.grant);
@@ -123,9 +130,21 @@ async fn check(server: &Server, user: &UserRecord, event: &mut Event) -> Result<
     }
 }
 
-/// A refresh may ask for less than was granted, and never gets more.
-fn scope_of(grant: &Grant, requested: Option<&str>) -> String {
-    scope::narrowed(&grant.scope, requested).unwrap_or_else(|| grant.scope.clone())
+/// What the new access token is good for: never more than was granted, and less where the client asked for less or the
+/// user may not be granted all of it any more.
+async fn scope_of(server: &Server, grant: &Grant, access: &str) -> Result<String, OAuthError> {
+    let profile = if server.scopes.depend_on_the_user() {
+        let user = server.store.user(&grant.user).await?.ok_or_else(refused)?;
+        open_profile(&server.keys, &user.id, &user.profile).map_err(|_| OAuthError::KEY_NOT_READ)?
+    } else {
+        Profile::default()
+    };
+    let held = server.scopes.of_token(&grant.scope, AccessToken::narrowed(access).as_deref(), &profile);
+    if held.is_empty() {
+        let why = "the account may not be granted this scope any more, please sign in again";
+        return Err(OAuthError::InvalidGrant(why.into()));
+    }
+    Ok(server.scopes.text(held))
 }
 
 fn seal(server: &Server, presented: &RefreshToken, next: &TokenPair) -> Result<Sealed, OAuthError> {

@@ -166,7 +166,8 @@ async fn end_old_sign_ins(server: &Server, id: &UserId, now: &Profile) -> Result
     Ok(())
 }
 
-fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Event) -> Failure {
+/// What a user reads who may not use the server, or not for what the client asks.
+pub(super) fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Event) -> Failure {
     let user = server.keys.user_id(&server.config.identity.id(), profile);
     server.audit.write(event.decide(Decision::AccessDenied).user(&user));
     Failure::NotAllowed(Box::new(NotAllowed {

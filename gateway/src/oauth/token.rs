@@ -112,7 +112,7 @@ async fn redeem(
         challenge,
         resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
     };
-    let pair = mint(server, code.grant, 1);
+    let pair = mint(server, code.grant, 1, None);
     match server.store.redeem_code(&proof, &new_tokens(server, &pair)).await? {
         Redemption::Redeemed { grant, access_life } => {
             event.decide(Decision::CodeRedeemed).grant(&grant);
@@ -127,11 +127,14 @@ async fn redeem(
     }
 }
 
-/// A new pair of tokens.
-pub(super) fn mint(server: &Server, grant: GrantId, generation: u32) -> TokenPair {
+/// A new pair of tokens; the access token may be narrowed to a scope.
+pub(super) fn mint(server: &Server, grant: GrantId, generation: u32, scope: Option<String>) -> TokenPair {
     let entropy = server.entropy.as_ref();
     TokenPair {
-        access: AccessToken::mint(entropy),
+        access: match scope {
+            Some(scope) => AccessToken::mint_narrowed(entropy, &scope),
+            None => AccessToken::mint(entropy),
+        },
         refresh: RefreshToken::mint(&server.keys, entropy, grant, generation),
     }
 }

@@ -108,13 +108,12 @@ impl Destination {
 }
 
 /// What an approved client can do on this server, in words: what its calls carry.
-pub fn abilities(server: &Server) -> Vec<Ability> {
+pub fn abilities(server: &Server, scope: &str) -> Vec<Ability> {
     let config = &server.config;
     let kind_of = |name: &str| config.credentials.iter().find(|c| c.name == name).map(|c| &c.kind);
     let injected: Vec<_> =
         config.backends.iter().flat_map(|b| &b.inject).filter_map(|i| kind_of(&i.credential)).collect();
-    let mut abilities =
-        vec![Ability { what: format!("Use every tool of {} as you", server.display_name()), detail: None }];
+    let mut abilities = asked(server, scope);
     let acts = injected.iter().any(|kind| matches!(kind, CredentialKind::FromIdentity));
     abilities.extend(upstream_account(&config.identity, acts));
     if injected.iter().any(|kind| matches!(kind, CredentialKind::Static(_))) {
@@ -130,6 +129,24 @@ pub fn abilities(server: &Server) -> Vec<Ability> {
         detail: None,
     });
     abilities
+}
+
+/// What the asked scopes are for; of a server without scopes, that it is everything.
+fn asked(server: &Server, scope: &str) -> Vec<Ability> {
+    let (config, name) = (&server.config, server.display_name());
+    if config.scopes.is_empty() {
+        return vec![Ability { what: format!("Use every tool of {name} as you"), detail: None }];
+    }
+    let gates = |scope: &String| {
+        config.backends.iter().flat_map(|b| &b.tools.scopes).any(|rule| rule.scopes.contains(scope))
+    };
+    let asked = config.scopes.iter().filter(|s| scope.split(' ').any(|name| name == s.name));
+    let asked = asked.map(|scope| Ability {
+        what: scope.description.clone().unwrap_or_else(|| format!("Use {name} with \"{}\"", scope.name)),
+        // No tool is kept for it, so it keeps nothing back.
+        detail: (!gates(&scope.name)).then(|| "Everything your account allows.".to_owned()),
+    });
+    std::iter::once(Ability { what: format!("Use {name} as you"), detail: None }).chain(asked).collect()
 }
 
 /// What is asked of the account at the identity provider.

@@ -14,5 +14,6 @@ mod provider;
 mod proxy;
 mod removed;
 mod robots;
+mod scopes;
 mod sessions;
 mod streams;

@@ -19,7 +19,7 @@ async fn the_authorization_server_document_names_what_is_there() {
             "revocation_endpoint": "https://gw.test/oauth/revoke",
             "revocation_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
             "registration_endpoint": "https://gw.test/oauth/register",
-            "scopes_supported": ["mcp"],
+            "scopes_supported": ["mcp", "offline_access"],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": ["authorization_code", "refresh_token"],

@@ -16,6 +16,7 @@ mod parsers;
 mod redis_server;
 mod registration;
 mod revocation;
+mod scopes;
 mod signin;
 mod static_clients;
 mod support;

@@ -27,7 +27,7 @@ use gatehouse_gateway::{
     keys::Keys,
     mcp::{Mcp, pods::Directory},
     metrics::Metrics,
-    model::{Profile, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
+    model::{Profile, Scopes, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
     refs::{self, Refs},
     server::{Identity, Server, Urls},
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
@@ -167,6 +167,7 @@ impl Gateway {
         };
         let server = Arc::new(Server {
             urls: Urls::new(&config.url, &config.issuer).unwrap(),
+            scopes: Scopes::new(&config.scopes, config.policy.scopes.as_deref()).unwrap(),
             keys,
             refs: refs.clone(),
             store,

@@ -16,6 +16,7 @@ pub mod server_access;
 pub mod server_backend;
 pub mod server_gateway;
 pub mod server_identity;
+pub mod server_scope;
 pub mod server_status;
 
 pub use definition::definitions;

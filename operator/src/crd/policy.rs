@@ -47,6 +47,9 @@ pub struct OAuthClientPolicySpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["clientId".into()]))]
     pub clients: Vec<StaticClient>,
+    /// Which scopes clients may be granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<PolicyScopes>,
     /// How long things live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetimes: Option<Lifetimes>,
@@ -138,6 +141,19 @@ pub struct RedirectUris {
     )]
     #[x_kube(validation = ("!self.exists(u, u.matches('^(javascript|data|vbscript|file|blob|about|http):') && !u.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])[:/]'))", "redirectUris.allow takes https, http on loopback, and schemes of applications; never javascript, data, vbscript, file, blob or about"))]
     pub allow: Vec<String>,
+}
+
+/// Which scopes clients may be granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyScopes {
+    /// Names of scopes; mcp is the implicit one of servers that declare none. Absent: all of the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[!#-\[\]-~]+$"))
+    )]
+    pub allow: Option<Vec<String>>,
 }
 
 /// How long things live.

@@ -10,6 +10,7 @@ use super::{
     server_backend::{Backend, Credential},
     server_gateway::{Gateway, Keys},
     server_identity::Identity,
+    server_scope::Scope,
     server_status::McpServerStatus,
 };
 
@@ -68,6 +69,14 @@ pub struct McpServerSpec {
     pub identity: Identity,
     /// Who may use the server: exactly one of allow and everyone. Evaluated on every call.
     pub access: Access,
+    /// What clients can be granted. None: the one implicit scope mcp, which is good for everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        merge_strategy = kube::core::ListMerge::Map(vec!["name".into()]),
+        validation = ("self.exists(s, s.default)", "scopes: at least one must have default: true; clients that name no scope are granted those")
+    )]
+    pub scopes: Option<Vec<Scope>>,
     /// What a call can carry upstream; backends[].inject says which backend gets which.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::primitive::{CaRef, Empty, GepDuration, SecretKeyRef, SecretRef, URL_PATTERN};
+use super::server_scope::Tools;
 
 /// Something that a call can carry upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -65,6 +66,9 @@ pub struct Backend {
         validation = ("self.all(a, self.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))", "headers must name each header once; header names have no case")
     )]
     pub headers: Vec<Header>,
+    /// Which of its tools are offered, and which scopes calling them takes. Absent: all, and none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
     /// TLS to the backend. With service, its presence makes the connection https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,

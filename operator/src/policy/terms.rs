@@ -17,6 +17,7 @@ pub fn of_policy(spec: &OAuthClientPolicySpec) -> PolicyTerms {
     PolicyTerms {
         registration: spec.registration.clone(),
         redirect_uris: spec.redirect_uris.clone(),
+        scopes: spec.scopes.clone(),
         lifetimes: spec.lifetimes.clone(),
     }
 }
@@ -36,7 +37,13 @@ pub fn config(terms: &PolicyTerms) -> PolicyConfig {
             allow: r.allow.clone(),
         });
     let lifetimes = terms.lifetimes.as_ref().map_or_else(LifetimesConfig::default, lifetimes);
-    PolicyConfig { registration, redirect_uris, clients: Vec::new(), lifetimes }
+    PolicyConfig {
+        registration,
+        redirect_uris,
+        clients: Vec::new(),
+        scopes: terms.scopes.as_ref().and_then(|s| s.allow.clone()),
+        lifetimes,
+    }
 }
 
 fn mode(mode: Mode) -> RegistrationMode {

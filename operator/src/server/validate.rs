@@ -15,13 +15,14 @@ pub mod quantity;
 mod redis;
 mod refs;
 mod resources;
+mod scope;
 mod url;
 
 use std::collections::BTreeSet;
 
 use gatehouse_gateway_config::{
     AccessConfig, BackendConfig, DisplayConfig, GatewayConfig, IdentityConfig, PolicyConfig, RedisConfig,
-    RefKind, ServerConfig,
+    RefKind, ScopeConfig, ServerConfig,
 };
 use k8s_openapi::{api::core::v1::ServiceSpec, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt};
@@ -123,6 +124,7 @@ struct Parts {
     issuer: Option<String>,
     identity: Option<IdentityConfig>,
     access: Option<AccessConfig>,
+    scopes: Vec<ScopeConfig>,
     backend: Option<(BackendConfig, Option<Twin>)>,
     pods: Option<PodSettings>,
     policy: Option<(PolicyConfig, Attachment)>,
@@ -151,6 +153,7 @@ pub fn validate(
     let parts = Parts {
         issuer: url::check(&mut checks),
         access: access::check(&mut checks, identity.as_ref()),
+        scopes: scope::check(&mut checks, identity.as_ref()),
         identity,
         backend: backend::check(&mut checks),
         pods: gateway::check(&mut checks),
@@ -168,7 +171,7 @@ pub fn validate(
 
 /// Puts the parts together; absent while one is missing, which then stands in the problems.
 fn assemble(checks: &Checks<'_>, parts: Parts) -> Option<ValidatedServer> {
-    let Parts { issuer, identity, access, backend, pods, policy, redis } = parts;
+    let Parts { issuer, identity, access, scopes, backend, pods, policy, redis } = parts;
     let (backend, twin) = backend?;
     let (policy, attachment) = policy?;
     let (redis, pods) = (redis?, pods?);
@@ -186,6 +189,7 @@ fn assemble(checks: &Checks<'_>, parts: Parts) -> Option<ValidatedServer> {
         },
         identity: identity?,
         access: access?,
+        scopes,
         credentials: backend::credentials(checks.server),
         backends: vec![backend],
         policy,

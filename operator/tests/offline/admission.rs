@@ -114,9 +114,9 @@ fn each_fault_has_its_line_field_and_the_api_servers_words() {
         ),
         (
             "  credentials:",
-            "  scopes: []\n  credentials:".to_owned(),
+            "  scope: []\n  credentials:".to_owned(),
             "a.yaml:12",
-            "unknown field \"spec.scopes\"",
+            "unknown field \"spec.scope\"",
         ),
         (
             "https://github",

@@ -105,6 +105,30 @@ fn the_good_server_is_good() {
 }
 
 #[test]
+fn scopes_name_each_other_and_tools_name_them() {
+    let scopes = |write: Value| json!([{ "name": "read", "default": true }, write]);
+    let unknown = broken("/spec/scopes", scopes(json!({ "name": "write", "includes": ["reed"] })));
+    says(&unknown, Reason::Invalid, "spec.scopes[1].includes", &["\"reed\"", "read, write"]);
+    let circle = broken("/spec/scopes", scopes(json!({ "name": "write", "includes": ["write"] })));
+    says(&circle, Reason::Invalid, "spec.scopes[1].includes", &["includes itself"]);
+    let twice = broken("/spec/scopes", scopes(json!({ "name": "read" })));
+    says(&twice, Reason::Invalid, "spec.scopes[1].name", &["twice"]);
+    let tools =
+        broken("/spec/backends/0/tools", json!({ "scopes": [{ "tools": ["*"], "scopes": ["write"] }] }));
+    says(&tools, Reason::Invalid, "spec.backends[0].tools.scopes[0].scopes", &["\"write\"", "none"]);
+}
+
+#[test]
+fn who_may_be_granted_a_scope_must_be_answerable() {
+    let mut server =
+        with("/spec/scopes", json!([{ "name": "a", "default": true, "allow": [{ "groups": ["x"] }] }]));
+    server["spec"]["access"] = json!({ "allow": [{ "subjects": ["1"] }] });
+    server["spec"]["identity"]["oauth2"]["scopes"] = json!(["repo"]);
+    let problem = problem(server, &world(), &OperatorConfig::offline());
+    says(&problem, Reason::ScopeMissing, "spec.identity.oauth2.scopes", &["spec.scopes[0].allow[0].groups"]);
+}
+
+#[test]
 fn a_url_that_is_not_canonical_is_invalid() {
     let cases = [
         ("http://github.mcp.example.com/mcp", "must be https"),

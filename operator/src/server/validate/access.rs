@@ -9,7 +9,9 @@ use crate::crd::{condition::Reason, server_access::AccessEntry};
 pub(super) fn check(checks: &mut Checks<'_>, identity: Option<&IdentityConfig>) -> Option<AccessConfig> {
     let access = checks.server.spec.access.clone();
     let allow = match (access.allow, access.everyone) {
-        (Some(entries), None) if !entries.is_empty() => Allow::Rules(rules(checks, "allow", &entries)),
+        (Some(entries), None) if !entries.is_empty() => {
+            Allow::Rules(rules(checks, "spec.access.allow", &entries))
+        }
         (None, Some(_)) => Allow::Everyone,
         _ => {
             checks.invalid(
@@ -19,7 +21,7 @@ pub(super) fn check(checks: &mut Checks<'_>, identity: Option<&IdentityConfig>) 
             return None;
         }
     };
-    let deny = rules(checks, "deny", &access.deny);
+    let deny = rules(checks, "spec.access.deny", &access.deny);
     if allow == Allow::Everyone {
         refuse_shared_credentials(checks);
     }
@@ -38,13 +40,13 @@ pub(super) fn check(checks: &mut Checks<'_>, identity: Option<&IdentityConfig>) 
 }
 
 /// An entry without a field would match everyone, so it is refused wherever it stands.
-fn rules(checks: &mut Checks<'_>, list: &str, entries: &[AccessEntry]) -> Vec<AccessRule> {
+pub(super) fn rules(checks: &mut Checks<'_>, list: &str, entries: &[AccessEntry]) -> Vec<AccessRule> {
     let mut rules = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let rule = rule(entry);
         if rule == AccessRule::default() {
             checks.invalid(
-                format!("spec.access.{list}[{index}]"),
+                format!("{list}[{index}]"),
                 "an entry needs at least one of subjects, emails, emailDomains and groups",
             );
         }
@@ -76,7 +78,7 @@ fn refuse_shared_credentials(checks: &mut Checks<'_>) {
 }
 
 /// Whether the identity provider, as it is asked, can ever tell what a rule wants to know.
-fn answerable(checks: &mut Checks<'_>, identity: &IdentityConfig, field: &str, rule: &AccessRule) {
+pub(super) fn answerable(checks: &mut Checks<'_>, identity: &IdentityConfig, field: &str, rule: &AccessRule) {
     let emails = !rule.emails.is_empty() || !rule.email_domains.is_empty();
     let email_field = if rule.emails.is_empty() { "emailDomains" } else { "emails" };
     let groups = !rule.groups.is_empty();

@@ -64,6 +64,7 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(BackendConfig, Option<Tw
             server_name: tls.server_name,
         }),
         timeouts,
+        tools: super::scope::tools(backend.tools.as_ref()),
     };
     Some((config, twin))
 }

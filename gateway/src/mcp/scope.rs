@@ -1,0 +1,54 @@
+//! Whether a call's token is good for what it asks.
+
+use super::{
+    call::{Exchange, Message},
+    envelope::Kind,
+    refusal::Refusal,
+};
+use crate::model::{IdentityState, ScopeSet};
+
+impl Exchange<'_> {
+    /// A token that holds none of the server's scopes is good for nothing; a tool may need some of them. (A dead user
+    /// hears first that they must sign in.)
+    pub(super) fn out_of_scope(&self, message: Option<&Message<'_>>) -> Option<Refusal> {
+        if self.caller.record.user.state != IdentityState::Live {
+            return None;
+        }
+        let scopes = &self.mcp.server.scopes;
+        if self.caller.scopes.is_empty() {
+            let wanted = scopes.basic().intersection(scopes.grantable(&self.caller.profile));
+            let nothing = wanted.is_empty();
+            let scope = scopes.text(wanted);
+            return Some(if nothing {
+                Refusal::Denied { user: self.who() }
+            } else {
+                Refusal::InsufficientScope { scope }
+            });
+        }
+        // Whatever kind of message it is: a backend might run a call that is a notification.
+        let call = message.filter(|m| m.envelope.method == "tools/call" && !self.mcp.tools.is_open())?;
+        if call.envelope.kind != Kind::Request {
+            return Some(Refusal::Invalid("tools/call must be a request".to_owned()));
+        }
+        let Some(tool) = call.envelope.name() else {
+            return Some(Refusal::Invalid("tools/call must name a tool".to_owned()));
+        };
+        if !self.mcp.tools.offers(&tool) {
+            return Some(Refusal::UnknownTool(tool.into_owned()));
+        }
+        self.step_up(&tool, self.mcp.tools.needs(&tool))
+    }
+
+    /// All that the tool needs at once, with what the client holds: else a sign-in for more would lose that.
+    fn step_up(&self, tool: &str, needed: ScopeSet) -> Option<Refusal> {
+        let (scopes, held) = (&self.mcp.server.scopes, self.caller.scopes);
+        if held.contains(needed) {
+            return None;
+        }
+        Some(if scopes.grantable(&self.caller.profile).contains(needed) {
+            Refusal::InsufficientScope { scope: scopes.text(held.union(needed)) }
+        } else {
+            Refusal::ToolDenied { user: self.who(), tool: tool.to_owned(), scope: scopes.text(needed) }
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Scopes at the authorization server: what is offered, asked for, consented to, granted and kept.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Browser, Client, Gateway, authorization, authorize_path, config, redeem, refresh, with,
+};
+
+fn scoped() -> Value {
+    let mut config = config();
+    config["scopes"] = json!([
+        {"name": "read", "description": "See things", "default": true},
+        {"name": "write", "description": "Change things", "includes": ["read"],
+            "allow": [{"subjects": ["nobody"]}]},
+        {"name": "export", "includes": ["read"]},
+        {"name": "admin", "allow": [{"subjects": ["nobody"]}]},
+    ]);
+    config["backends"][0]["tools"] = json!({"scopes": [{"tools": ["create_*"], "scopes": ["write"]}]});
+    config
+}
+
+/// Signs alice in with this scope and returns the token answer.
+async fn tokens(gateway: &Gateway, client: &Client, scope: Option<&str>) -> Value {
+    let mut browser = Browser::default();
+    let asked = with(authorization(client), "scope", scope);
+    let consent = browser.consent_to(gateway, &asked, "alice").await;
+    let done = browser.get(gateway, &consent.link("approve")).await;
+    let code = done.redirect_param("code").unwrap();
+    gateway.token(&redeem(client, &code)).await.json()
+}
+
+#[tokio::test]
+async fn the_documents_offer_all_and_begin_with_the_defaults() {
+    let gateway = Gateway::new(scoped());
+    let server = gateway.get("/.well-known/oauth-authorization-server").await.json();
+    assert_eq!(server["scopes_supported"], json!(["read", "write", "export", "admin", "offline_access"]));
+    let resource = gateway.get("/.well-known/oauth-protected-resource").await.json();
+    assert_eq!(resource["scopes_supported"], json!(["read"]));
+}
+
+#[tokio::test]
+async fn a_client_is_granted_what_there_is_and_what_its_user_may_have() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    for (asked, granted) in [
+        (None, "read"),
+        (Some("offline_access"), "read"),
+        (Some("read unknown"), "read"),
+        (Some("read write"), "read"),
+        (Some("export"), "read export"),
+    ] {
+        assert_eq!(tokens(&gateway, &client, asked).await["scope"], granted, "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_have_nothing_of_it_is_told_and_no_code_is_made() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let asked = with(authorization(&client), "scope", Some("admin"));
+    let consent = browser.consent_to(&gateway, &asked, "alice").await;
+    let done = browser.get(&gateway, &consent.link("approve")).await;
+    assert!(done.is_page(403), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_policy_keeps_scopes_from_clients() {
+    let mut config = scoped();
+    config["policy"] = json!({"scopes": ["read"]});
+    let gateway = Gateway::new(config);
+    let client = gateway.public_client().await;
+    assert_eq!(tokens(&gateway, &client, Some("read export")).await["scope"], "read");
+    let path = authorize_path(&with(authorization(&client), "scope", Some("export")));
+    let refused = Browser::default().get(&gateway, &path).await;
+    assert_eq!(refused.redirect_param("error").as_deref(), Some("invalid_scope"));
+}
+
+#[tokio::test]
+async fn the_consent_page_says_what_each_scope_is_for() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    let asked = with(authorization(&client), "scope", Some("write export"));
+    let page = Browser::default().consent_to(&gateway, &asked, "alice").await;
+    assert!(page.body.contains("Change things") && page.body.contains("See things"), "{page:?}");
+    // No tool is kept for `export`.
+    assert!(page.body.contains("Everything your account allows."), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_refresh_shrinks_and_never_grows() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    let first = tokens(&gateway, &client, Some("export")).await;
+    let token = first["refresh_token"].as_str().unwrap();
+    let unknown = with(refresh(&client, token), "scope", Some("read unknown"));
+    assert!(gateway.token(&unknown).await.is_error(400, "invalid_scope"));
+    let less = gateway.token(&with(refresh(&client, token), "scope", Some("read write"))).await.json();
+    assert_eq!(less["scope"], "read");
+    assert!(gateway.accepts(less["access_token"].as_str().unwrap()).await);
+    let again = refresh(&client, less["refresh_token"].as_str().unwrap());
+    assert_eq!(gateway.token(&again).await.json()["scope"], "read export", "the grant is as it was");
+}
