@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use crate::{
     app::{self, App},
     audit::{self, Audit},
+    client_document::Documents,
     clock::{Clock, Entropy},
     credentials::{Custody, CustodyParts},
     denied::Denied,
-    egress::{Egress, EgressError},
+    egress::{Destination, Egress, EgressError, HttpClient},
     identity::{self, IdentityError, Setup},
     keys::Keys,
     mcp::{BackendError, Mcp, dns::Dns},
@@ -120,6 +121,8 @@ pub fn assemble(
         identity: identity.clone(),
     }));
     let credentials = custody.clone();
+    let documents = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
+    let documents = Documents::new(documents, clock.clone());
     let config = server.clone();
     let scopes = Scopes::new(&config.scopes, config.policy.scopes.as_deref())?;
     let audit = Audit::new(audit, clock.clone(), &config.namespace, &config.name);
@@ -133,6 +136,7 @@ pub fn assemble(
         clock,
         entropy,
         identity,
+        documents,
         credentials,
         denied: Denied::default(),
         audit,

@@ -8,6 +8,7 @@ pub mod app;
 pub mod assemble;
 pub mod audit;
 pub mod capacity;
+pub mod client_document;
 pub mod clock;
 mod cors;
 pub mod credentials;

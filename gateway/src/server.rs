@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use gatehouse_gateway_config::ServerConfig;
+use gatehouse_gateway_config::{RegistrationMode, ServerConfig};
 use url::Url;
 
 use crate::{
     audit::Audit,
+    client_document::Documents,
     clock::{Clock, Entropy},
     credentials::Credentials,
     denied::Denied,
@@ -38,6 +39,8 @@ pub struct Server {
     pub entropy: Arc<dyn Entropy>,
     /// How users sign in.
     pub identity: Identity,
+    /// What clients say of themselves at the URLs that are their ids.
+    pub documents: Documents,
     /// What calls carry.
     pub credentials: Arc<dyn Credentials>,
     /// Who was denied since the configuration was written.
@@ -50,6 +53,14 @@ impl Server {
     /// The name on pages and in messages.
     pub fn display_name(&self) -> &str {
         self.config.display.name.as_deref().unwrap_or(&self.config.name)
+    }
+
+    /// Whether clients may come whose id is the URL of a document.
+    pub fn takes_documents(&self) -> bool {
+        match &self.config.policy.metadata_documents {
+            Some(documents) => documents.mode == RegistrationMode::Allowed,
+            None => !self.urls.insecure_loopback,
+        }
     }
 }
 

@@ -13,6 +13,10 @@ pub struct PolicyConfig {
     /// Dynamic client registration (RFC 7591).
     #[serde(skip_serializing_if = "crate::is_default")]
     pub registration: RegistrationConfig,
+    /// Clients whose id is the URL of a document that describes them. Absent: see
+    /// [`MetadataDocumentsConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_documents: Option<MetadataDocumentsConfig>,
     /// Where codes may be sent.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub redirect_uris: RedirectUrisConfig,
@@ -93,6 +97,37 @@ pub struct RegistrationConfig {
 impl Default for RegistrationConfig {
     fn default() -> Self {
         Self { mode: RegistrationMode::Allowed, lifetime: Duration::from_secs(8760 * 3600), not_before: None }
+    }
+}
+
+/// Client ID Metadata Documents (draft-ietf-oauth-client-id-metadata-document). Where no policy speaks of them they are
+/// allowed from every host, except on a loopback issuer: such a server is often without a network, and clients that read
+/// an offer of documents do not register any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MetadataDocumentsConfig {
+    /// Whether they are accepted.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub mode: RegistrationMode,
+    /// The hosts that documents may be on: exact names, `*.` before a name for the names below it, or `*` for all.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for MetadataDocumentsConfig {
+    fn default() -> Self {
+        Self { mode: RegistrationMode::Allowed, allowed_hosts: vec!["*".to_owned()] }
+    }
+}
+
+impl MetadataDocumentsConfig {
+    /// Whether documents of this host, in lower case, are accepted.
+    pub fn admits(&self, host: &str) -> bool {
+        let matches = |pattern: &String| match pattern.strip_prefix('*') {
+            Some("") => true,
+            Some(below) => host.strip_suffix(below).is_some_and(|label| !label.is_empty()),
+            None => host == pattern,
+        };
+        self.mode == RegistrationMode::Allowed && self.allowed_hosts.iter().any(matches)
     }
 }
 

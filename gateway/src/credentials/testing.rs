@@ -4,15 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use gatehouse_gateway_config::{
     AccessConfig, Allow, BackendConfig, BackendTarget, CredentialConfig, CredentialKind, DisplayConfig,
-    IdentityConfig, InjectConfig, KeyRef, PolicyConfig, ServerConfig, TimeoutsConfig, keys::Keyring,
+    EgressConfig, IdentityConfig, InjectConfig, KeyRef, PolicyConfig, ServerConfig, TimeoutsConfig,
+    keys::Keyring,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{Custody, CustodyParts, seal_profile};
 use crate::{
     audit::Audit,
+    client_document::Documents,
     clock::{ManualClock, SystemEntropy},
     denied::Denied,
+    egress::{Destination, Egress, HttpClient},
     keys::{Keys, Sealed},
     model::{
         FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile, Session, UserId,
@@ -40,6 +43,9 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         entropy: Arc::new(SystemEntropy),
         identity: provider.clone(),
     });
+    let egress = Egress::new(&EgressConfig::default()).unwrap();
+    let http = HttpClient::new(egress.transport(Destination::default(), refs()));
+    let documents = Documents::new(http, Arc::new(clock.clone()));
     let server = Server {
         urls: Urls::new(&config.url, &config.issuer).unwrap(),
         scopes: crate::model::Scopes::new(&config.scopes, None).unwrap(),
@@ -50,6 +56,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SystemEntropy),
         identity: provider,
+        documents,
         credentials: Arc::new(custody),
         denied: Denied::default(),
         audit: Audit::new(None, Arc::new(clock.clone()), "team-a", "tools"),

@@ -32,8 +32,8 @@ pub enum HttpError {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The answer is too long; the request was processed.
-    #[error("the answer is longer than {BODY_LIMIT} bytes")]
-    TooLong,
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 impl HttpError {
@@ -48,6 +48,7 @@ impl HttpError {
 pub struct HttpClient {
     transport: Transport<Full<Bytes>>,
     total: Duration,
+    body_limit: usize,
 }
 
 impl HttpClient {
@@ -56,13 +57,19 @@ impl HttpClient {
 
     /// A client over these connections.
     pub fn new(transport: Transport<Full<Bytes>>) -> Self {
-        Self { transport, total: TOTAL }
+        Self { transport, total: TOTAL, body_limit: BODY_LIMIT }
     }
 
-    /// The same client with another time limit, for tests.
+    /// The same client with another time limit.
     #[must_use]
     pub fn with_timeout(self, total: Duration) -> Self {
         Self { total, ..self }
+    }
+
+    /// The same client with another limit of an answer's body, in bytes.
+    #[must_use]
+    pub fn with_body_limit(self, body_limit: usize) -> Self {
+        Self { body_limit, ..self }
     }
 
     /// Sends a request and reads the whole answer. Any status is an answer; a redirect is one too.
@@ -75,10 +82,19 @@ impl HttpClient {
         let exchange = async {
             let answer = client.request(request).await.map_err(|e| transport_error(&e))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|e| body_error(e.as_ref()))?;
+            let body = Limited::new(body, self.body_limit).collect().await;
+            let body = body.map_err(|e| self.body_error(e.as_ref()))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         tokio::time::timeout(self.total, exchange).await.map_err(|_| HttpError::Timeout(self.total))?
+    }
+
+    fn body_error(&self, error: &(dyn std::error::Error + Send + Sync + 'static)) -> HttpError {
+        if error.is::<LengthLimitError>() {
+            HttpError::TooLong(self.body_limit)
+        } else {
+            HttpError::Broken(innermost(error))
+        }
     }
 }
 
@@ -89,10 +105,6 @@ fn transport_error(error: &hyper_util::client::legacy::Error) -> HttpError {
         None if error.is_connect() => HttpError::Connect(innermost(error)),
         None => HttpError::Broken(innermost(error)),
     }
-}
-
-fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> HttpError {
-    if error.is::<LengthLimitError>() { HttpError::TooLong } else { HttpError::Broken(innermost(error)) }
 }
 
 /// The cause, which says more than the wrappers do: TLS and system errors, never the other side's words.

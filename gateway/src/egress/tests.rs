@@ -148,7 +148,7 @@ async fn a_long_or_slow_answer_ends() {
     let resolver = || Scripted::new(&[&["127.0.0.1"]]);
     let (long, _) = serve("127.0.0.1", ok(&"x".repeat(10 * 1024 * 1024))).await;
     let error = get(&client(&["127.0.0.1"], None, resolver()), &format!("http://{long}/")).await.unwrap_err();
-    assert_eq!(error, HttpError::TooLong);
+    assert_eq!(error, HttpError::TooLong(1024 * 1024));
 
     // The headers come, the body never does.
     let slow = serve_open("127.0.0.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;

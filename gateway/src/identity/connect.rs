@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// GitHub refuses requests without one.
-pub(super) const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
 
 /// What an identity needs from its surroundings.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub(crate) use connect::USER_AGENT;
 pub use connect::{Setup, connect};
 
 use crate::model::{Profile, UpstreamTokens};

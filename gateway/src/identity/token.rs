@@ -185,7 +185,7 @@ fn http_error(error: &HttpError) -> RenewError {
     match error {
         HttpError::Refused(_) | HttpError::Tls(_) => RenewError::Misconfigured(error.to_string()),
         HttpError::Connect(_) => RenewError::Transient(error.to_string()),
-        HttpError::Timeout(_) | HttpError::Broken(_) | HttpError::TooLong => {
+        HttpError::Timeout(_) | HttpError::Broken(_) | HttpError::TooLong(_) => {
             RenewError::Unknown(error.to_string())
         }
     }

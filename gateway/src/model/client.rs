@@ -62,6 +62,8 @@ pub enum Origin {
     },
     /// The policy names it.
     Listed(Box<StaticClientConfig>),
+    /// Its id is the URL of a document that describes it; always public.
+    Document,
 }
 
 impl Client {
@@ -84,7 +86,7 @@ impl Client {
     /// Whether it may use this grant type. Refresh tokens go with authorization codes.
     pub fn may_use(&self, grant: ClientGrant) -> bool {
         match &self.origin {
-            Origin::Registered { .. } => grant == ClientGrant::AuthorizationCode,
+            Origin::Registered { .. } | Origin::Document => grant == ClientGrant::AuthorizationCode,
             Origin::Listed(config) => config.grants.contains(&grant),
         }
     }

@@ -74,11 +74,17 @@ async fn begin(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
-    let client = clients::find(server, client_id)?;
+    // Nothing is written before this: an unknown client costs no round trip, and a document none beyond the limit.
+    let fetches = clients::may_fetch(server, client_id);
+    if fetches {
+        limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
+    }
+    let client = clients::find_to_authorize(server, client_id).await?;
     event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
-    // Nothing is written before this: an unknown client costs no round trip.
-    limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
+    if !fetches {
+        limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
+    }
     let state = check_state(params)?;
     let asked = match check(server, &client, params) {
         Ok(asked) => asked,

@@ -1,4 +1,5 @@
-//! Who a client id stands for: a client that the policy names, or one that registered itself.
+//! Who a client id stands for: a client that the policy names, one whose id is the URL of a document, or one that
+//! registered itself.
 
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use gatehouse_gateway_config::{
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::Failure;
 use crate::{
+    client_document::DocumentUrl,
     keys::OpenError,
     model::{
         AuthMethod, Client, Grant, Hash32,
@@ -20,7 +23,33 @@ use crate::{
     server::Server,
 };
 
-/// Finds a client that begins something.
+/// Finds a client that asks for a sign-in: the one moment at which a document is fetched. What it says is pinned by the
+/// flow and the grant.
+///
+/// # Errors
+/// As [`find`], or when its document is not good.
+pub async fn find_to_authorize(server: &Server, id: &str) -> Result<Client, Failure> {
+    let mut client = find(server, id)?;
+    if let (Origin::Document, Some(url)) = (&client.origin, DocumentUrl::parse(id)) {
+        let document = server.documents.get(&url, &server.config.policy.redirect_uris).await?;
+        client.name = Some(document.name.clone());
+        client.redirect_uris.clone_from(&document.redirect_uris);
+    }
+    Ok(client)
+}
+
+/// Whether finding this client to authorize may fetch a document.
+pub fn may_fetch(server: &Server, id: &str) -> bool {
+    find(server, id).is_ok_and(|client| client.origin == Origin::Document)
+}
+
+/// The host that identifies a client whose id is the URL of a document.
+pub fn document_host(server: &Server, id: &str) -> Option<String> {
+    let client = find_used(server, id).ok().filter(|client| client.origin == Origin::Document)?;
+    DocumentUrl::parse(&client.id).map(|url| url.host().to_owned())
+}
+
+/// Finds a client that begins something. Of one with a document only the id is known: nothing is fetched.
 ///
 /// # Errors
 /// [`OpenError::Invalid`] when it is unknown, expired or revoked; [`OpenError::UnknownKey`] when it may be known in a
@@ -43,7 +72,24 @@ fn look_up(server: &Server, registration: &RegistrationConfig, id: &str) -> Resu
     if let Some(listed) = server.config.policy.clients.iter().find(|listed| listed.client_id == id) {
         return Client::listed(listed).ok_or(OpenError::Invalid);
     }
+    if let Some(url) = DocumentUrl::parse(id) {
+        return from_document(server, &url);
+    }
     Registration::open(&server.keys, registration, server.clock.unix(), id).map(Client::from)
+}
+
+/// A client of which only the URL of its document is known, if the policy admits such.
+fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError> {
+    let policy = &server.config.policy.metadata_documents;
+    if !server.takes_documents() || policy.as_ref().is_some_and(|policy| !policy.admits(url.host())) {
+        return Err(OpenError::Invalid);
+    }
+    Ok(Client {
+        id: url.as_str().to_owned(),
+        name: Some(url.host().to_owned()),
+        redirect_uris: Vec::new(),
+        origin: Origin::Document,
+    })
 }
 
 /// Whether the client that holds `grant` may still come, by the policy as it is now.
@@ -80,7 +126,7 @@ impl Secrets {
     /// The secrets of a client as they are now: mounted Secrets change without a restart.
     pub fn of(server: &Server, client: &Client) -> Self {
         match &client.origin {
-            Origin::Registered { auth_method: AuthMethod::None, .. } => Self::Public,
+            Origin::Registered { auth_method: AuthMethod::None, .. } | Origin::Document => Self::Public,
             Origin::Registered { .. } => {
                 Self::AnyOf(registration::secret_of(&server.keys, &client.id).into_iter().collect())
             }
@@ -117,6 +163,6 @@ pub fn remembered_for(server: &Server, client: &Client) -> Duration {
             let age = u64::try_from(server.clock.unix().saturating_sub(*issued_at)).unwrap_or_default();
             policy.registration.lifetime.saturating_sub(Duration::from_secs(age))
         }
-        Origin::Listed(_) => policy.lifetimes.sign_in,
+        Origin::Listed(_) | Origin::Document => policy.lifetimes.sign_in,
     }
 }

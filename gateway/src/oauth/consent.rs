@@ -2,7 +2,7 @@
 
 use axum::{http::StatusCode, response::Response};
 
-use super::{Failure, account, cookies::CookieSecret, finish, params, session::CurrentUser};
+use super::{Failure, account, clients, cookies::CookieSecret, finish, params, session::CurrentUser};
 use crate::{
     model::{FlowId, FlowKind, FlowRequest, RedirectUri},
     server::Server,
@@ -26,6 +26,7 @@ pub(super) async fn show(
     let page = ConsentPage {
         site: &site,
         client_name: &request.client_name,
+        client_host: clients::document_host(server, &request.client_id),
         client_initial: web::initial(&request.client_name),
         redirect_uri: uri.as_str(),
         destination: Destination::of(&uri, &request.client_name),

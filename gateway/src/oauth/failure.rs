@@ -27,6 +27,8 @@ pub enum Failure {
     UnknownClient,
     /// The redirect URI is not the client's, or not allowed.
     BadRedirect(&'static str),
+    /// The document at the URL that is the client's id is not good.
+    BadDocument(&'static str),
     /// No such flow any more.
     Expired,
     /// The flow was begun in another browser.
@@ -134,6 +136,7 @@ impl Failure {
             Self::LongLink => Some("too_long"),
             Self::UnknownClient => Some("unknown_client"),
             Self::BadRedirect(_) => Some("redirect_uri"),
+            Self::BadDocument(_) => Some("client_document"),
             Self::Expired => Some("expired"),
             Self::OtherBrowser => Some("other_browser"),
             Self::NotByUser => Some("not_by_user"),
@@ -160,14 +163,16 @@ impl Failure {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadLink | Self::UnknownClient | Self::BadRedirect(_) | Self::Expired => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::TryAgain(it) if it.outage => StatusCode::BAD_GATEWAY,
+            Self::BadLink
+            | Self::UnknownClient
+            | Self::BadRedirect(_)
+            | Self::BadDocument(_)
+            | Self::Expired
+            | Self::TryAgain(_) => StatusCode::BAD_REQUEST,
             Self::LongLink => StatusCode::URI_TOO_LONG,
             Self::OtherBrowser | Self::NotByUser | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
             Self::Finished | Self::Declined => StatusCode::OK,
-            Self::TryAgain(it) if it.outage => StatusCode::BAD_GATEWAY,
-            Self::TryAgain(_) => StatusCode::BAD_REQUEST,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -196,7 +201,7 @@ impl Failure {
                     "In your application, remove this server and add it again. It will register anew.",
                 ],
             ),
-            Self::BadRedirect(why) => say(
+            Self::BadRedirect(why) | Self::BadDocument(why) => say(
                 Tone::Bad,
                 "The application cannot be connected",
                 &[why, "For your safety nothing was sent to it."],

@@ -6,6 +6,7 @@ use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 use super::{Failure, OAuthError, account, clients, cookies::CookieSecret, redirect};
 use crate::{
     audit::{Decision, Event},
+    client_document::DocumentUrl,
     keys::{Sealed, open_for, seal_for},
     model::{
         AuthorizationCode, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
@@ -120,7 +121,11 @@ pub(super) fn consent_hash(server: &Server, request: &FlowRequest) -> Hash32 {
     let identity = server.config.identity.id();
     let scopes = scopes.join(" ");
     let accounts = accounts.join(" ");
-    let parts = [&request.client_id, &redirect_uri, &request.scope, &identity, &scopes, &accounts];
+    let mut parts = vec![&request.client_id, &redirect_uri, &request.scope, &identity, &scopes, &accounts];
+    // A document may change under its URL: under another name it is another application.
+    if DocumentUrl::parse(&request.client_id).is_some() {
+        parts.push(&request.client_name);
+    }
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

@@ -35,6 +35,8 @@ struct ServerMetadata<'a> {
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    client_id_metadata_document_supported: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     service_documentation: Option<&'a str>,
 }
 
@@ -68,6 +70,7 @@ pub async fn get(State(app): State<Arc<App>>) -> Response {
         revocation_endpoint_auth_methods_supported: AuthMethod::REGISTERED.map(AuthMethod::name),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported: app.server.takes_documents().then_some(true),
         service_documentation: config.display.support_url.as_deref(),
     })
 }

@@ -17,6 +17,8 @@ pub struct ConsentPage<'a> {
     pub site: &'a Site<'a>,
     /// What the client calls itself.
     pub client_name: &'a str,
+    /// The host that vouches for it, when its id is the URL of a document.
+    pub client_host: Option<String>,
     /// Its first letter.
     pub client_initial: String,
     /// Where the code goes, in full.

@@ -9,6 +9,7 @@ mod callback;
 mod clocks;
 mod consent;
 mod discovery;
+mod documents;
 mod faults;
 mod parsers;
 #[path = "../store_contract/server.rs"]

@@ -16,10 +16,11 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use gatehouse_gateway::{
     app::{self, App},
     audit::{self, Audit},
+    client_document::Documents,
     clock::{ManualClock, SeededEntropy},
     credentials::{Check, CredentialError, Credentials},
     denied::Denied,
-    egress::Egress,
+    egress::{Destination, Egress, HttpClient},
     identity::{
         IdentityError, Provider, RenewError, Renewed, SignedIn, UpstreamAnswer, UpstreamRequest,
         local::LocalUsers,
@@ -129,11 +130,16 @@ impl Gateway {
 
     /// The same server after a change of its configuration: another process, the same keys, clock and store.
     pub(crate) fn reconfigured(&self, config: Value) -> Self {
-        Self::assemble(config, 1, self.clock.clone(), Some(self.server.store.clone()), None)
+        Self::assemble(config, 1, self.clock.clone(), Some(self.server.store.clone()), None, None)
     }
 
     fn build(config: Value, seed: u64, redis: Option<&RedisConfig>) -> Self {
-        Self::assemble(config, seed, ManualClock::at(NOW), None, redis)
+        Self::assemble(config, seed, ManualClock::at(NOW), None, redis, None)
+    }
+
+    /// A server that fetches the documents of clients like this.
+    pub(crate) fn fetching(config: Value, clock: ManualClock, documents: Documents) -> Self {
+        Self::assemble(config, 1, clock, None, None, Some(documents))
     }
 
     fn assemble(
@@ -142,6 +148,7 @@ impl Gateway {
         clock: ManualClock,
         store: Option<Arc<dyn Store>>,
         redis: Option<&RedisConfig>,
+        documents: Option<Documents>,
     ) -> Self {
         let config: ServerConfig = serde_json::from_value(config).unwrap();
         let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
@@ -165,6 +172,11 @@ impl Gateway {
                 Arc::new(store.unwrap())
             }
         };
+        let egress = Egress::new(&EgressConfig::default()).unwrap();
+        let documents = documents.unwrap_or_else(|| {
+            let http = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
+            Documents::new(http, Arc::new(clock.clone()))
+        });
         let server = Arc::new(Server {
             urls: Urls::new(&config.url, &config.issuer).unwrap(),
             scopes: Scopes::new(&config.scopes, config.policy.scopes.as_deref()).unwrap(),
@@ -174,12 +186,12 @@ impl Gateway {
             clock: Arc::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(seed)),
             identity,
+            documents,
             credentials: checks.clone(),
             denied: Denied::default(),
             audit: Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github"),
             config,
         });
-        let egress = Egress::new(&EgressConfig::default()).unwrap();
         let metrics = Arc::new(Metrics::new("team-a", "github"));
         let mcp = Arc::new(Mcp::new(server.clone(), &egress, Arc::new(NoPods), metrics).unwrap());
         let trusted = vec!["10.0.0.0/8".parse().unwrap()];

@@ -99,6 +99,30 @@ pub struct Registration {
     /// Dynamic client registration (RFC 7591).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<DynamicRegistration>,
+    /// Client ID Metadata Documents: clients whose id is the https URL of a document that describes them. Absent:
+    /// accepted from every host, except by a server whose issuer is http on loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_documents: Option<MetadataDocuments>,
+}
+
+/// Client ID Metadata Documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetadataDocuments {
+    /// Whether they are accepted. What is Refused here ends for clients that came before, too.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The hosts that documents may be on, in lower case: names, *. before a name for the names below it, or * for all.
+    #[serde(default = "MetadataDocuments::every_host")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = ("self.all(h, h == '*' || h.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+$'))", "registration.metadataDocuments.allowedHosts takes host names in lower case, *. before one, or * alone"))]
+    pub allowed_hosts: Vec<String>,
+}
+
+impl MetadataDocuments {
+    fn every_host() -> Vec<String> {
+        vec!["*".to_owned()]
+    }
 }
 
 /// Dynamic client registration.

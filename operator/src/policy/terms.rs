@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatehouse_gateway_config::{
     LifetimesConfig, PolicyConfig, RegistrationMode, duration,
-    policy::{RedirectUrisConfig, RegistrationConfig},
+    policy::{MetadataDocumentsConfig, RedirectUrisConfig, RegistrationConfig},
 };
 
 use crate::{
@@ -30,6 +30,9 @@ pub fn config(terms: &PolicyTerms) -> PolicyConfig {
         lifetime: d.lifetime.0,
         not_before: d.not_before.as_ref().map(|t| t.0.as_second()),
     });
+    let documents = terms.registration.as_ref().and_then(|r| r.metadata_documents.as_ref());
+    let metadata_documents = documents
+        .map(|d| MetadataDocumentsConfig { mode: mode(d.mode), allowed_hosts: d.allowed_hosts.clone() });
     let redirect_uris =
         terms.redirect_uris.as_ref().map_or_else(RedirectUrisConfig::default, |r| RedirectUrisConfig {
             loopback: mode(r.loopback),
@@ -39,6 +42,7 @@ pub fn config(terms: &PolicyTerms) -> PolicyConfig {
     let lifetimes = terms.lifetimes.as_ref().map_or_else(LifetimesConfig::default, lifetimes);
     PolicyConfig {
         registration,
+        metadata_documents,
         redirect_uris,
         clients: Vec::new(),
         scopes: terms.scopes.as_ref().and_then(|s| s.allow.clone()),
@@ -108,6 +112,33 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(config(&of_policy(&spec)), PolicyConfig::default());
+    }
+
+    #[test]
+    fn documents_are_told_of_only_where_a_policy_speaks_of_them() {
+        let of = |registration: serde_json::Value| {
+            let spec =
+                serde_json::json!({ "targetRefs": [{ "selector": {} }], "registration": registration });
+            let spec: OAuthClientPolicySpec = serde_json::from_value(spec).unwrap();
+            config(&of_policy(&spec)).metadata_documents
+        };
+        assert_eq!(of(serde_json::json!({})), None);
+        let documents = serde_json::json!({ "metadataDocuments": {} });
+        assert_eq!(of(documents), Some(MetadataDocumentsConfig::default()));
+        let documents = of(serde_json::json!({ "metadataDocuments": { "mode": "Refused" } })).unwrap();
+        assert!(!documents.admits("claude.ai"));
+        let hosts = ["claude.ai", "*.example.com"];
+        let documents = of(serde_json::json!({ "metadataDocuments": { "allowedHosts": hosts } })).unwrap();
+        for (host, admitted) in [
+            ("claude.ai", true),
+            ("a.claude.ai", false),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            (".example.com", false),
+            ("badexample.com", false),
+        ] {
+            assert_eq!(documents.admits(host), admitted, "{host}");
+        }
     }
 
     #[test]
