@@ -82,6 +82,8 @@ impl Peers {
 pub struct Candidate {
     /// The server.
     pub name: ServerName,
+    /// Whether its status says that it has it. Only the operator writes that, and only of a server that it accepted.
+    pub holds: bool,
     /// Whether its keys say that it has had it: this survives a restore, which makes every creation time new.
     pub recorded: bool,
     /// When it was made.
@@ -90,15 +92,21 @@ pub struct Candidate {
 
 impl Candidate {
     /// A server as a candidate.
-    pub fn of(server: &McpServer, recorded: bool) -> Self {
+    pub fn of(server: &McpServer, holds: bool) -> Self {
         let name = ServerName { namespace: server.namespace().unwrap_or_default(), name: server.name_any() };
-        Self { name, recorded, created: server.metadata.creation_timestamp.as_ref().map(|time| time.0) }
+        Self {
+            name,
+            holds,
+            recorded: false,
+            created: server.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        }
     }
 }
 
-/// The one that had it first.
+/// The one that had it first. What a tenant could write, the annotation of its keys and the age of an object whose URL
+/// was changed since, counts only where no status tells: after a restore, and for what nobody has had.
 pub fn incumbent(candidates: &[Candidate]) -> Option<&ServerName> {
-    let order = |c: &&Candidate| (!c.recorded, c.created.is_none(), c.created, c.name.clone());
+    let order = |c: &&Candidate| (!c.holds, !c.recorded, c.created.is_none(), c.created, c.name.clone());
     candidates.iter().min_by_key(order).map(|candidate| &candidate.name)
 }
 
@@ -111,7 +119,12 @@ mod tests {
     }
 
     fn candidate(text: &str, recorded: bool, second: i64) -> Candidate {
-        Candidate { name: name(text), recorded, created: Some(Timestamp::from_second(second).unwrap()) }
+        Candidate {
+            name: name(text),
+            holds: false,
+            recorded,
+            created: Some(Timestamp::from_second(second).unwrap()),
+        }
     }
 
     #[test]
@@ -120,6 +133,13 @@ mod tests {
         assert_eq!(order(&[candidate("a", false, 5), candidate("b", false, 3)]), "b");
         assert_eq!(order(&[candidate("a", true, 5), candidate("b", false, 3)]), "a");
         assert_eq!(order(&[candidate("b", false, 3), candidate("a", false, 3)]), "a");
+    }
+
+    #[test]
+    fn what_the_operator_wrote_beats_what_a_tenant_can_write() {
+        let forged = candidate("a", true, 3);
+        let holder = Candidate { holds: true, ..candidate("b", false, 5) };
+        assert_eq!(incumbent(&[forged, holder]).map(|n| n.name.as_str()), Some("b"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod resources;
 mod scope;
 mod url;
 
+pub use host::matches as host_matches;
 use std::collections::BTreeSet;
 
 use gatehouse_gateway_config::{

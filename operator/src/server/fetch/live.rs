@@ -17,8 +17,12 @@ use crate::{
         names,
         peers::{self, Candidate},
         redis_login, refs,
+        validate::host_matches,
     },
 };
+
+/// How many servers of one host have their keys read in a pass.
+const MOST_RIVALS: usize = 16;
 
 /// Where things are read.
 #[expect(missing_debug_implementations, reason = "kube's client has none")]
@@ -171,22 +175,44 @@ impl Source<'_> {
             return Ok((None, None));
         }
         let wanted = refs::issuer(server);
-        let mut for_issuer = Vec::new();
-        let mut for_host = Vec::new();
-        for candidate in std::iter::once(server).chain(rivals) {
-            let recorded = self.recorded_issuer(candidate).await?;
-            let has_issuer = recorded.as_ref() == Some(&wanted);
-            let has_host =
-                recorded.as_deref().and_then(peers::host_of).is_some_and(|h| Some(h) == peers::host(server));
+        let host = peers::host(server);
+        let (mut for_issuer, mut for_host) = (Vec::new(), Vec::new());
+        // A server that is refused its host takes it from nobody.
+        let admitted = |rival: &&McpServer| {
+            let (allow, namespace) = (&self.config.hosts.allow, rival.namespace().unwrap_or_default());
+            let host = host.as_deref().unwrap_or_default();
+            allow.is_empty() || allow.iter().any(|pattern| host_matches(pattern, host, &namespace))
+        };
+        for candidate in std::iter::once(server).chain(rivals.iter().filter(admitted)) {
+            let holds = candidate.status.as_ref().and_then(|status| status.issuer.as_deref());
             if refs::issuer(candidate) == wanted {
-                for_issuer.push(Candidate::of(candidate, has_issuer));
+                for_issuer.push((candidate, Candidate::of(candidate, holds == Some(wanted.as_str()))));
             }
-            for_host.push(Candidate::of(candidate, has_host));
+            for_host.push((candidate, Candidate::of(candidate, holds.and_then(peers::host_of) == host)));
         }
+        let is_own = |recorded: &str| recorded == wanted;
+        let for_issuer = self.with_records(for_issuer, is_own).await?;
+        let for_host = self.with_records(for_host, |recorded| peers::host_of(recorded) == host).await?;
         let own = Candidate::of(server, false).name;
         let issuer = peers::incumbent(&for_issuer).filter(|holder| **holder != own).cloned();
         let host = peers::incumbent(&for_host).filter(|holder| holder.namespace != own.namespace).cloned();
         Ok((issuer, host))
+    }
+
+    /// Asks the keys for what they record, where no status tells who has it. Each costs a request, so only the oldest are
+    /// asked: of those that are left out none is older.
+    async fn with_records(
+        &self,
+        mut candidates: Vec<(&McpServer, Candidate)>,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Candidate>, kube::Error> {
+        if !candidates.iter().any(|(_, candidate)| candidate.holds) {
+            candidates.sort_by_key(|(_, candidate)| (candidate.created.is_none(), candidate.created));
+            for (server, candidate) in candidates.iter_mut().take(MOST_RIVALS) {
+                candidate.recorded = self.recorded_issuer(server).await?.as_deref().is_some_and(&is_it);
+            }
+        }
+        Ok(candidates.into_iter().map(|(_, candidate)| candidate).collect())
     }
 
     async fn recorded_issuer(&self, server: &McpServer) -> Result<Option<String>, kube::Error> {

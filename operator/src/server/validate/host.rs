@@ -16,7 +16,7 @@ pub(super) fn is_service(host: &str) -> bool {
 }
 
 /// Whether a host matches a pattern of `hosts`: `*` is one label, `{namespace}` the namespace.
-pub(super) fn matches(pattern: &str, host: &str, namespace: &str) -> bool {
+pub fn matches(pattern: &str, host: &str, namespace: &str) -> bool {
     let pattern = pattern.replace("{namespace}", namespace);
     let (pattern, host): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), host.split('.').collect());
     pattern.len() == host.len()
