@@ -94,7 +94,7 @@ pub fn http() -> reqwest::Client {
     http_from(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// [`http`], where this address of loopback asks.
+/// [`http()`], where this address of loopback asks.
 pub fn http_from(address: IpAddr) -> reqwest::Client {
     // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -25,7 +25,7 @@ pub struct ClientMetadata {
     pub issued_at: i64,
     /// How it proves itself.
     pub auth_method: AuthMethod,
-    /// What it calls itself, see [`display_name`]; unproven.
+    /// What it calls itself, see [`super::client::display_name`]; unproven.
     pub name: Option<String>,
     /// Where its codes may go: at least one.
     pub redirect_uris: Vec<RedirectUri>,

@@ -38,7 +38,7 @@ use super::{CliError, http::Http, print};
 /// in. The exit code is 1 if a client would stop.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// The MCP endpoint, as clients are given it, for example https://tools.mcp.example.com/mcp.
+    /// The MCP endpoint, as clients are given it, for example `https://tools.mcp.example.com/mcp`.
     url: Url,
     /// A PEM file with the CAs to trust, instead of those of the web.
     #[arg(long, value_name = "FILE")]
