@@ -19,18 +19,21 @@ const STATE: &str = "GATEHOUSE_CLUSTER";
 pub struct Cluster {
     kubectl: PathBuf,
     helm: PathBuf,
+    /// Where the operator is.
+    system: &'static str,
 }
 
 /// Runs `suite` against a cluster.
 ///
 /// Without `KUBECONFIG` this starts the node of `tests/cluster` and runs the calling test again in the node's network
-/// namespace, where its pods, Services and loopback are reachable and nothing else is.
+/// namespace, where its pods, Services and loopback are reachable and nothing else is. `system` is the namespace that
+/// the suite installs the operator in.
 ///
 /// # Panics
 /// When the cluster cannot be had, or the suite fails.
-pub async fn with_cluster(test: &str, suite: impl AsyncFnOnce(Cluster)) {
+pub async fn with_cluster(test: &str, system: &'static str, suite: impl AsyncFnOnce(Cluster)) {
     if std::env::var_os("KUBECONFIG").is_some() {
-        return suite(Cluster::from_environment().await).await;
+        return suite(Cluster::from_environment(system).await).await;
     }
     let state = said(&mut script("up")).await;
     let mut again = Command::new("nsenter");
@@ -64,18 +67,18 @@ async fn said(command: &mut Command) -> String {
 }
 
 impl Cluster {
-    async fn from_environment() -> Self {
+    async fn from_environment(system: &'static str) -> Self {
         let on_path = |name: &str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file())
         };
         let kit = match (on_path("kubectl"), on_path("helm")) {
             (Some(kubectl), Some(helm)) if std::env::var_os(STATE).is_none() => {
-                return Self { kubectl, helm };
+                return Self { kubectl, helm, system };
             }
             _ => PathBuf::from(said(&mut script("build")).await),
         };
-        Self { kubectl: kit.join("kubectl"), helm: kit.join("helm") }
+        Self { kubectl: kit.join("kubectl"), helm: kit.join("helm"), system }
     }
 
     /// Whether this is the node of `tests/cluster`, which can pull no image.
@@ -146,7 +149,7 @@ impl Cluster {
             &["-n", namespace, "logs", "--tail=50", "--prefix", "-l", "app.kubernetes.io/name"],
             &[
                 "-n",
-                "gatehouse-system",
+                self.system,
                 "logs",
                 "--tail=80",
                 "--prefix",
@@ -170,7 +173,7 @@ impl Cluster {
         assert!(
             status.success(),
             "helm {arguments:?}: {err}{out}\n{}",
-            self.explain("gatehouse-system").await
+            self.explain(self.system).await
         );
         out
     }

@@ -96,6 +96,15 @@ pub fn http() -> reqwest::Client {
 
 /// [`http()`], where this address of loopback asks.
 pub fn http_from(address: IpAddr) -> reqwest::Client {
+    client(Some(address))
+}
+
+/// [`http()`], where the route says which address asks: loopback's reaches no other.
+pub fn http_by_route() -> reqwest::Client {
+    client(None)
+}
+
+fn client(address: Option<IpAddr>) -> reqwest::Client {
     // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

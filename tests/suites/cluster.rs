@@ -1,7 +1,8 @@
 //! The whole path on a real Kubernetes: chart, operator, gateways, users, a roll-out and a removal.
 //!
-//! `tests/run cluster`. With `KUBECONFIG` it runs on that cluster, in the namespaces `gatehouse-system` and
-//! `gatehouse-suite`, which it makes and removes.
+//! `tests/run cluster`. With `KUBECONFIG` it runs on that cluster, in the namespaces `gatehouse-suite-system` and
+//! `gatehouse-suite`, which it makes and removes, as it does the definitions. Where Gatehouse is installed already it
+//! touches nothing and fails.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -17,13 +18,13 @@ use e2e::{
     clients::{Home, Sdk, Session},
     cluster::{Cluster, top, with_cluster},
     dev::gatehouse,
-    net::{eventually, http},
+    net::{eventually, http_by_route},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle};
 
 /// Where the chart is installed.
-const SYSTEM: &str = "gatehouse-system";
+const SYSTEM: &str = "gatehouse-suite-system";
 /// Where the tenant lives.
 const TENANT: &str = "gatehouse-suite";
 /// What belongs to the server of the quick start.
@@ -33,7 +34,8 @@ const KINDS: &str = "deployments,replicasets,pods,services,endpointslices,servic
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_helm_install_to_nothing_left() {
-    with_cluster("from_helm_install_to_nothing_left", async |cluster| {
+    with_cluster("from_helm_install_to_nothing_left", SYSTEM, async |cluster| {
+        refuse_an_installation_of_others(&cluster).await;
         cluster.load_images().await;
         install(&cluster).await;
         examples_are_accepted(&cluster).await;
@@ -57,6 +59,15 @@ async fn namespace(cluster: &Cluster, name: &str) {
         "metadata": { "name": name, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
     });
     cluster.apply("default", &manifest.to_string()).await;
+}
+
+/// Deleting the definitions at the end deletes every server of the cluster: somebody else's must not be there.
+async fn refuse_an_installation_of_others(cluster: &Cluster) {
+    for crd in ["crd/mcpservers.gatehouse.dev", "crd/oauthclientpolicies.gatehouse.dev"] {
+        let crd = cluster.get("default", crd).await;
+        let owner = crd["metadata"]["annotations"]["meta.helm.sh/release-namespace"].as_str();
+        assert!(crd.is_null() || owner == Some(SYSTEM), "Gatehouse is installed here already: {owner:?}");
+    }
 }
 
 /// `helm install`, with the development Redis, until both operator replicas are ready and one leads.
@@ -237,7 +248,7 @@ async fn door(cluster: &Cluster) -> String {
 /// it is still in the load balancer would make it often.
 async fn call_until(door: String, bearer: String, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> usize {
     let mut refused = 0;
-    let client = http();
+    let client = http_by_route();
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "whoami", "arguments": {} } });
     while !stop.load(Ordering::Relaxed) {
         let request =
