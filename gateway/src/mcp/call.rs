@@ -143,9 +143,7 @@ impl Exchange<'_> {
         if *self.method != Method::POST {
             return Err(Refusal::Method);
         }
-        if !headers::is_type(self.headers, "application/json")
-            || self.headers.contains_key(header::CONTENT_ENCODING)
-        {
+        if !headers::is_plain_json(self.headers) || self.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(Refusal::ContentType);
         }
         place.read(body).await

@@ -4,11 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Request headers that a backend sees as the client sent them, besides `Mcp-*`: content, version, resumption, traces.
 /// Everything else stays here: `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Forwarded-*`, `Origin`, hop-by-hop
-/// headers, and whatever a backend might take for an identity, in any spelling.
-const TO_BACKEND: [&str; 9] = [
+/// headers, and whatever a backend might take for an identity, in any spelling. `Content-Type` too: the gateway has read
+/// the body as JSON in UTF-8, and its backend must not read it as anything else.
+const TO_BACKEND: [&str; 8] = [
     "accept",
     "accept-language",
-    "content-type",
     "last-event-id",
     "mcp-protocol-version",
     "traceparent",
@@ -51,7 +51,24 @@ pub(super) fn to_client(backend: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// Whether the content type is the given one, parameters aside.
+/// Whether the one content type is JSON in UTF-8. A second one, another charset or a parameter that nobody knows could
+/// make a backend read another message than the gateway did.
+pub(super) fn is_plain_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(value)), None) = (values.next().map(HeaderValue::to_str), values.next()) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.all(|parameter| {
+            ["", "charset=utf-8", "charset=\"utf-8\""]
+                .iter()
+                .any(|known| parameter.eq_ignore_ascii_case(known))
+        })
+}
+
+/// Whether the content type of an answer is the given one, parameters aside.
 pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
     if value.as_bytes() == wanted.as_bytes() {
@@ -72,6 +89,8 @@ mod tests {
             "accept",
             "authorization",
             "connection",
+            "content-encoding",
+            "content-type",
             "cookie",
             "mcp-param-region",
             "mcp-session-id",
@@ -100,6 +119,40 @@ mod tests {
         let passed = to_client(&backend);
         assert_eq!(passed.len(), 2);
         assert!(passed.contains_key("content-type") && passed.contains_key("x-content-type-options"));
+    }
+
+    #[test]
+    fn a_request_is_json_in_utf_8_and_says_so_once() {
+        let is_plain = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            is_plain_json(&headers)
+        };
+        for good in [
+            "application/json",
+            "Application/JSON;",
+            "application/json; charset=utf-8",
+            "application/json;Charset=\"UTF-8\" ",
+        ] {
+            assert!(is_plain(&[good]), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/json, text/plain",
+            "application/json; charset=utf-7",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset='utf-8'",
+            "application/json; charset = utf-8",
+            "application/json; x=y",
+        ] {
+            assert!(!is_plain(&[bad]), "{bad}");
+        }
+        assert!(!is_plain(&[]) && !is_plain(&["application/json", "application/json"]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use axum::response::Response;
 use bytes::Bytes;
 use gatehouse_gateway_config::BackendConfig;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
@@ -59,6 +59,9 @@ impl Exchange<'_> {
             Err(error) => return Err(unavailable(error)),
         };
         let mut headers = headers::to_backend(self.headers, &self.mcp.backend.ours);
+        if message.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         headers.extend(injected.iter().cloned());
         match session.as_ref().and_then(Session::header) {
             Some(id) => {

@@ -52,7 +52,7 @@ pub(super) enum Refusal {
     TooLarge,
     /// The body did not arrive in time, or broke off.
     Incomplete,
-    /// The body is not `application/json`, or is compressed.
+    /// The body is not `application/json` in UTF-8, or is compressed.
     ContentType,
     /// The body is not one JSON-RPC message.
     Parse(String),
@@ -174,7 +174,7 @@ impl Refusal {
             Self::SessionNotFound => "session not found; initialize a new one".to_owned(),
             Self::TooLarge => "a request may have at most 4 MiB".to_owned(),
             Self::Incomplete => "the request's body did not arrive in time".to_owned(),
-            Self::ContentType => "the body must be application/json, without compression".to_owned(),
+            Self::ContentType => "the body must be application/json in UTF-8, without compression".to_owned(),
             Self::SessionExpired(text)
             | Self::Parse(text)
             | Self::Invalid(text)

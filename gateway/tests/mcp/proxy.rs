@@ -143,6 +143,30 @@ async fn what_is_not_one_plain_message_is_refused() {
     assert!(kit.backend.seen().is_empty());
 }
 
+/// What the gateway read as UTF-8 is another tool's name in UTF-7, and some backends decode as they are told.
+#[tokio::test]
+async fn a_backend_reads_the_message_that_was_read_here() {
+    let kit = Kit::with(|server| server["backends"][0]["tools"] = json!({"deny": ["delete_*"]})).await;
+    let token = kit.sign_in("1").await;
+    let body = tool_call().to_string().replace("whoami", "+AGQ-elete_repo");
+    let types: [Headers; 6] = [
+        &[("content-type", "application/json; charset=utf-7")],
+        &[("content-type", "application/json;charset=\"UTF-7\"")],
+        &[("content-type", "application/json; charset=utf-16")],
+        &[("content-type", "application/json; charset=utf-8; charset=utf-7")],
+        &[("content-type", "application/json"), ("content-type", "application/json; charset=utf-7")],
+        &[("content-type", "application/json"), ("content-encoding", "deflate")],
+    ];
+    for headers in types {
+        let answer = kit.post_with(&token, headers, body.clone()).await;
+        assert_eq!(answer.error(), (415, -32054), "{headers:?}");
+    }
+    assert!(kit.backend.seen().is_empty());
+    let plain = [("content-type", "Application/JSON; Charset=\"utf-8\"")];
+    assert_eq!(kit.post_with(&token, &plain, body).await.status, 200);
+    assert_eq!(kit.backend.only().header("content-type"), Some("application/json"));
+}
+
 #[tokio::test]
 async fn a_request_may_have_four_mebibytes_and_no_more() {
     let kit = Kit::start().await;
