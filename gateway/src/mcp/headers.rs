@@ -2,20 +2,23 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Request headers that a backend sees as the client sent them, besides `Mcp-*`: content, version, resumption, traces.
+/// Request headers that a backend sees as the client sent them: content, resumption, traces, and what MCP itself says.
 /// Everything else stays here: `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Forwarded-*`, `Origin`, hop-by-hop
 /// headers, and whatever a backend might take for an identity, in any spelling. `Content-Type` too: the gateway has read
 /// the body as JSON in UTF-8, and its backend must not read it as anything else.
-const TO_BACKEND: [&str; 8] = [
+const TO_BACKEND: [&str; 9] = [
     "accept",
     "accept-language",
     "last-event-id",
+    "mcp-method",
+    "mcp-name",
     "mcp-protocol-version",
     "traceparent",
     "tracestate",
-    "baggage",
     "user-agent",
 ];
+/// Arguments of a tool, whose names its schema chooses: proxies pass each of them (MCP 2026-07-28, SEP-2243).
+const PARAMETER: &str = "mcp-param-";
 
 /// Response headers that a client sees. `WWW-Authenticate` and `Set-Cookie` would speak for the gateway's origin.
 const TO_CLIENT: [&str; 6] =
@@ -29,12 +32,20 @@ pub(super) fn to_backend(client: &HeaderMap, ours: &[HeaderName]) -> HeaderMap {
     // Room for what the gateway adds: a map that grows costs more than one that is a little too large.
     let mut out = HeaderMap::with_capacity(client.len() + ours.len() + 2);
     for (name, value) in client {
-        let passes = TO_BACKEND.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
-        if passes && *name != SESSION && !ours.contains(name) {
+        let passes = TO_BACKEND.contains(&name.as_str()) || name.as_str().starts_with(PARAMETER);
+        if passes && !ours.iter().any(|ours| is_twin(ours, name)) {
             out.append(name.clone(), value.clone());
         }
     }
     out
+}
+
+/// Whether a backend may take one name for the other: CGI and its heirs (WSGI, Rack, PHP) write `_` for `-` and for other
+/// signs, and would see two values of one name.
+fn is_twin(ours: &HeaderName, name: &HeaderName) -> bool {
+    let (ours, name) = (ours.as_str().as_bytes(), name.as_str().as_bytes());
+    let same = |(a, b): (&u8, &u8)| a == b || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric());
+    ours.len() == name.len() && ours.iter().zip(name).all(same)
 }
 
 /// The backend's headers that the client gets.
@@ -88,12 +99,18 @@ mod tests {
         for name in [
             "accept",
             "authorization",
+            "baggage",
             "connection",
             "content-encoding",
             "content-type",
             "cookie",
+            "mcp-method",
             "mcp-param-region",
+            "mcp-param-team_id",
             "mcp-session-id",
+            "mcp-session_id",
+            "mcp_method",
+            "mcp-user-id",
             "origin",
             "proxy-authorization",
             "x-api-key",
@@ -104,9 +121,11 @@ mod tests {
             client.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
         let passed = to_backend(&client, &[]);
-        assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept", "mcp-param-region"]);
-        let ours = [HeaderName::from_static("mcp-param-region")];
-        assert_eq!(to_backend(&client, &ours).len(), 1);
+        let names = |headers: &HeaderMap| headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&passed), ["accept", "mcp-method", "mcp-param-region", "mcp-param-team_id"]);
+        // What the gateway itself sets has no twin.
+        let ours = ["accept", "mcp_method", "mcp-param-team-id"].map(HeaderName::from_static);
+        assert_eq!(names(&to_backend(&client, &ours)), ["mcp-param-region"]);
     }
 
     #[test]

@@ -27,7 +27,12 @@ async fn each_call_carries_its_own_users_credential_and_nothing_of_the_clients()
         ("x-toolsets", "all"),
         ("te", "trailers"),
         ("accept", "application/json, text/event-stream"),
+        ("baggage", "user=root"),
         ("mcp-param-region", "eu"),
+        ("mcp-session_id", "another's"),
+        ("mcp_session_id", "another's"),
+        ("mcp-user-id", "root"),
+        ("mcp_param_region", "us"),
     ];
     let body = tool_call().to_string();
     let calls = (0..20).map(|n| {
