@@ -18,6 +18,7 @@ use super::{
     relay::Relay,
     session::Session,
     stream::OpenStream,
+    tool_events::ToolEvents,
     trail::Trail,
 };
 
@@ -140,6 +141,10 @@ pub(super) fn pass(
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let listens = matches!(asked.what, What::Get | What::Listen);
         relay = relay.events(OpenStream::register(mcp, caller, listens), asked.id, listens);
+        // The answer to a call lists no tools; everything else may be the answer to something that was asked before.
+        if asked.what != What::ToolCall {
+            relay = relay.filter(ToolEvents::of(mcp));
+        }
     }
     let mut response = Response::new(Body::new(relay));
     *response.status_mut() = parts.status;

@@ -26,6 +26,7 @@ mod scope;
 mod session;
 mod sse;
 mod stream;
+mod tool_events;
 mod tool_list;
 mod tools;
 mod trail;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use axum::response::Response;
 use bytes::Bytes;
 use gatehouse_gateway_config::BackendConfig;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
@@ -63,14 +63,14 @@ impl Exchange<'_> {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         headers.extend(injected.iter().cloned());
-        match session.as_ref().and_then(Session::header) {
-            Some(id) => {
-                headers.insert(SESSION, id);
-            }
-            // An event's id says nothing of whose it is: only a session, which is this user's, makes it theirs.
-            None => {
-                headers.remove("last-event-id");
-            }
+        let id = session.as_ref().and_then(Session::header);
+        // An event's id says nothing of whose it is: only a session, which is this user's, makes it theirs. And only a
+        // GET resumes a stream: the answers to other requests are looked at by what they ask.
+        if id.is_none() || *self.method != Method::GET {
+            headers.remove("last-event-id");
+        }
+        if let Some(id) = id {
+            headers.insert(SESSION, id);
         }
         let mut asked = Asked::new(self.method, message, session, self.headers.get(SESSION));
         let response = self.send(&mut asked, headers, body).await?;

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     Mcp, caller::Caller, dead, load::Place, refusal, scan::Scanner, sse::Boundary, stream::OpenStream,
-    trail::Trail,
+    tool_events::ToolEvents, trail::Trail,
 };
 
 /// A comment, which every client ignores (HTML standard, server-sent events).
@@ -27,8 +27,9 @@ pub(super) struct Relay {
     inner: Incoming,
     call: Trail,
     /// Counted until the answer ends.
-    _place: Place,
+    place: Place,
     events: Option<Events>,
+    filter: Option<ToolEvents>,
     search: Option<Search>,
     /// How a complete answer counts.
     complete: &'static str,
@@ -68,7 +69,7 @@ impl Relay {
     pub(super) fn new(inner: Incoming, (call, place): (Trail, Place), failed: bool) -> Self {
         let complete = if failed { "backend_refused" } else { "ok" };
         let mut relay =
-            Self { inner, call, _place: place, events: None, search: None, complete, ended: false };
+            Self { inner, call, place, events: None, filter: None, search: None, complete, ended: false };
         if relay.inner.is_end_stream() {
             relay.call.outcome(complete);
         }
@@ -93,6 +94,12 @@ impl Relay {
         self
     }
 
+    /// Hides the tools that are not offered from the events.
+    pub(super) fn filter(mut self, filter: Option<ToolEvents>) -> Self {
+        self.filter = filter;
+        self
+    }
+
     /// Searches the body for what betrays a dead token.
     pub(super) fn search(mut self, scanner: Option<Scanner>, mcp: &Arc<Mcp>, caller: &Arc<Caller>) -> Self {
         self.search = scanner.map(|scanner| Search { scanner, mcp: mcp.clone(), caller: caller.clone() });
@@ -102,6 +109,28 @@ impl Relay {
     fn finish(&mut self, outcome: &'static str) {
         self.ended = true;
         self.call.outcome(outcome);
+    }
+
+    /// What of a frame goes on: `None` when that is nothing yet, or nothing any more.
+    fn taken(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(other) => return Some(other),
+        };
+        let passes = self.filter.as_mut().map(|filter| filter.feed(&data, &mut self.place)).transpose();
+        let data = match passes {
+            Ok(filtered) => filtered.unwrap_or(data),
+            Err(refusal) => {
+                tracing::warn!(?refusal, "a backend's stream cannot be read for the tools that it lists");
+                self.finish(refusal.outcome());
+                return None;
+            }
+        };
+        self.passed(&data);
+        if self.inner.is_end_stream() {
+            self.finish(self.complete);
+        }
+        (!data.is_empty()).then(|| Frame::data(data))
     }
 
     fn passed(&mut self, data: &Bytes) {
@@ -182,22 +211,20 @@ impl Body for Relay {
             this.finish(outcome);
             return Poll::Ready(this.last_event(refusal::cut_body).map(|data| Ok(Frame::data(data))));
         }
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    this.passed(data);
-                    if this.inner.is_end_stream() {
-                        this.finish(this.complete);
-                    }
+        loop {
+            return match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match this.taken(frame) {
+                    Some(frame) => Poll::Ready(Some(Ok(frame))),
+                    None if this.ended => Poll::Ready(None),
+                    None => continue,
+                },
+                Poll::Ready(Some(Err(error))) => this.broke(error),
+                Poll::Ready(None) => {
+                    this.finish(this.complete);
+                    Poll::Ready(None)
                 }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => this.broke(error),
-            Poll::Ready(None) => {
-                this.finish(this.complete);
-                Poll::Ready(None)
-            }
-            Poll::Pending => this.keep_alive(cx),
+                Poll::Pending => this.keep_alive(cx),
+            };
         }
     }
 

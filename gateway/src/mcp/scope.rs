@@ -25,10 +25,14 @@ impl Exchange<'_> {
                 Refusal::InsufficientScope { scope }
             });
         }
-        // Whatever kind of message it is: a backend might run a call that is a notification.
-        let call = message.filter(|m| m.envelope.method == "tools/call" && !self.mcp.tools.is_open())?;
-        if call.envelope.kind != Kind::Request {
-            return Some(Refusal::Invalid("tools/call must be a request".to_owned()));
+        let call = message.filter(|_| !self.mcp.tools.is_open())?;
+        let method = &*call.envelope.method;
+        // Whatever kind of message it is: a backend might run a call that is a notification, and answer it.
+        if matches!(method, "tools/call" | "tools/list") && call.envelope.kind != Kind::Request {
+            return Some(Refusal::Invalid(format!("{method} must be a request")));
+        }
+        if method != "tools/call" {
+            return None;
         }
         let Some(tool) = call.envelope.name() else {
             return Some(Refusal::Invalid("tools/call must name a tool".to_owned()));

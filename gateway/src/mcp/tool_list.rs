@@ -1,4 +1,4 @@
-//! The answer to `tools/list`, without the tools that are not offered. Of all answers it alone is read.
+//! The answer to `tools/list`, without the tools that are not offered.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The longest list that is read.
-const MAX_LIST: usize = 4 * 1024 * 1024;
+pub(super) const MAX_LIST: usize = 4 * 1024 * 1024;
 
 /// A JSON object whose members stay as they were written.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -69,12 +69,22 @@ async fn read(mut body: Incoming, place: &mut Place) -> Result<Vec<u8>, Refusal>
     Ok(bytes)
 }
 
-fn not_a_list() -> Refusal {
+pub(super) fn not_a_list() -> Refusal {
     Refusal::BadAnswer("its list of tools cannot be read".to_owned())
 }
 
-/// One message; what is no list of tools (an error, a notification) stays as it is. `None`: it is not JSON.
+/// One message, or a batch of them (MCP 2025-03-26). `None`: it is not JSON.
 fn of_message(text: &str, tools: &Tools) -> Option<String> {
+    if !text.trim_start().starts_with('[') {
+        return of_object(text, tools);
+    }
+    let batch: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let batch: Option<Vec<String>> = batch.into_iter().map(|one| of_object(one.get(), tools)).collect();
+    Some(format!("[{}]", batch?.join(",")))
+}
+
+/// What is no list of tools (an error, a notification) stays as it is.
+fn of_object(text: &str, tools: &Tools) -> Option<String> {
     let mut message: Members<'_> = serde_json::from_str(text).ok()?;
     let Some(result) = message.get("result") else { return Some(text.to_owned()) };
     let mut result: Members<'_> = serde_json::from_str(result.get()).ok()?;
@@ -98,7 +108,9 @@ fn is_offered(tool: &RawValue, tools: &Tools) -> bool {
 }
 
 /// Server-sent events, each of whose data is a message; their other fields stay as they are.
-fn of_events(text: &str, tools: &Tools) -> Option<String> {
+pub(super) fn of_events(text: &str, tools: &Tools) -> Option<String> {
+    // A stream may begin with a byte order mark, which is no part of its first field.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let events: Option<Vec<String>> = text.split("\n\n").map(|event| of_event(event, tools)).collect();
     Some(events?.join("\n\n"))
@@ -143,15 +155,19 @@ mod tests {
         for other in [r#"{"id":1,"error":{"code":-1}}"#, r#"{"method":"x"}"#, r#"{"id":1,"result":{}}"#] {
             assert_eq!(of_message(other, &tools()).as_deref(), Some(other));
         }
-        assert_eq!(of_message("{", &tools()), None);
+        assert_eq!(of_message(&format!(" [{text}]"), &tools()), Some(format!("[{filtered}]")));
+        for broken in ["{", "[", "[[]]", "\"tools\""] {
+            assert_eq!(of_message(broken, &tools()), None, "{broken}");
+        }
     }
 
     #[test]
     fn events_keep_their_other_fields() {
         let list = r#"{"id":1,"result":{"tools":[{"name":"a"},{"name":"secret"}]}}"#;
         let (first, second) = list.split_at(7);
-        let stream =
-            format!(": hi\n\nid: 1\r\ndata:\r\n\r\nevent: message\ndata: {first}\ndata: {second}\n\n");
+        let stream = format!(
+            "\u{feff}: hi\n\nid: 1\r\ndata:\r\n\r\nevent: message\ndata: {first}\ndata: {second}\n\n"
+        );
         let filtered = of_events(&stream, &tools()).unwrap();
         assert!(filtered.starts_with(": hi\n\nid: 1\ndata:\n\nevent: message\ndata: {"), "{filtered}");
         assert!(filtered.ends_with("\n\n"));

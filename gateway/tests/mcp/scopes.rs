@@ -1,8 +1,12 @@
 //! Scopes and tool rules on calls: step-up, what cannot be granted, and tools that are not offered.
 
+use http::Method;
 use serde_json::{Value, json};
 
-use super::kit::{Answer, Kit};
+use super::{
+    backend::{answer, events_until_dropped},
+    kit::{Answer, Kit, next, tool_call},
+};
 
 async fn kit() -> Kit {
     Kit::with(|server| {
@@ -75,6 +79,7 @@ async fn a_tool_that_is_not_offered_cannot_be_called_in_any_shape() {
         json!({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "secret_key"}}),
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 5}}),
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call"}),
+        json!({"jsonrpc": "2.0", "method": "tools/list"}),
     ];
     for shape in shapes {
         assert_eq!(kit.post(&token, &shape).await.status, 400, "{shape}");
@@ -102,4 +107,61 @@ async fn a_list_of_tools_has_only_those_that_are_offered() {
     let answer = kit.post(&token, &ask).await;
     let data = answer.text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
     assert_eq!(names(&serde_json::from_str(data).unwrap()), ["get_issue", "create_issue"]);
+}
+
+/// The answer to `tools/list` comes on a GET again when its client lost it and resumes.
+#[tokio::test]
+async fn a_resumed_stream_lists_no_other_tools() {
+    let kit = kit().await;
+    let token = token(&kit, "1", "read").await;
+    let dropped = kit.backend.dropped.clone();
+    kit.backend.answer_with(move |_| {
+        let chunks = vec![
+            "\u{feff}data: {\"id\":1,\"result\":{\"too",
+            "ls\":[{\"name\":\"secret_key\"},{\"name\":\"get_issue\"}]}}\r\n\r",
+            "\nid: 2\ndata: {\"method\":\"notifications/progress\"}\n\ndata: [{\"id\":2,\"result\":",
+            "{\"tools\":[{\"name\":\"secret_key\"}]}}]\n\n: hi\n\n",
+            "data: what no parser reads\n\n",
+            "data: {\"method\":\"late\"}\n\n",
+        ];
+        let response = events_until_dropped(chunks, dropped.clone());
+        Box::pin(async move { response })
+    });
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
+    let mut body = kit.open(Method::GET, &kit.url, &headers, "").await.into_body();
+    let mut text = String::new();
+    while let Some(piece) = next(&mut body).await {
+        text.push_str(&piece);
+    }
+    let events: Vec<&str> = text.split("\n\n").map(str::trim).filter(|event| !event.is_empty()).collect();
+    let expected = [
+        "data: {\"id\":1,\"result\":{\"tools\":[{\"name\":\"get_issue\"}]}}",
+        "id: 2\ndata: {\"method\":\"notifications/progress\"}",
+        "data: [{\"id\":2,\"result\":{\"tools\":[]}}]",
+        ": hi",
+    ];
+    assert_eq!(events, expected, "and what cannot be read ends the stream");
+    kit.backend.dropped.notified().await;
+    assert_eq!(kit.trail.with("outcome", "backend_error").len(), 1);
+}
+
+#[tokio::test]
+async fn only_a_get_resumes_a_stream() {
+    let kit = kit().await;
+    let token = token(&kit, "1", "read").await;
+    kit.backend.answer_with(|seen| {
+        Box::pin(async move {
+            let body = json!({"jsonrpc": "2.0", "id": seen.id(), "result": {}}).to_string();
+            let mut response = answer(200, "application/json", body).await;
+            response.headers_mut().insert("mcp-session-id", "s-1".parse().unwrap());
+            response
+        })
+    });
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}});
+    let session = kit.post(&token, &initialize).await.header("mcp-session-id").to_owned();
+    let headers = [("mcp-session-id", session.as_str()), ("last-event-id", "1")];
+    assert_eq!(kit.post_with(&token, &headers, tool_call().to_string()).await.status, 200);
+    let seen = kit.backend.seen().pop().unwrap();
+    assert_eq!((seen.header("mcp-session-id"), seen.header("last-event-id")), (Some("s-1"), None));
 }
