@@ -4,8 +4,19 @@ use super::{
     call::{Exchange, Message},
     envelope::Kind,
     refusal::Refusal,
+    tools::{fold, is_name},
 };
 use crate::model::{IdentityState, ScopeSet};
+
+/// The methods that the rules for tools are about.
+const METHODS: [&str; 2] = ["tools/call", "tools/list"];
+
+/// Which of them a lenient backend could take this one for that is none of them.
+fn taken_for(method: &str) -> Option<&'static str> {
+    let bare = |c: char| c.is_control() || c.is_whitespace();
+    let meant = METHODS.into_iter().find(|known| *known == fold(method).replace(bare, ""));
+    meant.filter(|known| *known != method)
+}
 
 impl Exchange<'_> {
     /// A token that holds none of the server's scopes is good for nothing; a tool may need some of them. (A dead user
@@ -27,8 +38,11 @@ impl Exchange<'_> {
         }
         let call = message.filter(|_| !self.mcp.tools.is_open())?;
         let method = &*call.envelope.method;
+        if let Some(meant) = taken_for(method) {
+            return Some(Refusal::Invalid(format!("the method could be taken for {meant}")));
+        }
         // Whatever kind of message it is: a backend might run a call that is a notification, and answer it.
-        if matches!(method, "tools/call" | "tools/list") && call.envelope.kind != Kind::Request {
+        if METHODS.contains(&method) && call.envelope.kind != Kind::Request {
             return Some(Refusal::Invalid(format!("{method} must be a request")));
         }
         if method != "tools/call" {
@@ -37,6 +51,10 @@ impl Exchange<'_> {
         let Some(tool) = call.envelope.name() else {
             return Some(Refusal::Invalid("tools/call must name a tool".to_owned()));
         };
+        if !is_name(&tool) {
+            let what = "the tool's name has a control character, or white space at one of its ends";
+            return Some(Refusal::Invalid(what.to_owned()));
+        }
         if !self.mcp.tools.offers(&tool) {
             return Some(Refusal::UnknownTool(tool.into_owned()));
         }

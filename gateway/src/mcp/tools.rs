@@ -1,4 +1,10 @@
 //! Which tools of the backend are offered, and which scopes a call of one needs.
+//!
+//! A tool's name is what the backend takes for it. Most compare it exactly, some ignore case or trim it. So what a rule
+//! takes away (`deny`, `scopes`) it takes in any case, what it gives (`allow`) it gives as it is written, and a name that
+//! could be trimmed or cut into another one is none.
+
+use std::borrow::Cow;
 
 use gatehouse_gateway_config::ToolsConfig;
 
@@ -17,11 +23,11 @@ impl Tools {
     /// # Errors
     /// When a rule names a scope that the server does not have.
     pub(super) fn new(config: &ToolsConfig, scopes: &Scopes) -> Result<Self, ScopesError> {
-        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();
-        let needs = config.scopes.iter().map(|rule| Ok((patterns(&rule.tools), scopes.set(&rule.scopes)?)));
+        let folded = |texts: &[String]| texts.iter().map(|text| Pattern::new(&fold(text))).collect();
+        let needs = config.scopes.iter().map(|rule| Ok((folded(&rule.tools), scopes.set(&rule.scopes)?)));
         Ok(Self {
-            allow: patterns(&config.allow),
-            deny: patterns(&config.deny),
+            allow: config.allow.iter().map(|text| Pattern::new(text)).collect(),
+            deny: folded(&config.deny),
             needs: needs.collect::<Result<_, _>>()?,
             all: config.deny.is_empty() && config.allow.iter().any(|pattern| pattern == "*"),
         })
@@ -39,15 +45,40 @@ impl Tools {
 
     /// Whether a tool is offered.
     pub(super) fn offers(&self, tool: &str) -> bool {
-        let in_list = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(tool));
-        self.all || (in_list(&self.allow) && !in_list(&self.deny))
+        let in_list = |patterns: &[Pattern], tool: &str| patterns.iter().any(|p| p.matches(tool));
+        self.all || (is_name(tool) && in_list(&self.allow, tool) && !in_list(&self.deny, &fold(tool)))
     }
 
     /// The scopes that a call of a tool needs.
     pub(super) fn needs(&self, tool: &str) -> ScopeSet {
-        let rules = self.needs.iter().filter(|(patterns, _)| patterns.iter().any(|p| p.matches(tool)));
+        let tool = fold(tool);
+        let rules = self.needs.iter().filter(|(patterns, _)| patterns.iter().any(|p| p.matches(&tool)));
         rules.fold(ScopeSet::default(), |all, (_, scopes)| all.union(*scopes))
     }
+}
+
+/// Whether a name is one thing for every backend: no control character, and nothing at its ends that a backend could
+/// trim or that nobody sees.
+pub(super) fn is_name(tool: &str) -> bool {
+    let ends = [tool.chars().next(), tool.chars().next_back()];
+    let shows = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace() && !is_invisible(c));
+    ends.into_iter().all(shows) && !tool.contains(char::is_control)
+}
+
+/// Format characters of Unicode that take no room: soft hyphen, zero-width ones, marks of direction, byte order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A text as backends that ignore case compare it.
+pub(super) fn fold(text: &str) -> Cow<'_, str> {
+    if !text.is_ascii() {
+        // Both ways: the long s is an s, and the Kelvin sign a k, in one of them only.
+        return Cow::Owned(text.to_uppercase().to_lowercase());
+    }
+    let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+    if lower { Cow::Borrowed(text) } else { Cow::Owned(text.to_ascii_lowercase()) }
 }
 
 /// A tool's name, where the first `*` stands for any text, also none.
@@ -111,6 +142,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lenient_backend_takes_for_a_denied_tool_is_not_offered() {
+        let some = tools(json!({"deny": ["delete_*", "DROP"]}));
+        for name in ["delete_repo", "DELETE_repo", "Delete_Repo", "drop", "DROP"] {
+            assert!(!some.offers(name), "{name}");
+        }
+        for name in ["", " ", "x ", "\tx", "x\n", "x\0", "a\0b", "a\u{85}b", "x\u{7f}"] {
+            assert!(!some.offers(name) && !is_name(name), "{name:?}");
+        }
+        for name in ["x\u{a0}", "\u{feff}x", "x\u{200b}", "\u{2066}x", "x\u{ad}"] {
+            assert!(!some.offers(name) && !is_name(name), "{name:?}");
+        }
+        for name in ["größe", "two words", "工具", "ns/tool.v2"] {
+            assert!(some.offers(name), "{name}");
+        }
+        // What is given is given as it is written.
+        let some = tools(json!({"allow": ["get_*"]}));
+        assert!(some.offers("get_x") && !some.offers("GET_x"));
+        assert_eq!(fold("\u{17f}ecret\u{212a}ey"), "secretkey");
+    }
+
+    #[test]
     fn a_tool_needs_what_every_rule_for_it_says() {
         let rules =
             [json!({"tools": ["create_*"], "scopes": ["a"]}), json!({"tools": ["*_repo"], "scopes": ["b"]})];
@@ -118,5 +170,6 @@ mod tests {
         assert!(!some.is_open() && some.needs("get_issue").is_empty());
         assert_eq!(some.needs("create_repo"), some.needs("create_x").union(some.needs("delete_repo")));
         assert!(!some.needs("create_x").contains(some.needs("delete_repo")));
+        assert_eq!(some.needs("CREATE_Repo"), some.needs("create_repo"));
     }
 }

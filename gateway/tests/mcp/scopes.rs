@@ -73,13 +73,20 @@ async fn a_token_without_any_of_the_scopes_is_good_for_nothing() {
 async fn a_tool_that_is_not_offered_cannot_be_called_in_any_shape() {
     let kit = kit().await;
     let token = token(&kit, "1", "read write admin").await;
-    let refused = call(&kit, &token, "secret_key").await;
-    assert_eq!(refused.error(), (200, -32602));
+    for name in ["secret_key", "SECRET_key", "Secret_Key", "\u{17f}ecret_key"] {
+        assert_eq!(call(&kit, &token, name).await.error(), (200, -32602), "{name}");
+    }
+    for name in ["secret_key ", "\tsecret_key", "secret_key\0", "secret_key\u{200b}", ""] {
+        assert_eq!(call(&kit, &token, name).await.error(), (400, -32600), "{name:?}");
+    }
     let shapes = [
         json!({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "secret_key"}}),
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 5}}),
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call"}),
         json!({"jsonrpc": "2.0", "method": "tools/list"}),
+        json!({"jsonrpc": "2.0", "id": 1, "method": "Tools/Call", "params": {"name": "secret_key"}}),
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call\n", "params": {"name": "secret_key"}}),
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list\0"}),
     ];
     for shape in shapes {
         assert_eq!(kit.post(&token, &shape).await.status, 400, "{shape}");

@@ -43,14 +43,14 @@ pub struct Tools {
         inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_./-]*[*]?[A-Za-z0-9_./-]*$"))
     )]
     pub allow: Option<Vec<String>>,
-    /// Patterns of tools that are not offered; wins over allow.
+    /// Patterns of tools that are not offered, in any case; wins over allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 64),
         inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_./-]*[*]?[A-Za-z0-9_./-]*$"))
     )]
     pub deny: Option<Vec<String>>,
-    /// The scopes that calls need. A tool that several entries name needs what each of them says.
+    /// The scopes that calls need. A tool that several entries name, in any case, needs what each of them says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub scopes: Option<Vec<ToolScopes>>,
