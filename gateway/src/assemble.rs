@@ -41,6 +41,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Every route.
     pub router: Router,
+    /// Networks of the proxies in front.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Why a configuration cannot be put to work.
@@ -149,14 +151,14 @@ fn connect(
     server: Arc<Server>,
     custody: Arc<Custody>,
     egress: &Egress,
-    trusted: Vec<IpNet>,
+    trusted_proxies: Vec<IpNet>,
 ) -> Result<Gateway, AssembleError> {
     let metrics = Arc::new(Metrics::new(&server.config.namespace, &server.config.name));
     let mcp = Mcp::new(server.clone(), egress, Arc::new(Dns::system()), metrics.clone())?;
     let mcp = Arc::new(mcp);
-    let app = Arc::new(App::new(server.clone(), trusted));
+    let app = Arc::new(App::new(server.clone(), trusted_proxies.clone()));
     let router = app::router(&app, &mcp);
-    Ok(Gateway { server, custody, mcp, metrics, router })
+    Ok(Gateway { server, custody, mcp, metrics, router, trusted_proxies })
 }
 
 fn single(config: &GatewayConfig) -> Result<&ServerConfig, AssembleError> {

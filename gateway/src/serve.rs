@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatehouse_gateway_config::{GatewayConfig, keys::Keyring};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -30,6 +30,7 @@ use crate::{
     clock::{Clock, Entropy},
     identity::local::sweep,
     mcp,
+    oauth::source::Source,
     refs::Refs,
     reload::{self, Mounted},
 };
@@ -190,7 +191,8 @@ async fn answer(gateway: &Gateway, address: SocketAddr, request: hyper::Request<
 async fn route(gateway: &Gateway, address: SocketAddr, request: hyper::Request<Incoming>) -> Response {
     let mut request = request.map(Body::new);
     if app::is_plain_call(&gateway.server, &request) {
-        return mcp::answer(&gateway.mcp, request).await;
+        let source = |headers: &HeaderMap| Source::of(address.ip(), headers, &gateway.trusted_proxies);
+        return mcp::answer(&gateway.mcp, request, source).await;
     }
     request.extensions_mut().insert(ConnectInfo(address));
     gateway.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})

@@ -6,6 +6,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gatehouse_gateway::{
     clock::{SystemClock, SystemEntropy},
+    keys::Keys,
+    model::AccessToken,
     refs::FixedRefs,
     serve::{Options, serve},
 };
@@ -26,6 +28,10 @@ struct Running {
     served: JoinHandle<()>,
 }
 
+fn keyring() -> Keyring {
+    Keyring::generate(&mut StdRng::seed_from_u64(3))
+}
+
 async fn start(redis: Option<Value>, settle: Duration) -> Running {
     let (listener, admin_listener) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -43,7 +49,7 @@ async fn start(redis: Option<Value>, settle: Duration) -> Running {
     let shutdown = CancellationToken::new();
     let options = Options {
         config: GatewayConfig::parse(&config.to_string()).unwrap(),
-        keyring: Keyring::generate(&mut StdRng::seed_from_u64(3)),
+        keyring: keyring(),
         refs: Arc::new(FixedRefs::default()),
         mounted: None,
         clock: Arc::new(SystemClock::default()),
@@ -93,11 +99,15 @@ async fn without_redis_a_gateway_lives_says_why_it_is_not_ready_and_serves_nothi
     assert!(get(gateway.admin, "/livez").await.starts_with("HTTP/1.1 200"));
     let ready = get(gateway.admin, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("not ready: the store"), "{ready}");
-    let call = format!(
-        "POST /mcp HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer gha_x\r\nContent-Length: 0\r\n\r\n",
-        gateway.main
-    );
-    let answer = ask(gateway.main, &call).await;
+    let call = |token: &str| {
+        format!(
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n",
+            gateway.main
+        )
+    };
+    assert!(ask(gateway.main, &call("gha_made-up")).await.starts_with("HTTP/1.1 401"));
+    let token = AccessToken::mint(&Keys::new(keyring(), Arc::new(SystemClock::default())), &SystemEntropy);
+    let answer = ask(gateway.main, &call(token.expose())).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 2"), "{answer}");
     assert!(answer.contains(r#""code":-32053"#), "{answer}");
 }

@@ -52,7 +52,7 @@ decisions! {
     RefreshDead "refresh" "dead" "A refresh was refused because the user must sign in again.";
     RobotTokenIssued "token" "issued" "A client of the policy got an access token for itself (`client_credentials`).";
     TokenRefused "token" "refused" "A token request was refused before its grant was looked at: malformed, or its client not proven.";
-    BearerRefused "bearer" "refused" "A call carried an access token that is not good here.";
+    BearerRefused "bearer" "refused" "A call carried an access token that is not good here; of one source at most 3,000 a minute are written.";
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, or the token is another's.";
     SignedOut "session" "ended" "A user ended browser sessions of theirs on their account page.";
     GrantRevoked "grant" "revoked" "A grant and its tokens were ended on request.";

@@ -29,6 +29,8 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
         mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "hit" }).inc();
         return Ok(caller);
     }
+    // What somebody made up is refused without a look-up.
+    AccessToken::check(&mcp.server.keys, token).map_err(not_open)?;
     mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "miss" }).inc();
     let (mark, reader) = mcp.cache.begin(now);
     watch::start(mcp, reader);

@@ -24,6 +24,7 @@ use crate::{
     audit::{Decision, Event},
     cors,
     model::IdentityState,
+    oauth::{limits, source::Source},
 };
 
 /// A message that was read and whose headers agree with it.
@@ -39,16 +40,22 @@ impl Message<'_> {
 }
 
 /// Serves one request. Without a good token nothing else of it is looked at (MCP, and every probing client).
-pub(super) async fn serve(mcp: &Arc<Mcp>, request: Request) -> Response {
+/// `source`, from the headers: where it came from, asked when there is something to hold against it.
+pub(super) async fn serve(
+    mcp: &Arc<Mcp>,
+    request: Request,
+    source: impl FnOnce(&HeaderMap) -> Source,
+) -> Response {
     let started = mcp.now();
     let (parts, body) = request.into_parts();
     let caller = match authenticate(mcp, &parts.headers).await {
         Ok(caller) => caller,
         Err(refusal) => {
             mcp.metrics.unauthenticated.inc();
-            if refusal == Refusal::BadToken {
-                mcp.server.audit.write(Event::new(Decision::BearerRefused).because("invalid_token"));
-            }
+            let refusal = match refusal {
+                Refusal::BadToken => bad_token(mcp, source(&parts.headers)),
+                other => other,
+            };
             return refusal.into_response(mcp, None);
         }
     };
@@ -56,6 +63,15 @@ pub(super) async fn serve(mcp: &Arc<Mcp>, request: Request) -> Response {
     call.subject(parts.method.as_str(), None);
     let exchange = Exchange { mcp, caller: &caller, method: &parts.method, headers: &parts.headers };
     exchange.serve(body, call).await
+}
+
+/// A token was not good. That is told until one source has brought too many, which then cost little.
+fn bad_token(mcp: &Mcp, source: Source) -> Refusal {
+    if mcp.bearers.count(limits::BEARER, &source.to_string(), mcp.now()).is_err() {
+        return Refusal::TooManyBadTokens;
+    }
+    mcp.server.audit.write(Event::new(Decision::BearerRefused).because("invalid_token"));
+    Refusal::BadToken
 }
 
 /// An authenticated request.

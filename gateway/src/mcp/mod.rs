@@ -40,13 +40,19 @@ use axum::{
     response::Response,
     routing::{MethodRouter, any},
 };
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backend::BackendError;
 
 use self::{backend::Backend, cache::Cache, load::Load, pods::Directory, tools::Tools};
-use crate::{capacity::Capacity, egress::Egress, metrics::Metrics, server::Server};
+use crate::{
+    capacity::Capacity,
+    egress::Egress,
+    metrics::Metrics,
+    oauth::{limits::Limiter, source::Source},
+    server::Server,
+};
 
 /// What the MCP path of one server needs.
 #[derive(Debug)]
@@ -57,6 +63,8 @@ pub struct Mcp {
     metrics: Arc<Metrics>,
     cache: Cache,
     load: Arc<Load>,
+    /// Counts tokens that were not good, by source.
+    bearers: Limiter,
     /// The `WWW-Authenticate` of a request without a token.
     challenge: HeaderValue,
     /// Cancelled when the gateway begins to drain.
@@ -94,6 +102,7 @@ impl Mcp {
             metrics,
             cache: Cache::default(),
             load: Arc::new(Load::new(Capacity::detect())),
+            bearers: Limiter::default(),
             challenge,
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -129,13 +138,14 @@ pub fn service<S: Clone + Send + Sync + 'static>(mcp: &Arc<Mcp>) -> MethodRouter
     let mcp = mcp.clone();
     any(move |request: Request| {
         let mcp = mcp.clone();
-        async move { call::serve(&mcp, request).await }
+        let source = request.extensions().get::<Source>().copied().unwrap_or(Source(None));
+        async move { call::serve(&mcp, request, |_| source).await }
     })
 }
 
-/// Answers one request to the MCP path.
-pub async fn answer(mcp: &Arc<Mcp>, request: Request) -> Response {
-    call::serve(mcp, request).await
+/// Answers one request to the MCP path; `source` says where it came from.
+pub async fn answer(mcp: &Arc<Mcp>, request: Request, source: impl FnOnce(&HeaderMap) -> Source) -> Response {
+    call::serve(mcp, request, source).await
 }
 
 /// What answers where clients of HTTP+SSE look: below the MCP path and beside it.

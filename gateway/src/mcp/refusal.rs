@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Mcp;
-use crate::clock::random;
+use crate::{clock::random, oauth::limits::BEARER};
 
 /// JSON-RPC's own codes, MCP's, and (from -32050) the gateway's.
 mod code {
@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     NoToken,
     /// A token that is not good here, or not any more.
     BadToken,
+    /// A source brought more such tokens than any network of users would.
+    TooManyBadTokens,
     /// The user must sign in again: the sentence that they read.
     SessionExpired(String),
     /// The user may not use the server.
@@ -88,7 +90,7 @@ impl Refusal {
     /// The word for the audit trail.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::NoToken | Self::BadToken => "unauthorized",
+            Self::NoToken | Self::BadToken | Self::TooManyBadTokens => "unauthorized",
             Self::SessionExpired(_) => "session_expired",
             Self::Denied { .. } | Self::ToolDenied { .. } | Self::UnknownTool(_) => "denied",
             Self::InsufficientScope { .. } => "insufficient_scope",
@@ -129,7 +131,7 @@ impl Refusal {
             Self::Parse(_) => (S::BAD_REQUEST, code::PARSE),
             Self::Invalid(_) => (S::BAD_REQUEST, code::INVALID_REQUEST),
             Self::HeaderMismatch(_) => (S::BAD_REQUEST, code::HEADER_MISMATCH),
-            Self::TooManyCalls => (S::TOO_MANY_REQUESTS, code::UNAVAILABLE),
+            Self::TooManyCalls | Self::TooManyBadTokens => (S::TOO_MANY_REQUESTS, code::UNAVAILABLE),
             Self::Overloaded | Self::Store | Self::Credential { .. } => {
                 (S::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
             }
@@ -159,6 +161,9 @@ impl Refusal {
         match self {
             Self::NoToken => format!("sign in to use {name}: an access token is required"),
             Self::BadToken => "the access token is not valid here, or has expired".to_owned(),
+            Self::TooManyBadTokens => {
+                "too many access tokens that are not valid here came from this address".to_owned()
+            }
             Self::Denied { user } => {
                 format!("{user} may not use {name}; its administrators can grant access")
             }
@@ -237,6 +242,9 @@ impl Refusal {
             }
             Self::Store | Self::TooManyCalls | Self::Overloaded => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Self::TooManyBadTokens => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(BEARER.window.as_secs()));
             }
             Self::Credential { retry_after } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));

@@ -14,24 +14,58 @@ pub const MAX_TOKEN_LEN: usize = 512;
 /// The longest scope that an access token can say, in bytes: base64 makes four of three.
 const MAX_NARROWED: usize = 330;
 
-/// An access token: opaque, 256 random bits (RFC 6750).
+/// `b64url(kid 1 ‖ body ‖ HMAC 16)`: what somebody made up is told from what is ours without the store.
+fn sign(keys: &Keys, label: &str, body: &[u8]) -> String {
+    let mac = keys.mac16(Ring::Record, label, &[body]);
+    URL_SAFE_NO_PAD.encode([&[mac.kid], body, &mac.tag].concat())
+}
+
+/// The body of what [`sign`] gave.
+fn open<const N: usize>(keys: &Keys, label: &str, text: &str) -> Result<[u8; N], OpenError> {
+    let decoded = (text.len() <= MAX_TOKEN_LEN).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
+    let bytes = decoded.ok_or(OpenError::Invalid)?;
+    let (kid, signed) = bytes.split_first().ok_or(OpenError::Invalid)?;
+    let (body, tag) = signed.split_last_chunk::<16>().ok_or(OpenError::Invalid)?;
+    let body = <[u8; N]>::try_from(body).map_err(|_| OpenError::Invalid)?;
+    let mac = Mac16 { kid: *kid, tag: *tag };
+    if keys.verify16(Ring::Record, label, &[&body], &mac) {
+        return Ok(body);
+    }
+    Err(if keys.is_next(Ring::Record, mac.kid) { OpenError::UnknownKey } else { OpenError::Invalid })
+}
+
+/// An access token: opaque (RFC 6750), `gha_` and b64url(kid 1 ‖ random 32 ‖ HMAC 16).
 #[derive(Clone)]
 pub struct AccessToken(Zeroizing<String>);
 
 impl AccessToken {
+    const PREFIX: &str = "gha_";
+    const LABEL: &str = "access-token";
+
     /// A new token.
-    pub fn mint(entropy: &dyn Entropy) -> Self {
-        Self(Zeroizing::new(format!("gha_{}", URL_SAFE_NO_PAD.encode(random::<32>(entropy)))))
+    pub fn mint(keys: &Keys, entropy: &dyn Entropy) -> Self {
+        let random = Zeroizing::new(random::<32>(entropy));
+        Self(Zeroizing::new(format!("{}{}", Self::PREFIX, sign(keys, Self::LABEL, &random[..]))))
     }
 
     /// A new token that is good for less than its grant: its text says so, which nobody can change, because a token is
     /// found by the hash of its whole text. A list too long for a token narrows nothing.
-    pub fn mint_narrowed(entropy: &dyn Entropy, scope: &str) -> Self {
-        let token = Self::mint(entropy);
+    pub fn mint_narrowed(keys: &Keys, entropy: &dyn Entropy, scope: &str) -> Self {
+        let token = Self::mint(keys, entropy);
         if scope.len() > MAX_NARROWED {
             return token;
         }
         Self(Zeroizing::new(format!("{}.{}", *token.0, URL_SAFE_NO_PAD.encode(scope))))
+    }
+
+    /// Whether a presented token may be one of ours. Whether it is, and what for, only the store knows.
+    ///
+    /// # Errors
+    /// As [`RefreshToken::parse`].
+    pub fn check(keys: &Keys, text: &str) -> Result<(), OpenError> {
+        let signed = text.strip_prefix(Self::PREFIX).ok_or(OpenError::Invalid)?;
+        let signed = signed.split_once('.').map_or(signed, |(signed, _)| signed);
+        open::<32>(keys, Self::LABEL, signed).map(drop)
     }
 
     /// The scope to which a token is narrowed. To be believed of a token that was found.
@@ -56,7 +90,7 @@ impl AccessToken {
     }
 }
 
-/// An authorization code: `b64url(grant 16 ‖ random 32)`. The grant's id lets one script redeem it.
+/// An authorization code: `b64url(kid 1 ‖ grant 16 ‖ random 32 ‖ HMAC 16)`. The grant's id lets one script redeem it.
 #[derive(Clone)]
 pub struct AuthorizationCode {
     /// The grant that it redeems.
@@ -65,23 +99,25 @@ pub struct AuthorizationCode {
 }
 
 impl AuthorizationCode {
+    const LABEL: &str = "authorization-code";
+
     /// A new code for `grant`.
-    pub fn mint(entropy: &dyn Entropy, grant: GrantId) -> Self {
-        let mut bytes = [0; 48];
-        bytes[..16].copy_from_slice(grant.as_bytes());
-        bytes[16..].copy_from_slice(&random::<32>(entropy));
-        Self { grant, text: Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)) }
+    pub fn mint(keys: &Keys, entropy: &dyn Entropy, grant: GrantId) -> Self {
+        let mut body = Zeroizing::new([0; 48]);
+        body[..16].copy_from_slice(grant.as_bytes());
+        body[16..].copy_from_slice(&random::<32>(entropy));
+        Self { grant, text: Zeroizing::new(sign(keys, Self::LABEL, &body[..])) }
     }
 
-    /// Reads a presented code; `None` when it is malformed.
-    pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > MAX_TOKEN_LEN {
-            return None;
-        }
-        let bytes = <[u8; 48]>::try_from(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    /// Reads a presented code and checks its MAC.
+    ///
+    /// # Errors
+    /// As [`RefreshToken::parse`].
+    pub fn parse(keys: &Keys, text: &str) -> Result<Self, OpenError> {
+        let body = open::<48>(keys, Self::LABEL, text)?;
         let mut grant = [0; 16];
-        grant.copy_from_slice(&bytes[..16]);
-        Some(Self { grant: GrantId::from_bytes(grant), text: Zeroizing::new(text.to_owned()) })
+        grant.copy_from_slice(&body[..16]);
+        Ok(Self { grant: GrantId::from_bytes(grant), text: Zeroizing::new(text.to_owned()) })
     }
 
     /// What is stored.
@@ -107,7 +143,6 @@ pub struct RefreshToken {
 }
 
 impl RefreshToken {
-    const LEN: usize = 1 + 16 + 4 + 24 + 16;
     const LABEL: &str = "refresh-token";
 
     /// A new token.
@@ -116,11 +151,7 @@ impl RefreshToken {
         body[..16].copy_from_slice(grant.as_bytes());
         body[16..20].copy_from_slice(&generation.to_be_bytes());
         body[20..].copy_from_slice(&random::<24>(entropy));
-        let mac = keys.mac16(Ring::Record, Self::LABEL, &[&body]);
-        let mut bytes = vec![mac.kid];
-        bytes.extend_from_slice(&body);
-        bytes.extend_from_slice(&mac.tag);
-        Self { grant, generation, text: Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)) }
+        Self { grant, generation, text: Zeroizing::new(sign(keys, Self::LABEL, &body)) }
     }
 
     /// Reads a presented token and checks its MAC.
@@ -128,16 +159,7 @@ impl RefreshToken {
     /// # Errors
     /// [`OpenError::UnknownKey`] when its key is about to be read, else [`OpenError::Invalid`]: it is not one of ours.
     pub fn parse(keys: &Keys, text: &str) -> Result<Self, OpenError> {
-        let decoded = (text.len() <= MAX_TOKEN_LEN).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
-        let bytes = decoded.and_then(|bytes| <[u8; Self::LEN]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or(OpenError::Invalid)?;
-        let (body, tag) = bytes[1..].split_at(44);
-        let mut mac = Mac16 { kid: bytes[0], tag: [0; 16] };
-        mac.tag.copy_from_slice(tag);
-        if !keys.verify16(Ring::Record, Self::LABEL, &[body], &mac) {
-            let next = keys.is_next(Ring::Record, mac.kid);
-            return Err(if next { OpenError::UnknownKey } else { OpenError::Invalid });
-        }
+        let body = open::<44>(keys, Self::LABEL, text)?;
         let mut grant = [0; 16];
         grant.copy_from_slice(&body[..16]);
         let mut generation = [0; 4];
@@ -170,3 +192,54 @@ macro_rules! hidden {
     )*};
 }
 hidden!(AccessToken, AuthorizationCode, RefreshToken);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gatehouse_gateway_config::keys::Keyring;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::clock::{ManualClock, SystemEntropy};
+
+    fn keys(seed: u64) -> Keys {
+        let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
+        Keys::new(ring, Arc::new(ManualClock::at(1_800_000_000)))
+    }
+
+    /// The same text with another byte in its middle.
+    fn forged(text: &str) -> String {
+        let (head, tail) = text.split_at(text.len() / 2);
+        format!("{head}{}{}", if tail.starts_with('A') { "B" } else { "A" }, &tail[1..])
+    }
+
+    #[test]
+    fn what_was_made_up_is_told_from_what_is_ours() {
+        let (ours, others) = (keys(1), keys(2));
+        let grant = GrantId::random(&SystemEntropy);
+        let access = AccessToken::mint(&ours, &SystemEntropy);
+        let narrowed = AccessToken::mint_narrowed(&ours, &SystemEntropy, "read");
+        let code = AuthorizationCode::mint(&ours, &SystemEntropy, grant);
+        let refresh = RefreshToken::mint(&ours, &SystemEntropy, grant, 7);
+        for text in [access.expose(), narrowed.expose()] {
+            assert_eq!(AccessToken::check(&ours, text), Ok(()));
+            for bad in [forged(text), text.replace("gha_", ""), text.replace("gha_", "ghb_")] {
+                assert_eq!(AccessToken::check(&ours, &bad), Err(OpenError::Invalid), "{bad}");
+            }
+            assert_eq!(AccessToken::check(&others, text), Err(OpenError::Invalid));
+        }
+        let read = |keys: &Keys, text: &str| AuthorizationCode::parse(keys, text).map(|code| code.grant);
+        assert_eq!(read(&ours, code.expose()), Ok(grant));
+        assert_eq!(read(&ours, &forged(code.expose())), Err(OpenError::Invalid));
+        assert_eq!(read(&others, code.expose()), Err(OpenError::Invalid));
+        let read = |text: &str| RefreshToken::parse(&ours, text).map(|token| (token.grant, token.generation));
+        assert_eq!(read(refresh.expose()), Ok((grant, 7)));
+        // One kind is none of another.
+        assert_eq!(read(code.expose()), Err(OpenError::Invalid));
+        for bad in ["", "gha_", "gha_x", "gha_.x", "x", &"A".repeat(2 * MAX_TOKEN_LEN)] {
+            assert_eq!(AccessToken::check(&ours, bad), Err(OpenError::Invalid), "{bad}");
+            assert!(AuthorizationCode::parse(&ours, bad).is_err() && read(bad).is_err(), "{bad}");
+        }
+    }
+}

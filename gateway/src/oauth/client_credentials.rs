@@ -43,7 +43,7 @@ pub(super) async fn issue(
         return Err(OAuthError::InvalidScope);
     }
     let scope = scopes.text(held);
-    let access = AccessToken::mint(server.entropy.as_ref());
+    let access = AccessToken::mint(&server.keys, server.entropy.as_ref());
     let lifetimes = &server.config.policy.lifetimes;
     let robot = RobotGrant {
         user: user(server, &profile),

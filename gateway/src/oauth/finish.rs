@@ -34,7 +34,7 @@ pub(super) async fn finish(
     // Its life may have ended, or been ended, while the user was deciding.
     let client = clients::find(server, &request.client_id)?;
     let grant = grant(server, request, &user, scope);
-    let code = AuthorizationCode::mint(server.entropy.as_ref(), grant.id);
+    let code = AuthorizationCode::mint(&server.keys, server.entropy.as_ref(), grant.id);
     let location = redirect::with_code(server, request, code.expose());
     let place = request.id.as_bytes();
     let completion = Completion {

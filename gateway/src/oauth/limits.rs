@@ -27,6 +27,9 @@ pub const AUTHORIZE: Limit = Limit { name: "authorize", count: 300, window: Dura
 /// Token requests from one source, which may be the one address of many users: enough for each of them, and little
 /// against what a flood would cost.
 pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::from_secs(60) };
+/// Access tokens of one source that are not good here: as many as [`TOKEN`], so that a network whose tokens end together
+/// reads that they ended. A good one is never held back. On each replica.
+pub const BEARER: Limit = Limit { name: "bearer", count: 3000, window: Duration::from_secs(60) };
 /// Authorization requests to one server from all sources, over the life of a flow: each takes some 6 KB of a Redis
 /// that the server shares with others.
 pub const FLOWS: Limit = Limit { name: "flows", count: 10_000, window: super::cookies::FLOW_LIFE };

@@ -15,7 +15,7 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     keys::OpenError,
-    model::{AccessToken, Client, GrantId, RefreshToken, token::MAX_TOKEN_LEN},
+    model::{AccessToken, Client, GrantId, RefreshToken},
     server::Server,
     store::Revocation,
 };
@@ -70,11 +70,14 @@ async fn grant_of(server: &Server, token: &str) -> Result<Option<GrantId>, OAuth
         // One that was replaced names the same grant.
         Ok(refresh) => Ok(Some(refresh.grant)),
         Err(OpenError::UnknownKey) => Err(OAuthError::KEY_NOT_READ),
-        Err(OpenError::Invalid) if token.len() > MAX_TOKEN_LEN => Ok(None),
-        Err(OpenError::Invalid) => {
-            let record = server.store.call(&AccessToken::hash_presented(token)).await?;
-            Ok(record.map(|record| record.grant.id))
-        }
+        Err(OpenError::Invalid) => match AccessToken::check(&server.keys, token) {
+            Ok(()) => {
+                let record = server.store.call(&AccessToken::hash_presented(token)).await?;
+                Ok(record.map(|record| record.grant.id))
+            }
+            Err(OpenError::UnknownKey) => Err(OAuthError::KEY_NOT_READ),
+            Err(OpenError::Invalid) => Ok(None),
+        },
     }
 }
 

@@ -31,6 +31,11 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
+    /// The client behind `peer`, as far as trusted proxies name it.
+    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        Self(Some(client_of(peer.to_canonical(), headers, trusted)))
+    }
+
     /// The network that a site of IPv6 may choose its sources from, a /48; nothing for IPv4.
     pub fn network(&self) -> Option<Ipv6Addr> {
         match self.0 {
@@ -42,9 +47,9 @@ impl Source {
 
 /// Puts the [`Source`] into the request's extensions.
 pub async fn name_client(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-    let source = peer.map(|peer| client_of(peer, request.headers(), &app.trusted_proxies));
-    request.extensions_mut().insert(Source(source));
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let source = peer.map(|peer| Source::of(peer, request.headers(), &app.trusted_proxies));
+    request.extensions_mut().insert(source.unwrap_or(Source(None)));
     next.run(request).await
 }
 

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
+    keys::OpenError,
     model::{AccessToken, AuthorizationCode, Client, GrantId, RefreshToken, TokenPair, pkce},
     server::Server,
     store::{CodeProof, NewTokens, Redemption},
@@ -103,7 +104,10 @@ async fn redeem(
     let presented =
         params.some("code")?.ok_or_else(|| OAuthError::InvalidRequest("code is missing".into()))?;
     let challenge = params.some("code_verifier")?.and_then(pkce::challenge_of).ok_or(REFUSED)?;
-    let code = AuthorizationCode::parse(presented).ok_or(REFUSED)?;
+    let code = AuthorizationCode::parse(&server.keys, presented).map_err(|error| match error {
+        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+        OpenError::Invalid => REFUSED,
+    })?;
     let proof = CodeProof {
         code: code.hash(),
         grant: code.grant,
@@ -132,8 +136,8 @@ pub(super) fn mint(server: &Server, grant: GrantId, generation: u32, scope: Opti
     let entropy = server.entropy.as_ref();
     TokenPair {
         access: match scope {
-            Some(scope) => AccessToken::mint_narrowed(entropy, &scope),
-            None => AccessToken::mint(entropy),
+            Some(scope) => AccessToken::mint_narrowed(&server.keys, entropy, &scope),
+            None => AccessToken::mint(&server.keys, entropy),
         },
         refresh: RefreshToken::mint(&server.keys, entropy, grant, generation),
     }

@@ -1,6 +1,8 @@
 //! Who may call: tokens, audience, identity, access, revocation.
 
-use gatehouse_gateway::metrics::CacheLabels;
+use gatehouse_gateway::{
+    clock::SystemEntropy, metrics::CacheLabels, model::AccessToken, oauth::limits::BEARER,
+};
 use gatehouse_gateway_config::{AccessRule, denial::Denial};
 use http::Method;
 use serde_json::json;
@@ -55,6 +57,37 @@ async fn a_token_of_elsewhere_is_no_token_here() {
 }
 
 #[tokio::test]
+async fn what_was_made_up_is_refused_without_a_look_up() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    let looked_up = || kit.gateway.metrics.token_cache.get_or_create(&CacheLabels { result: "miss" }).get();
+    let other = if token.ends_with('A') { "B" } else { "A" };
+    for made_up in [&format!("{}{other}", &token[..token.len() - 1]), "gha_unknown", "x", &token[4..]] {
+        assert_eq!(kit.call(made_up).await.status, 401, "{made_up}");
+    }
+    assert_eq!(looked_up(), 0);
+    // One of ours that is not there any more.
+    let gone = AccessToken::mint(&kit.gateway.server.keys, &SystemEntropy);
+    assert_eq!(kit.call(gone.expose()).await.status, 401);
+    assert_eq!(looked_up(), 1);
+}
+
+#[tokio::test]
+async fn a_source_of_bad_tokens_beyond_reason_is_told_to_wait_and_a_good_one_is_not() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    for _ in 0..BEARER.count {
+        assert_eq!(kit.call("gha_unknown").await.status, 401);
+    }
+    let refused = kit.call("gha_unknown").await;
+    assert_eq!((refused.error(), refused.header("retry-after")), ((429, -32053), "60"));
+    assert_eq!(kit.call(&token).await.status, 200);
+    assert_eq!(kit.trail.with("event", "bearer").len() as u64, BEARER.count);
+    kit.clock.advance(BEARER.window);
+    assert_eq!(kit.call("gha_unknown").await.status, 401);
+}
+
+#[tokio::test]
 async fn who_is_not_allowed_reads_so() {
     let kit = Kit::with(|server| server["access"]["deny"] = json!([{"subjects": ["2"]}])).await;
     let (alice, bob) = (kit.sign_in("1").await, kit.sign_in("2").await);
@@ -78,7 +111,7 @@ async fn a_cached_caller_needs_no_look_up_and_is_forgotten_when_revoked() {
     })
     .await;
     let store = &kit.gateway.server.store;
-    let access = gatehouse_gateway::model::AccessToken::hash_presented(&token);
+    let access = AccessToken::hash_presented(&token);
     let grant = store.call(&access).await.unwrap().unwrap().grant.id;
     store.revoke_grant(&grant).await.unwrap();
     until(async || kit.call(&token).await.status == 401).await;

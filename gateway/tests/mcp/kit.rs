@@ -197,7 +197,7 @@ impl Kit {
         let completion = self.completion(&flow, subject, change);
         let (grant, code) = (completion.grant.clone(), completion.code);
         assert!(store.complete_flow(&completion).await.unwrap());
-        let access = AccessToken::mint(&entropy);
+        let access = AccessToken::mint(&server.keys, &entropy);
         let proof = CodeProof {
             code,
             grant: grant.id,
@@ -266,7 +266,7 @@ impl Kit {
             // A file of users gives no tokens of an identity.
             identity_credential: matches!(server.identity, Identity::Provider(_))
                 .then(|| seal_tokens(&server.keys, &entropy, place, &tokens)),
-            code: AuthorizationCode::mint(&entropy, grant.id).hash(),
+            code: AuthorizationCode::mint(&server.keys, &entropy, grant.id).hash(),
             grant,
             challenge: flow.challenge.clone(),
             code_life: LIFE,

@@ -178,7 +178,7 @@ impl Client {
 }
 
 pub(crate) fn new_access() -> AccessToken {
-    AccessToken::mint(&SystemEntropy)
+    AccessToken::mint(&some_keys(), &SystemEntropy)
 }
 
 /// The request to replace `presented`, and the pair it would bring.
