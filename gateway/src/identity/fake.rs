@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) teams: usize,
     /// The status of the list of teams, and what it says of the token's scopes.
     pub(crate) team_answer: (u16, Option<&'static str>),
+    /// Further headers of the list of teams.
+    pub(crate) team_headers: Vec<(&'static str, &'static str)>,
     /// The status of the list of addresses.
     pub(crate) email_status: u16,
     pub(crate) id: u64,
@@ -104,6 +106,7 @@ impl Fake {
                 read_faults: VecDeque::new(),
                 teams: 2,
                 team_answer: (200, None),
+                team_headers: Vec::new(),
                 email_status: 200,
                 id: 4242,
                 errors_with_200: true,
@@ -300,6 +303,7 @@ async fn emails(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
     axum::Json(json!([
         {"email": "old@example.com", "primary": false, "verified": true},
         {"email": "octo@example.com", "primary": true, "verified": true},
+        {"email": "another@example.com", "primary": false, "verified": false},
     ]))
     .into_response()
 }
@@ -313,9 +317,9 @@ async fn teams(
     if let Some(answer) = guard(&fake, &headers, format!("/teams page {page}")).await {
         return answer;
     }
-    let (teams, (status, scopes)) = {
+    let (teams, (status, scopes), more) = {
         let inner = fake.inner();
-        (inner.teams, inner.team_answer)
+        (inner.teams, inner.team_answer, inner.team_headers.clone())
     };
     if status != 200 {
         return StatusCode::from_u16(status).unwrap().into_response();
@@ -331,6 +335,9 @@ async fn teams(
     }
     if let Some(scopes) = scopes {
         answer.headers_mut().insert("x-oauth-scopes", scopes.parse().unwrap());
+    }
+    for (name, value) in more {
+        answer.headers_mut().append(name, value.parse().unwrap());
     }
     answer
 }

@@ -19,7 +19,7 @@ pub use gatehouse_gateway_config::users::{FileError, Users};
 
 use crate::{
     identity::SignedIn,
-    model::{Hash32, Profile, Unknown},
+    model::{Hash32, Profile},
     refs::{Refs, Value},
 };
 
@@ -146,7 +146,7 @@ pub fn profile(user: &LocalUser) -> Profile {
         verified_email: user.email.clone(),
         groups: user.groups.clone(),
         password: Some(Hash32::of(user.password_hash.as_bytes())),
-        unknown: Unknown::default(),
+        ..Profile::default()
     }
 }
 

@@ -84,11 +84,13 @@ impl OAuth2 {
             unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
             verified_email,
             groups,
-            password: None,
+            ..Profile::default()
         };
         if let Some(emails) = &self.emails {
             let told = list(&self.http, emails, tokens, Preset::GitHub.email_scope()).await?;
             profile.verified_email = told.items.iter().find_map(verified_primary);
+            profile.other_emails = told.items.iter().filter_map(verified_address).collect();
+            profile.other_emails.retain(|other| profile.verified_email.as_ref() != Some(other));
             profile.unknown.email = !told.complete;
         }
         if let Some(teams) = &self.teams {
@@ -178,8 +180,16 @@ pub(super) async fn renew(
 
 /// GitHub's `/user/emails`: the primary address, when it is verified.
 fn verified_primary(entry: &Value) -> Option<String> {
-    let is = |field: &str| entry.get(field) == Some(&Value::Bool(true));
-    (is("primary") && is("verified")).then(|| entry.get("email").and_then(text)).flatten()
+    verified_address(entry).filter(|_| says(entry, "primary"))
+}
+
+/// An address of the same list, when it is verified.
+fn verified_address(entry: &Value) -> Option<String> {
+    says(entry, "verified").then(|| entry.get("email").and_then(text)).flatten()
+}
+
+fn says(entry: &Value, field: &str) -> bool {
+    entry.get(field) == Some(&Value::Bool(true))
 }
 
 /// GitHub's `/user/teams`: `org/team` and `org`.

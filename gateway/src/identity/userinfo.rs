@@ -37,7 +37,8 @@ pub(super) struct List {
 }
 
 /// Reads a list that the scope `wanted` opens, over its pages (RFC 8288 `rel="next"`, on the same origin only).
-/// Without the scope it is withheld, which is no error: GitHub then answers 403 or 404, or with less than all.
+/// Without the scope it is withheld, which is no error: GitHub then answers 403 or 404, or with less than all. It leaves
+/// out what lies behind a single sign-on, too, to which the user need not have authorised the token.
 ///
 /// # Errors
 /// As [`get`].
@@ -47,29 +48,38 @@ pub(super) async fn list(
     tokens: &UpstreamTokens,
     wanted: &str,
 ) -> Result<List, IdentityError> {
-    let mut all = Vec::new();
-    let mut next = Some(url.clone());
-    if let Some(first) = next.as_mut().filter(|u| u.query().is_none()) {
-        first.set_query(Some("per_page=100"));
+    let mut told = List { items: Vec::new(), complete: true };
+    let mut this = url.clone();
+    if this.query().is_none() {
+        this.set_query(Some("per_page=100"));
     }
     for _ in 0..PAGES {
-        let Some(this) = next else { return Ok(List { items: all, complete: true }) };
         let (value, headers) = match page(http, &this, tokens).await? {
             Page::Read(value, headers) if grants(&headers, wanted) => (value, headers),
             Page::Read(..) | Page::Withheld(_) => {
                 tracing::warn!(url = %endpoint(url), scope = wanted, "the provider withholds this list: the sign-in lacks the scope");
-                return Ok(List { items: all, complete: false });
+                return Ok(List { complete: false, ..told });
             }
         };
+        if headers.contains_key(SSO) {
+            tracing::warn!(url = %endpoint(url), "the provider leaves out what needs a single sign-on");
+            told.complete = false;
+        }
         let Value::Array(items) = value else { return Err(unreadable(url)) };
-        all.extend(items);
-        next = next_page(&headers, &this);
+        told.items.extend(items);
+        match next_page(&headers, &this) {
+            Next::Last => return Ok(told),
+            Next::At(next) => this = next,
+            Next::Elsewhere => break,
+        }
     }
-    if next.is_some() {
-        tracing::warn!(url = %url, read = all.len(), "the list is longer than is read; the rest is not known");
-    }
-    Ok(List { items: all, complete: next.is_none() })
+    tracing::warn!(url = %endpoint(url), read = told.items.len(), "the list goes on where it is not read; the rest is not known");
+    Ok(List { complete: false, ..told })
 }
+
+/// GitHub's word that an answer leaves organisations out (`partial-results`), or is withheld, until the user takes the
+/// token through their single sign-on.
+const SSO: &str = "x-github-sso";
 
 /// Whether the token has the scope `wanted`, as far as GitHub says. A GitHub App has permissions instead, and says
 /// nothing.
@@ -126,15 +136,32 @@ fn is_rate_limit(headers: &HeaderMap, body: &[u8]) -> bool {
         || String::from_utf8_lossy(body).to_ascii_lowercase().contains("rate limit")
 }
 
-fn next_page(headers: &HeaderMap, base: &Url) -> Option<Url> {
+/// How a list goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Not at all.
+    Last,
+    At(Url),
+    /// Where the token may not be sent: it goes to nobody else.
+    Elsewhere,
+}
+
+fn next_page(headers: &HeaderMap, base: &Url) -> Next {
     let links = headers.get_all(header::LINK).iter().filter_map(|v| v.to_str().ok());
     let target = links.flat_map(|line| line.split(',')).find_map(|link| {
         let (target, parameters) = link.trim().split_once('>')?;
-        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        is_next.then(|| target.trim_start_matches('<'))
-    })?;
-    // The token goes to nobody else.
-    base.join(target).ok().filter(|next| next.origin() == base.origin())
+        parameters.split(';').any(is_next).then(|| target.trim_start_matches('<'))
+    });
+    let Some(target) = target else { return Next::Last };
+    let next = base.join(target).ok().filter(|next| next.origin() == base.origin());
+    next.map_or(Next::Elsewhere, Next::At)
+}
+
+/// Whether a link's parameter says that it leads to the next page: one of the relations, in any case.
+fn is_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+    name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
 }
 
 fn unreadable(url: &Url) -> IdentityError {
@@ -181,14 +208,16 @@ mod tests {
         let next = |link: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::LINK, link.parse().unwrap());
-            next_page(&headers, &base).map(String::from)
+            next_page(&headers, &base)
         };
+        let third = || Next::At(Url::parse("https://api.github.com/user/teams?page=3").unwrap());
         let good = "<https://api.github.com/user/teams?page=1>; rel=\"prev\", <https://api.github.com/user/teams?page=3>; rel=\"next\"";
-        assert_eq!(next(good).as_deref(), Some("https://api.github.com/user/teams?page=3"));
-        assert_eq!(next("<https://evil.test/?page=3>; rel=\"next\""), None);
-        assert_eq!(next("<http://api.github.com/?page=3>; rel=\"next\""), None);
-        assert_eq!(next("<?page=2>; rel=\"last\""), None);
-        assert_eq!(next("rel=\"next\""), None);
+        assert_eq!(next(good), third());
+        assert_eq!(next("<?page=3>; title=x; REL=\"last Next\""), third());
+        assert_eq!(next("<https://evil.test/?page=3>; rel=\"next\""), Next::Elsewhere);
+        assert_eq!(next("<http://api.github.com/?page=3>; rel=next"), Next::Elsewhere);
+        assert_eq!(next("<?page=2>; rel=\"last\""), Next::Last);
+        assert_eq!(next("rel=\"next\""), Next::Last);
     }
 
     #[test]

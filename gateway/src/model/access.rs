@@ -49,7 +49,7 @@ pub fn decide(access: &AccessConfig, profile: &Profile) -> Decision {
     }
     let allowed = match &access.allow {
         Allow::Everyone => Match::Yes,
-        Allow::Rules(rules) => any(rules, profile, |a, b| a == b),
+        Allow::Rules(rules) => any(rules, profile, Effect::Gives),
     };
     match allowed {
         Match::Yes => Decision::Allowed,
@@ -60,9 +60,7 @@ pub fn decide(access: &AccessConfig, profile: &Profile) -> Decision {
 
 /// What entries of `access.deny` say of a user; `None`: nothing.
 pub fn denied(deny: &[AccessRule], profile: &Profile) -> Option<Decision> {
-    // Two names that differ in case alone are one at GitHub: a denied group must not be spelt around.
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    match any(deny, profile, same) {
+    match any(deny, profile, Effect::Takes) {
         Match::Yes => Some(Decision::Denied),
         Match::Unknown(attribute) => Some(Decision::Unknown(attribute)),
         Match::No => None,
@@ -71,14 +69,34 @@ pub fn denied(deny: &[AccessRule], profile: &Profile) -> Option<Decision> {
 
 /// Whether one of the entries names the user for certain.
 pub fn names(rules: &[AccessRule], profile: &Profile) -> bool {
-    any(rules, profile, |a, b| a == b) == Match::Yes
+    any(rules, profile, Effect::Gives) == Match::Yes
+}
+
+/// What it does for a user that an entry names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Gives,
+    Takes,
+}
+
+impl Effect {
+    /// Two names that differ in case alone are one at GitHub: a denied group must not be spelt around.
+    fn same_group(self, a: &str, b: &str) -> bool {
+        a == b || (self == Self::Takes && a.to_lowercase() == b.to_lowercase())
+    }
+
+    /// The addresses that count. Nor must a denied one be hidden behind another that comes first.
+    fn emails(self, profile: &Profile) -> impl Iterator<Item = &str> {
+        let others = if self == Self::Takes { profile.other_emails.as_slice() } else { &[] };
+        profile.verified_email.iter().chain(others).map(String::as_str)
+    }
 }
 
 /// Whether one of the entries names the user.
-fn any(rules: &[AccessRule], profile: &Profile, same_group: fn(&str, &str) -> bool) -> Match {
+fn any(rules: &[AccessRule], profile: &Profile, effect: Effect) -> Match {
     let mut found = Match::No;
     for rule in rules {
-        match matches(rule, profile, same_group) {
+        match matches(rule, profile, effect) {
             Match::Yes => return Match::Yes,
             Match::No => {}
             unknown @ Match::Unknown(_) => found = unknown,
@@ -88,24 +106,23 @@ fn any(rules: &[AccessRule], profile: &Profile, same_group: fn(&str, &str) -> bo
 }
 
 /// Every field that is given must match, and at least one must be given: an empty entry names nobody.
-fn matches(rule: &AccessRule, profile: &Profile, same_group: fn(&str, &str) -> bool) -> Match {
+fn matches(rule: &AccessRule, profile: &Profile, effect: Effect) -> Match {
     let AccessRule { subjects, emails, email_domains, groups } = rule;
-    let email = profile.verified_email.as_deref();
-    let domain = email.and_then(|e| e.rsplit_once('@')).map(|(_, domain)| domain);
     let (no_email, no_groups) = (profile.unknown.email, profile.unknown.groups);
     let unless = |unknown: bool, attribute, found| match (found, unknown) {
         (true, _) => Match::Yes,
         (false, true) => Match::Unknown(attribute),
         (false, false) => Match::No,
     };
-    let has_email = |list, value: Option<&str>| {
-        unless(no_email, Attribute::Email, value.is_some_and(|value| contains_ignoring_case(list, value)))
+    let has_email = |list: &[String], part: fn(&str) -> Option<&str>| {
+        let found = effect.emails(profile).filter_map(part).any(|part| contains_ignoring_case(list, part));
+        unless(no_email, Attribute::Email, found)
     };
-    let in_group = groups.iter().any(|group| profile.groups.iter().any(|own| same_group(group, own)));
+    let in_group = groups.iter().any(|group| profile.groups.iter().any(|own| effect.same_group(group, own)));
     let checks = [
         (subjects, unless(false, Attribute::Groups, subjects.contains(&profile.subject))),
-        (emails, has_email(emails, email)),
-        (email_domains, has_email(email_domains, domain)),
+        (emails, has_email(emails, |email| Some(email))),
+        (email_domains, has_email(email_domains, |email| Some(email.rsplit_once('@')?.1))),
         (groups, unless(no_groups, Attribute::Groups, in_group)),
     ];
     let mut given = checks.iter().filter(|(field, _)| !field.is_empty()).map(|(_, found)| *found).peekable();
@@ -183,6 +200,22 @@ mod tests {
         let empty = vec![AccessRule::default()];
         assert_eq!(decide(&access(Allow::Rules(empty.clone()), vec![]), &alice()), Decision::NotListed);
         assert_eq!(decide(&access(Allow::Everyone, empty), &alice()), Decision::Allowed);
+    }
+
+    #[test]
+    fn a_denied_address_is_not_hidden_behind_another_that_admits_nobody() {
+        let other = vec!["bob@corp.example".to_owned(), "no address".to_owned()];
+        let both = Profile { other_emails: other, ..alice() };
+        for (field, value) in [("emails", "BOB@corp.example"), ("domains", "Corp.example")] {
+            let rules = vec![rule(field, value)];
+            assert_eq!(decide(&access(Allow::Everyone, rules.clone()), &both), Decision::Denied, "{field}");
+            assert_eq!(
+                decide(&access(Allow::Everyone, rules.clone()), &alice()),
+                Decision::Allowed,
+                "{field}"
+            );
+            assert_eq!(decide(&access(Allow::Rules(rules), vec![]), &both), Decision::NotListed, "{field}");
+        }
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub struct Profile {
     /// The e-mail address, only when the provider says that it is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_email: Option<String>,
+    /// Further addresses that the provider has verified: a user picks which of theirs comes first, so that each of them
+    /// counts where it denies, and none where it allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_emails: Vec<String>,
     /// Groups as the provider names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,

@@ -77,6 +77,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             subject: "4242".into(),
             name: Some("octocat".into()),
             verified_email: Some("octo@example.com".into()),
+            other_emails: vec!["old@example.com".into()],
             groups: vec!["acme".into(), "acme/team-0".into(), "acme/team-1".into()],
             ..Profile::default()
         }
@@ -116,6 +117,23 @@ async fn what_a_missing_scope_hides_is_not_known() {
     fake.inner().email_status = 404;
     let profile = sign_in(&provider, &fake).await.unwrap().profile;
     assert_eq!((profile.unknown, profile.verified_email), (Unknown { email: true, groups: false }, None));
+}
+
+/// A user may leave an organisation's single sign-on out, and with it what `access.deny` would find.
+#[tokio::test]
+async fn a_list_that_goes_on_elsewhere_or_leaves_organisations_out_is_not_all() {
+    let (provider, fake) = provider().await;
+    for header in [
+        ("x-github-sso", "partial-results; organizations=1,2"),
+        ("x-github-sso", "required; url=https://github.com/orgs/acme/sso"),
+        ("link", "<https://elsewhere.test/teams?page=2>; rel=\"next\""),
+    ] {
+        fake.inner().team_headers = vec![header];
+        let profile = sign_in(&provider, &fake).await.unwrap().profile;
+        assert_eq!((profile.unknown.groups, profile.groups.len()), (true, 3), "{header:?}");
+    }
+    fake.inner().team_headers = vec![("link", "<https://elsewhere.test/teams?page=1>; rel=\"prev\"")];
+    assert_eq!(sign_in(&provider, &fake).await.unwrap().profile.unknown, Unknown::default());
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ impl Claims {
             unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
             verified_email,
             groups,
-            password: None,
+            ..Profile::default()
         })
     }
 
