@@ -106,7 +106,8 @@ pub struct RedisAuthConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressConfig {
     /// Networks (CIDR), addresses or host names (`*.suffix` allowed) that may be connected to although they are not
-    /// globally routable.
+    /// globally routable. A network opens every address in it, also those of Services; their names take entries of
+    /// their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
     /// An HTTP proxy (`http://host:port`) to which we CONNECT with the checked address.

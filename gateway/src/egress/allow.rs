@@ -66,8 +66,8 @@ impl AllowList {
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
         let host = normal(host);
         let by_host = self.names(&host) && !needs_address_entry(address);
-        // A Service is reached by its name's entry alone: a network entry for the pods or Services of one team must
-        // not open every namespace's Services.
+        // The name of a Service takes an entry of its own: one for a network, of the pods or Services of one team, must
+        // not give every namespace's Services their names. Their addresses it opens, as it says.
         if by_host || (self.has(address) && !is_cluster_name(&host, address)) {
             return Ok(());
         }
@@ -99,11 +99,15 @@ fn normal(host: &str) -> String {
     host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 
+/// `name.namespace.svc`, which is the name of a Service by search domains.
+pub(super) fn is_relative_cluster_name(host: &str) -> bool {
+    host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("svc"))
+}
+
 /// `name.namespace.svc`, with or without the cluster's domain. A company may have a `svc` label in a public name too:
 /// that one has a public address.
 fn is_cluster_name(host: &str, address: IpAddr) -> bool {
-    let last = host.rsplit('.').next().filter(|last| last.len() < host.len());
-    last == Some("svc")
+    is_relative_cluster_name(host)
         || host.ends_with(".cluster.local")
         || (host.contains(".svc.") && not_global(address).is_some())
 }

@@ -21,7 +21,7 @@ use tokio::{
 use tower::Service;
 
 use super::{
-    allow::{AllowList, Refusal},
+    allow::{AllowList, Refusal, is_relative_cluster_name},
     resolve::Resolve,
 };
 
@@ -98,6 +98,23 @@ impl Service<Uri> for Connector {
 #[derive(Debug, Clone)]
 pub(super) struct Tcp(pub(super) Arc<Rules>);
 
+/// Which search domains a name is tried with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Those of the pod, by which the name of a Service is one.
+    System,
+    /// None: the name is whole.
+    None,
+}
+
+impl Search {
+    /// Whoever writes a URL must not reach a Service by a name that does not look like one: `tools.team-b` is that of a
+    /// Service by the pod's search domains alone. `tools.team-b.svc`, which is it too, is seen to be one.
+    fn of(host: &str) -> Self {
+        if is_relative_cluster_name(host) { Self::System } else { Self::None }
+    }
+}
+
 /// What the TCP half goes by.
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -140,8 +157,8 @@ impl Rules {
 
     /// The addresses that may be connected to: these very ones are, whatever the name says a moment later.
     async fn permitted(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let found = self.resolve(host).await?;
-        let Some(allow) = &self.allow else { return Ok(found) };
+        let Some(allow) = &self.allow else { return self.resolve(host, Search::System).await };
+        let found = self.resolve(host, Search::of(host)).await?;
         let mut refusal = None;
         let mut permitted = Vec::new();
         for address in found {
@@ -156,14 +173,22 @@ impl Rules {
         }
     }
 
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+    async fn resolve(&self, host: &str, search: Search) -> Result<Vec<IpAddr>, ConnectError> {
         let bare = host.trim_matches(['[', ']']);
         if let Ok(address) = bare.parse() {
             return Ok(vec![address]);
         }
         let unresolved =
             |reason: String| ConnectError::Unresolved { host: bare.chars().take(253).collect(), reason };
-        let found = self.resolver.resolve(bare).await.map_err(|e| unresolved(e.to_string()))?;
+        let absolute;
+        let name = match search {
+            Search::System => bare,
+            Search::None => {
+                absolute = format!("{}.", bare.trim_end_matches('.'));
+                absolute.as_str()
+            }
+        };
+        let found = self.resolver.resolve(name).await.map_err(|e| unresolved(e.to_string()))?;
         if found.is_empty() { Err(unresolved("no address".to_owned())) } else { Ok(found) }
     }
 
@@ -190,7 +215,8 @@ impl Rules {
         target: SocketAddr,
     ) -> Result<TcpStream, ConnectError> {
         let fail = |reason: String| ConnectError::Proxy { proxy: format!("{proxy}:{proxy_port}"), reason };
-        let addresses = self.resolve(proxy).await?;
+        // The administrator's own word.
+        let addresses = self.resolve(proxy, Search::System).await?;
         let mut stream = self.dial(proxy, &addresses, *proxy_port).await?;
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.map_err(|e| fail(format!("hung up: {e}")))?;

@@ -2,8 +2,8 @@
 //!
 //! The check stands in the connector, after resolution: an address that is not globally routable is refused unless
 //! `egress.allow` lists it, and the connection goes to the very address that was checked. So it holds for every
-//! spelling of a host, for a name that changes its answer, and for each new connection of a pool. Redirects are never
-//! followed.
+//! spelling of a host, for a name that changes its answer, and for each new connection of a pool. Names are looked up
+//! without search domains, except those that end in `.svc`. Redirects are never followed.
 //!
 //! Two uses:
 //!

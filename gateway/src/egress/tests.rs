@@ -20,20 +20,21 @@ use tokio::{
 use super::*;
 use crate::refs::FixedRefs;
 
-/// Gives its answers in order, the last one for ever.
+/// Gives its answers in order, the last one for ever, and remembers what it was asked.
 #[derive(Debug)]
-struct Scripted(Mutex<VecDeque<Vec<IpAddr>>>);
+struct Scripted(Mutex<VecDeque<Vec<IpAddr>>>, Mutex<Vec<String>>);
 
 impl Scripted {
     fn new(answers: &[&[&str]]) -> Arc<Self> {
         let answers = answers.iter().map(|list| list.iter().map(|a| a.parse().unwrap()).collect());
-        Arc::new(Self(Mutex::new(answers.collect())))
+        Arc::new(Self(Mutex::new(answers.collect()), Mutex::default()))
     }
 }
 
 #[async_trait::async_trait]
 impl Resolve for Scripted {
-    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.1.lock().unwrap().push(host.to_owned());
         let mut answers = self.0.lock().unwrap();
         Ok(if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() })
     }
@@ -113,6 +114,29 @@ async fn an_allowed_destination_is_reached_by_a_permitted_address_only() {
     let answer = get(&client, &format!("http://idp.test:{}/x", address.port())).await.unwrap();
     assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"hello"[..]));
     assert!(seen.lock().unwrap()[0].starts_with("GET /x HTTP/1.1\r\n"));
+}
+
+/// In a pod, `tools.team-b` is a Service's name by its search domains.
+#[tokio::test]
+async fn a_name_is_looked_up_as_it_is_unless_it_is_seen_to_be_a_services() {
+    let (address, _) = serve("127.0.0.1", ok("hello")).await;
+    let port = address.port();
+    for (host, asked) in [
+        ("tools.team-b", "tools.team-b."),
+        ("tools", "tools."),
+        ("idp.test.", "idp.test."),
+        ("keycloak.idp.svc", "keycloak.idp.svc"),
+        ("keycloak.idp.SVC", "keycloak.idp.svc"),
+        ("keycloak.idp.svc.", "keycloak.idp.svc."),
+        ("keycloak.idp.svc.cluster.local", "keycloak.idp.svc.cluster.local."),
+        ("svc", "svc."),
+    ] {
+        let resolver = Scripted::new(&[&["127.0.0.1"]]);
+        let allow = ["127.0.0.1", "keycloak.idp.svc", "*.cluster.local"];
+        get(&client(&allow, None, resolver.clone()), &format!("http://{host}:{port}/")).await.unwrap();
+        let seen = resolver.1.lock().unwrap().iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+        assert_eq!(seen, [asked], "{host}");
+    }
 }
 
 /// Attack 117: the first answer is permitted, every later one is not. One resolution a connection, and its address
