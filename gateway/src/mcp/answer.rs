@@ -138,7 +138,6 @@ pub(super) fn pass(
     if events {
         // nginx and others would collect the events otherwise.
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let listens = matches!(asked.what, What::Get | What::Listen);
         relay = relay.events(OpenStream::register(mcp, caller, listens), asked.id, listens);
         // The answer to a call lists no tools; everything else may be the answer to something that was asked before.

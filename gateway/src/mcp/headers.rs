@@ -21,8 +21,7 @@ const TO_BACKEND: [&str; 9] = [
 const PARAMETER: &str = "mcp-param-";
 
 /// Response headers that a client sees. `WWW-Authenticate` and `Set-Cookie` would speak for the gateway's origin.
-const TO_CLIENT: [&str; 6] =
-    ["content-type", "cache-control", "content-language", "last-modified", "etag", "retry-after"];
+const TO_CLIENT: [&str; 5] = ["content-type", "content-language", "last-modified", "etag", "retry-after"];
 
 /// The session header of the legacy era; it never passes as it is.
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -57,6 +56,9 @@ pub(super) fn to_client(backend: &HeaderMap) -> HeaderMap {
             out.append(name.clone(), value.clone());
         }
     }
+    // It is for one user, whatever the backend says: a shared cache keeps what is marked public although the request
+    // was authorized (RFC 9111 section 3.5). MCP itself says in its messages what a client may keep.
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     // What a backend sends must not become a page of our origin.
     out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     out
@@ -136,8 +138,8 @@ mod tests {
             backend.append(HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
         let passed = to_client(&backend);
-        assert_eq!(passed.len(), 2);
-        assert!(passed.contains_key("content-type") && passed.contains_key("x-content-type-options"));
+        let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "cache-control", "x-content-type-options"]);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) const MAX_LIST: usize = 4 * 1024 * 1024;
 /// A JSON object whose members stay as they were written.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Passes the answer on without what is not offered. Which tools those are is the same for every user, so what the
-/// backend says of caching still holds.
+/// Passes the answer on without what is not offered. Which tools those are is the same for every user, so what the list
+/// says of how long it may be kept still holds.
 pub(super) async fn filter(
     mcp: &Mcp,
     caller: &Caller,

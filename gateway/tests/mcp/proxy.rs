@@ -94,6 +94,38 @@ async fn the_backend_does_not_speak_for_the_gateways_origin() {
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
 }
 
+/// A shared cache in front would hand one user's answer to the next.
+#[tokio::test]
+async fn no_answer_may_be_kept_by_others() {
+    let kit = Kit::with(|server| server["backends"][0]["tools"] = json!({"deny": ["secret"]})).await;
+    let token = kit.sign_in("1").await;
+    let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"});
+    let body = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
+    for (kind, said) in [
+        ("application/json", &["public, max-age=3600"][..]),
+        ("application/json", &["private", "s-maxage=9"]),
+        ("text/event-stream", &["public"]),
+        ("text/event-stream", &[]),
+    ] {
+        kit.backend.answer_with(move |_| {
+            Box::pin(async move {
+                let body =
+                    if kind.starts_with("text") { format!("data: {body}\n\n") } else { body.to_owned() };
+                let mut response = answer(200, kind, body).await;
+                for said in said {
+                    response.headers_mut().append("cache-control", said.parse().unwrap());
+                }
+                response
+            })
+        });
+        for message in [&tool_call(), &list] {
+            let answer = kit.post(&token, message).await;
+            let said: Vec<_> = answer.headers.get_all("cache-control").iter().collect();
+            assert_eq!(said, ["private, no-store"], "{kind} {message}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn era_deciding_statuses_survive_with_their_bodies() {
     let kit = Kit::start().await;
