@@ -15,7 +15,7 @@ const MIB: usize = 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// Connections: a quarter of the memory, were all of them to hold [`HEADER_BYTES`]. Further ones wait in the
-    /// kernel's queue.
+    /// kernel's queue, and one address that is no trusted proxy's has at most half of them.
     pub connections: usize,
     /// Bytes of calls that wait for a backend's answer: a quarter of the memory.
     pub call_bytes: usize,

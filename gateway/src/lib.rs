@@ -10,6 +10,7 @@ pub mod audit;
 pub mod capacity;
 pub mod client_document;
 pub mod clock;
+mod connections;
 mod cors;
 pub mod credentials;
 pub mod denied;

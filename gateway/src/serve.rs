@@ -1,6 +1,14 @@
 //! A gateway at work in this process: from its configuration to the last drained connection.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -14,10 +22,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
@@ -28,6 +33,7 @@ use crate::{
     audit,
     capacity::{Capacity, HEADER_BYTES},
     clock::{Clock, Entropy},
+    connections::{Connections, Place},
     identity::local::sweep,
     mcp,
     oauth::source::Source,
@@ -35,7 +41,9 @@ use crate::{
     reload::{self, Mounted},
 };
 
-/// How long the headers of a request may take.
+/// How long the headers of a connection's first request may take: whoever connects has something to say.
+const FIRST_HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long those of each further one may take, which is how long a connection may be idle, too: proxies keep some open.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -97,7 +105,7 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
         tracing::info!(url = gateway.server.urls.resource, "ready");
     }
 
-    let connections = Connections::new(Capacity::detect().connections);
+    let connections = Connections::new(Capacity::detect().connections, gateway.trusted_proxies.clone());
     accept(&listener, &gateway, &connections, shutdown.cancelled()).await;
     health.drain();
     tracing::info!("shutting down");
@@ -122,29 +130,6 @@ async fn drain(gateway: &Gateway, connections: GracefulShutdown) {
     }
 }
 
-/// The connections that are open, and room for further ones.
-struct Connections {
-    open: GracefulShutdown,
-    room: Arc<Semaphore>,
-}
-
-impl Connections {
-    fn new(most: usize) -> Self {
-        Self { open: GracefulShutdown::new(), room: Arc::new(Semaphore::new(most)) }
-    }
-
-    /// The next connection, once there is room for it: until then it waits in the kernel's queue and takes no memory
-    /// of ours.
-    async fn next(
-        &self,
-        listener: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let room = self.room.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, address) = listener.accept().await?;
-        Ok((stream, address, room))
-    }
-}
-
 /// Accepts connections until `end`.
 async fn accept(
     listener: &TcpListener,
@@ -159,8 +144,8 @@ async fn accept(
             accepted = connections.next(listener) => accepted,
         };
         match accepted {
-            Ok((stream, address, room)) => {
-                connection(stream, address, room, gateway.clone(), &connections.open);
+            Ok((stream, address, place)) => {
+                connection(stream, address, place, gateway.clone(), &connections.open);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -201,13 +186,16 @@ async fn route(gateway: &Gateway, address: SocketAddr, request: hyper::Request<I
 fn connection(
     stream: TcpStream,
     address: SocketAddr,
-    room: OwnedSemaphorePermit,
+    place: Place,
     gateway: Arc<Gateway>,
     connections: &GracefulShutdown,
 ) {
     // Answers are small: they must not wait for Nagle's algorithm.
     let _ = stream.set_nodelay(true);
+    let began = Arc::new(AtomicBool::new(false));
+    let begins = began.clone();
     let service = service_fn(move |request| {
+        begins.store(true, Ordering::Relaxed);
         let gateway = gateway.clone();
         async move { Ok::<_, Infallible>(answer(&gateway, address, request).await) }
     });
@@ -218,11 +206,31 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended");
-        }
-        drop(room);
+        unless_silent(connection, &began, FIRST_HEADER_TIME).await;
+        drop(place);
     });
+}
+
+/// Serves a connection to its end, or as long as its first request may take, when none comes.
+async fn unless_silent(
+    connection: impl Future<Output = hyper::Result<()>>,
+    began: &AtomicBool,
+    limit: Duration,
+) {
+    let late = async {
+        tokio::time::sleep(limit).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            }
+        }
+        () = late => tracing::debug!("a connection was closed whose first request did not come"),
+    }
 }
 
 #[cfg(test)]
@@ -230,16 +238,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_beyond_the_bound_waits_for_another_to_end() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Connections::new(1);
-        let _clients =
-            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
-        let first = connections.next(&listener).await.unwrap();
-        let mut second = Box::pin(connections.next(&listener));
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        drop(second.await.unwrap());
+    async fn a_connection_without_a_request_ends_and_one_that_had_one_goes_on() {
+        let limit = Duration::from_millis(1);
+        unless_silent(std::future::pending(), &AtomicBool::new(false), limit).await;
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let began = AtomicBool::new(true);
+        let mut open =
+            Box::pin(unless_silent(async { ended.await.map_err(|_| unreachable!()) }, &began, limit));
+        assert!(tokio::time::timeout(20 * limit, &mut open).await.is_err());
+        end.send(()).unwrap();
+        open.await;
     }
 }
