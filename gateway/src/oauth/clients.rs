@@ -137,13 +137,15 @@ impl Secrets {
         }
     }
 
-    /// Whether `presented` is one of them. All are compared, by their hashes, in a time that tells nothing of them.
-    pub fn hold(&self, presented: &str) -> bool {
+    /// Whether any of `presented` is one of them. All are compared, by their hashes, in a time that tells nothing of
+    /// them.
+    pub fn hold(&self, presented: &[Zeroizing<String>]) -> bool {
         let Self::AnyOf(secrets) = self else { return false };
-        let presented = Hash32::of(presented.as_bytes());
-        let equal =
-            |secret: &Zeroizing<String>| Hash32::of(secret.as_bytes()).as_bytes().ct_eq(presented.as_bytes());
-        secrets.iter().map(equal).fold(subtle::Choice::from(0), |any, this| any | this).into()
+        let hash = |secret: &Zeroizing<String>| Hash32::of(secret.as_bytes());
+        let equal = |a: &Hash32, b: &Hash32| a.as_bytes().ct_eq(b.as_bytes());
+        let pairs =
+            secrets.iter().map(hash).flat_map(|ours| presented.iter().map(move |p| equal(&ours, &hash(p))));
+        pairs.fold(subtle::Choice::from(0), |any, this| any | this).into()
     }
 }
 

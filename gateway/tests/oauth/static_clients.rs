@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, CALLBACK, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
-    refresh, with,
+    Browser, CALLBACK, Client, Gateway, ODD_SECRET, authorization, authorize_path, config, provider_config,
+    redeem, refresh, with,
 };
 
 /// A console with two live secrets, a command line without one, one whose Secret does not exist, and a robot.
@@ -17,6 +17,7 @@ fn listed() -> Value {
          "secrets": [{"name": "ci", "key": "old"}, {"name": "ci", "key": "new"}]},
         {"clientId": "ci-cli", "redirectUris": ["http://127.0.0.1/callback"]},
         {"clientId": "broken", "redirectUris": ["http://127.0.0.1/callback"], "secrets": [{"name": "ci", "key": "none"}]},
+        {"clientId": "odd", "redirectUris": ["http://127.0.0.1/callback"], "secrets": [{"name": "ci", "key": "odd"}]},
         {"clientId": "robot", "secrets": [{"name": "ci", "key": "new"}], "grants": ["client_credentials"]},
         {"clientId": "open-robot", "grants": ["client_credentials"]},
     ])
@@ -55,6 +56,27 @@ async fn each_live_secret_proves_a_listed_client_by_either_method() {
         let answer = gateway.token_with(&[("authorization", &basic)], &params).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_of_any_characters_is_read_raw_and_encoded() {
+    let gateway = with_clients(config());
+    let odd = client("odd", None);
+    let encoded: String = url::form_urlencoded::byte_serialize(ODD_SECRET.as_bytes()).collect();
+    for secret in [ODD_SECRET, &encoded] {
+        let code = gateway.code(&mut Browser::default(), &odd).await;
+        let send = async |secret: &str| {
+            let basic = format!("Basic {}", STANDARD.encode(format!("odd:{secret}")));
+            gateway.token_with(&[("authorization", &basic)], &redeem(&odd, &code)).await
+        };
+        for wrong in ["a b/c===:x", "a+b/c%3D==", "a%2Bb/c%3D==:x"] {
+            assert!(send(wrong).await.is_error(401, "invalid_client"), "{wrong}");
+        }
+        assert_eq!(send(secret).await.status, StatusCode::OK, "{secret}");
+    }
+    let code = gateway.code(&mut Browser::default(), &odd).await;
+    let posted = with(redeem(&odd, &code), "client_secret", Some(ODD_SECRET));
+    assert_eq!(gateway.token(&posted).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -575,10 +575,14 @@ impl Refs for UsersFile {
             // Secrets of clients; what an editor leaves at the end is not part of one.
             ("ci", "old") => Some(content("old-secret")),
             ("ci", "new") => Some(content("new-secret\n")),
+            ("ci", "odd") => Some(content(ODD_SECRET)),
             _ => None,
         }
     }
 }
+
+/// What `openssl rand -base64` may give, and worse: read as a form it says something else.
+pub(crate) const ODD_SECRET: &str = "a+b/c%3D==:x";
 
 fn content(text: &str) -> refs::Value {
     Arc::new(Zeroizing::new(text.as_bytes().to_vec()))
