@@ -1,11 +1,13 @@
 //! Client ID Metadata Documents (draft-ietf-oauth-client-id-metadata-document): a client id that is the https URL of a
 //! document which describes the client.
 //!
-//! [`url`] says which URLs are such an id, [`document`] which documents are accepted, [`cache`] when one is fetched.
+//! [`url`] says which URLs are such an id, [`document`] which documents are accepted, [`cache`] when one is fetched,
+//! [`freshness`] how long it counts.
 
 pub mod cache;
 pub mod document;
-mod freshness;
+pub mod freshness;
+mod kept;
 pub mod url;
 
 pub use cache::Documents;
@@ -17,9 +19,12 @@ use crate::oauth::{Failure, OAuthError};
 /// Why a document makes no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// It cannot be had or is refused, in words for a person.
+    /// It is refused, in words for a person.
     #[error("{0}")]
     Refused(&'static str),
+    /// Its host is away; trying again helps.
+    #[error("{0}")]
+    Away(&'static str),
     /// Too many were asked for; trying again helps.
     #[error("too many client documents were asked for")]
     Busy(OAuthError),
@@ -28,7 +33,7 @@ pub enum DocumentError {
 impl From<DocumentError> for Failure {
     fn from(error: DocumentError) -> Self {
         match error {
-            DocumentError::Refused(why) => Self::BadDocument(why),
+            DocumentError::Refused(why) | DocumentError::Away(why) => Self::BadDocument(why),
             DocumentError::Busy(error) => error.into(),
         }
     }

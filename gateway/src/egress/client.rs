@@ -1,6 +1,6 @@
 //! Requests whose answer is small: bounded in size and time, no redirects.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -43,10 +43,10 @@ impl HttpError {
     }
 }
 
-/// A client for requests with small answers.
-#[derive(Debug)]
+/// A client for requests with small answers. Clones share the connections.
+#[derive(Debug, Clone)]
 pub struct HttpClient {
-    transport: Transport<Full<Bytes>>,
+    transport: Arc<Transport<Full<Bytes>>>,
     total: Duration,
     body_limit: usize,
 }
@@ -57,7 +57,7 @@ impl HttpClient {
 
     /// A client over these connections.
     pub fn new(transport: Transport<Full<Bytes>>) -> Self {
-        Self { transport, total: TOTAL, body_limit: BODY_LIMIT }
+        Self { transport: Arc::new(transport), total: TOTAL, body_limit: BODY_LIMIT }
     }
 
     /// The same client with another time limit.

@@ -119,6 +119,11 @@ impl World {
 }
 
 impl Web {
+    /// What a document's address answers from now on.
+    fn say(&self, answer: Vec<u8>) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
     async fn serve(self: Arc<Self>, listener: TcpListener, tls: TlsAcceptor) {
         while let Ok((stream, _)) = listener.accept().await {
             let (web, tls) = (Arc::clone(&self), tls.clone());
@@ -192,7 +197,7 @@ async fn a_client_signs_in_by_its_document_which_is_fetched_once() {
     assert_eq!(world.web.seen(), ["CONNECT 8.8.8.8:443", "GET /metadata.json"]);
     // What comes now needs no document: it was pinned.
     world.clock.advance(Duration::from_secs(120));
-    *world.web.answer.lock().unwrap() = answer("404 Not Found", "", b"");
+    world.web.say(answer("404 Not Found", "", b""));
     let code = browser.get(gateway, &page.link("approve")).await.redirect_param("code").unwrap();
     let tokens = gateway.token(&redeem(&client, &code)).await;
     assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
@@ -289,7 +294,7 @@ async fn an_answer_that_is_no_document_is_refused() {
         world.refuses(ID, says).await;
         assert_eq!(world.web.fetches(), 1, "{says}");
         // A failure is soon forgotten.
-        *world.web.answer.lock().unwrap() = ok();
+        world.web.say(ok());
         world.clock.advance(Duration::from_secs(11));
         assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER, "{says}");
     }
@@ -314,6 +319,53 @@ async fn a_crowd_fetches_once_and_a_host_is_asked_for_so_much() {
     assert!(documents.get(&known, &policy).await.is_ok());
     let held = world.authorize("https://client.example/new").await;
     assert_eq!(held.status, StatusCode::TOO_MANY_REQUESTS, "{held:?}");
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_to_be_stored_is_for_those_who_ask_at_once() {
+    let headers = "Content-Type: application/json\r\nCache-Control: no-store\r\n";
+    let body = document().to_string();
+    let world = World::new(answer("200 OK", headers, body.as_bytes())).await;
+    let (documents, policy) = (&world.gateway.server.documents, RedirectUrisConfig::default());
+    let url = DocumentUrl::parse(ID).unwrap();
+    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&url, &policy))).await;
+    assert!(crowd.iter().all(Result::is_ok));
+    assert_eq!(world.web.fetches(), 1);
+    // Whoever comes next asks anew, however many did.
+    for _ in 0..40 {
+        assert!(documents.get(&url, &policy).await.is_ok());
+        assert_eq!(world.web.fetches(), 1);
+    }
+    world.web.say(answer("503 Service Unavailable", "", b""));
+    assert!(documents.get(&url, &policy).await.is_err(), "it is not kept for bad days either");
+}
+
+#[tokio::test]
+async fn an_outage_is_bridged_for_minutes_and_a_refusal_counts_at_once() {
+    for away in [&b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"[..], b"", &answer("503 Away", "", b"")] {
+        let world = World::new(ok()).await;
+        assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+        world.clock.advance(Duration::from_secs(61));
+        world.web.say(away.to_vec());
+        world.web.seen();
+        for _ in 0..3 {
+            assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+        }
+        assert_eq!(world.web.fetches(), 1, "the outage is remembered, too");
+        world.clock.advance(Duration::from_secs(298));
+        assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+        world.clock.advance(Duration::from_secs(2));
+        world.refuses(ID, "cannot be fetched").await;
+        world.clock.advance(Duration::from_secs(11));
+        world.web.say(ok());
+        assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+        world.clock.advance(Duration::from_secs(61));
+        world.web.say(answer("404 Not Found", "", b""));
+        world.refuses(ID, "not at the address").await;
+        world.web.say(away.to_vec());
+        world.clock.advance(Duration::from_secs(11));
+        world.refuses(ID, "cannot be fetched").await;
+    }
 }
 
 #[tokio::test]

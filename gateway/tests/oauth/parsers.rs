@@ -3,8 +3,11 @@
 //! anything.
 
 use axum::body::Body;
-use gatehouse_gateway::model::{RedirectUri, RefreshToken, registration::Registration};
-use http::{HeaderValue, Method, header};
+use gatehouse_gateway::{
+    client_document::{DocumentUrl, freshness},
+    model::{RedirectUri, RefreshToken, registration::Registration},
+};
+use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::{prelude::*, sample::Index};
 use tokio::runtime::Runtime;
 
@@ -251,5 +254,48 @@ fn cookies_and_states() {
                 &[400, 403, 414, UNKNOWN_KEY],
             );
         }
+    });
+}
+
+const DOCUMENT: &str = "https://a.example.com/c";
+
+#[test]
+fn urls_of_documents() {
+    let texts = corpus(
+        [
+            DOCUMENT,
+            "https://a.example.com/c?v=2",
+            "https://a.example.com:8443/x/../c#f",
+            "https://u:p@a.example.com/",
+            "https://[::1]/%2e%2e/c",
+            "https:\\\\2130706433\\c",
+        ],
+        [],
+    );
+    holds(mutated(texts), async |bytes| {
+        let Ok(text) = String::from_utf8(bytes) else { return };
+        let Some(id) = DocumentUrl::parse(&text) else { return };
+        // What we accept, the rest of the world reads as we do.
+        let url = url::Url::parse(&text).unwrap();
+        assert!(id.as_str() == text && url.as_str() == text && url.host_str() == Some(id.host()), "{text}");
+        assert!(matches!(url.host(), Some(url::Host::Domain(_))), "{text}");
+        assert!(url.scheme() == "https" && url.port().is_none() && url.fragment().is_none(), "{text}");
+        assert!(url.username().is_empty() && url.password().is_none(), "{text}");
+    });
+}
+
+#[test]
+fn lives_of_documents() {
+    let control =
+        corpus(["max-age=3600", "no-store, s-maxage=\"1\"", "private,,max-age=", "max-age=1e9"], []);
+    let dates = corpus(["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "0"], []);
+    holds((mutated(control), mutated(dates.clone()), mutated(dates)), async |(control, date, expires)| {
+        let mut headers = HeaderMap::new();
+        let values = [(header::CACHE_CONTROL, control), (header::DATE, date), (header::EXPIRES, expires)];
+        for (name, value) in values {
+            headers.extend(HeaderValue::from_bytes(&value).ok().map(|value| (name, value)));
+        }
+        let life = freshness::lifetime(&headers).as_secs();
+        assert!(life == 0 || (60..=86_400).contains(&life), "{headers:?}: {life}");
     });
 }
