@@ -1,13 +1,16 @@
-//! When a document is fetched, and which answers are one.
+//! When a document and a client's keys are fetched, and which answers are one.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gatehouse_gateway_config::policy::RedirectUrisConfig;
 use http::{HeaderMap, Request, Response, StatusCode, header};
+use openidconnect::core::CoreJwsSigningAlgorithm;
 
 use super::{
-    Document, DocumentError, DocumentUrl, freshness,
+    Document, DocumentError, DocumentUrl, KeySet, Mismatch,
+    document::{Auth, KeySource},
+    freshness,
     kept::{Kept, Outcome},
 };
 use crate::{
@@ -19,16 +22,28 @@ use crate::{
 
 /// The longest document that is read (section 6.6 of the draft).
 const MAX_DOCUMENT: usize = 5 * 1024;
+/// The longest set of keys that is read.
+const MAX_KEY_SET: usize = 64 * 1024;
 /// From the request to the last byte: a person waits for it.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most documents that are kept or being fetched.
 const MAX_DOCUMENTS: usize = 1000;
+/// The same of sets of keys, which are larger.
+const MAX_KEY_SETS: usize = 250;
 
-/// The documents of clients.
+/// The documents of clients, and the keys that they name.
 #[derive(Debug)]
 pub struct Documents {
     http: HttpClient,
     known: Kept<Document>,
+    keys: Kept<KeySet>,
+}
+
+/// With what a client signs, as it says now.
+#[derive(Debug)]
+pub struct Signing {
+    keys: Arc<KeySet>,
+    algorithm: Option<CoreJwsSigningAlgorithm>,
 }
 
 /// What is said of a fetch that fails.
@@ -43,13 +58,20 @@ const OF_DOCUMENT: Words = Words {
     elsewhere: "Its document is not at the address that is its client_id.",
     not_json: "Its document is not sent as application/json.",
 };
+const OF_KEYS: Words = Words {
+    away: "The keys that its document names cannot be fetched.",
+    elsewhere: "The keys that its document names are not at its jwks_uri.",
+    not_json: "The keys that its document names are not sent as JSON.",
+};
+
 impl Documents {
     /// Nothing known yet. `http` is a checked client: see [`crate::egress`].
     pub fn new(http: HttpClient, clock: Arc<dyn Clock>) -> Self {
         let hosts = Arc::new(Limiter::default());
         Self {
             http: http.with_timeout(TIMEOUT),
-            known: Kept::new(clock, hosts, MAX_DOCUMENTS),
+            known: Kept::new(Arc::clone(&clock), Arc::clone(&hosts), MAX_DOCUMENTS),
+            keys: Kept::new(clock, hosts, MAX_KEY_SETS),
         }
     }
 
@@ -64,7 +86,30 @@ impl Documents {
     /// # Errors
     /// When it cannot be had, is refused, or too many of its host were asked for.
     pub async fn get(&self, url: &DocumentUrl, policy: &RedirectUrisConfig) -> Outcome<Document> {
-        self.known.get(url, self.fetch(url, policy)).await
+        self.known.get(url, false, self.fetch(url, policy)).await
+    }
+
+    /// With what the client of the document at `url` signs; `None`: it is public. `newer`: the key that signed was not
+    /// among those that are known.
+    ///
+    /// # Errors
+    /// As [`Documents::get`], of the document or of the keys that it names.
+    pub async fn signing(
+        &self,
+        url: &DocumentUrl,
+        policy: &RedirectUrisConfig,
+        newer: bool,
+    ) -> Result<Option<Signing>, DocumentError> {
+        let mut document = self.get(url, policy).await?;
+        if newer && matches!(&document.auth, Auth::PrivateKeyJwt { keys: KeySource::Inline(_), .. }) {
+            document = self.known.get(url, newer, self.fetch(url, policy)).await?;
+        }
+        let Auth::PrivateKeyJwt { keys, algorithm } = &document.auth else { return Ok(None) };
+        let keys = match keys {
+            KeySource::Inline(keys) => Arc::clone(keys),
+            KeySource::At(url) => self.keys.get(url, newer, self.fetch_keys(url)).await?,
+        };
+        Ok(Some(Signing { keys, algorithm: algorithm.clone() }))
     }
 
     async fn fetch(
@@ -74,6 +119,11 @@ impl Documents {
     ) -> Result<(Document, Duration), DocumentError> {
         let answer = self.ask(url, MAX_DOCUMENT, &OF_DOCUMENT).await?;
         Ok((Document::read(answer.body(), url, policy)?, freshness::lifetime(answer.headers())))
+    }
+
+    async fn fetch_keys(&self, url: &DocumentUrl) -> Result<(KeySet, Duration), DocumentError> {
+        let answer = self.ask(url, MAX_KEY_SET, &OF_KEYS).await?;
+        Ok((KeySet::read(answer.body())?, freshness::lifetime(answer.headers())))
     }
 
     async fn ask(
@@ -114,6 +164,25 @@ fn is_json(headers: &HeaderMap) -> bool {
         media_type == "application/json"
             || (media_type.starts_with("application/") && media_type.ends_with("+json"))
     })
+}
+
+impl Signing {
+    /// Verifies a signature over `message`, by the algorithm that the client said it would use, if it did.
+    ///
+    /// # Errors
+    /// As [`KeySet::verify`].
+    pub fn verify(
+        &self,
+        key_id: Option<&str>,
+        algorithm: &CoreJwsSigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Mismatch> {
+        if self.algorithm.as_ref().is_some_and(|only| only != algorithm) {
+            return Err(Mismatch::Signature);
+        }
+        self.keys.verify(key_id, algorithm, message, signature)
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::{
 const FAILURE_LIFE: Duration = Duration::from_secs(10);
 /// How long a value is still used after its life while its host is away (RFC 5861 section 4).
 const STALE: Duration = Duration::from_secs(300);
+/// A newer value than a fresh one is fetched at most this often: anybody can sign with a key that nobody knows.
+const COOLDOWN: Duration = Duration::from_secs(60);
 /// Fetches from one host of what is not known yet.
 const FETCH: Limit = Limit { name: "client-document", count: 30, window: Duration::from_secs(60) };
 
@@ -61,6 +63,7 @@ struct Known<T> {
 #[derive(Debug)]
 struct Good<T> {
     value: Arc<T>,
+    fetched: Duration,
     fresh_until: Duration,
     /// As [`STALE`] says.
     usable_until: Duration,
@@ -71,10 +74,12 @@ impl<T> Kept<T> {
         Self { clock, hosts, most, entries: Mutex::default() }
     }
 
-    /// The value at `url`, as it is or was within its life; else what `fetch` gives, with its life.
+    /// The value at `url`, as it is or was within its life; else what `fetch` gives, with its life. `newer`: the value
+    /// that is known lacks something.
     pub(super) async fn get(
         &self,
         url: &DocumentUrl,
+        newer: bool,
         fetch: impl Future<Output = Result<(T, Duration), DocumentError>>,
     ) -> Outcome<T> {
         let slot = self.slot(url)?;
@@ -82,7 +87,7 @@ impl<T> Kept<T> {
         let mut known = slot.known.lock().await;
         let now = self.clock.monotonic();
         let shared = slot.answers.load(Ordering::Relaxed) != answers;
-        if let Some(outcome) = known.outcome(now, shared) {
+        if let Some(outcome) = known.outcome(now, newer, shared) {
             return outcome;
         }
         // Whoever makes up URLs of a host must not hold back a client that is known.
@@ -96,7 +101,7 @@ impl<T> Kept<T> {
             Ok((value, life)) => Ok(known.learn(now, value, life)),
             Err(why) => {
                 known.fail(now, &why);
-                known.or_stale(now, why)
+                known.or_stale(now, newer, why)
             }
         }
     }
@@ -134,19 +139,21 @@ impl<T> Default for Slot<T> {
 
 impl<T> Known<T> {
     /// What there is without a fetch. `shared`: an answer came while this asker waited.
-    fn outcome(&self, now: Duration, shared: bool) -> Option<Outcome<T>> {
+    fn outcome(&self, now: Duration, newer: bool, shared: bool) -> Option<Outcome<T>> {
         if let Some(good) = &self.good {
-            if now < good.fresh_until || (shared && self.failed.is_none()) {
+            let current = now < good.fresh_until || (shared && self.failed.is_none());
+            let enough = if newer { now < good.fetched + COOLDOWN } else { current };
+            if enough {
                 return Some(Ok(Arc::clone(&good.value)));
             }
         }
         let (why, _) = self.failed.as_ref().filter(|(_, until)| now < *until)?;
-        Some(self.or_stale(now, why.clone()))
+        Some(self.or_stale(now, newer, why.clone()))
     }
 
-    /// A value that is past its time is better than none while its host is away.
-    fn or_stale(&self, now: Duration, why: DocumentError) -> Outcome<T> {
-        let good = self.good.as_ref().filter(|good| now < good.usable_until);
+    /// A value that is past its time is better than none while its host is away, unless it is what is lacking.
+    fn or_stale(&self, now: Duration, newer: bool, why: DocumentError) -> Outcome<T> {
+        let good = self.good.as_ref().filter(|good| !newer && now < good.usable_until);
         good.map_or(Err(why), |good| Ok(Arc::clone(&good.value)))
     }
 
@@ -155,7 +162,7 @@ impl<T> Known<T> {
         let fresh_until = now + life;
         // What is not to be kept is not kept for bad days either.
         let usable_until = if life.is_zero() { now } else { fresh_until + STALE };
-        self.good = Some(Good { value: Arc::clone(&value), fresh_until, usable_until });
+        self.good = Some(Good { value: Arc::clone(&value), fetched: now, fresh_until, usable_until });
         self.failed = None;
         value
     }

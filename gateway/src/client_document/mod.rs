@@ -1,17 +1,19 @@
 //! Client ID Metadata Documents (draft-ietf-oauth-client-id-metadata-document): a client id that is the https URL of a
 //! document which describes the client.
 //!
-//! [`url`] says which URLs are such an id, [`document`] which documents are accepted, [`cache`] when one is fetched,
-//! [`freshness`] how long it counts.
+//! [`url`] says which URLs are such an id, [`document`] which documents are accepted, [`keys`] which keys of a client
+//! that signs; [`cache`] when one is fetched, [`freshness`] how long it counts.
 
 pub mod cache;
 pub mod document;
 pub mod freshness;
 mod kept;
+pub mod keys;
 pub mod url;
 
-pub use cache::Documents;
+pub use cache::{Documents, Signing};
 pub use document::Document;
+pub use keys::{KeySet, Mismatch};
 pub use url::DocumentUrl;
 
 use crate::oauth::{Failure, OAuthError};

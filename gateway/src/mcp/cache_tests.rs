@@ -21,6 +21,7 @@ fn caller(n: u8, life: Duration) -> Arc<Caller> {
         resource: "http://localhost/mcp".into(),
         redirect_uri: "http://localhost/cb".into(),
         redirect_uri_implied: false,
+        by_assertion: false,
         created: 0,
     };
     let user = UserRecord {

@@ -18,6 +18,9 @@ pub enum AuthMethod {
     SecretBasic,
 }
 
+/// The method of a client that signs (RFC 7523 section 2.2), which is not to be registered: its document asks for it.
+pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
+
 impl AuthMethod {
     /// The methods that a client may register. Sealed ids name them by their place here: it never changes.
     pub const REGISTERED: [Self; 3] = [Self::None, Self::SecretPost, Self::SecretBasic];
@@ -62,8 +65,11 @@ pub enum Origin {
     },
     /// The policy names it.
     Listed(Box<StaticClientConfig>),
-    /// Its id is the URL of a document that describes it; always public.
-    Document,
+    /// Its id is the URL of a document that describes it.
+    Document {
+        /// Whether it proves itself by assertions that it signs, as far as its document was asked; else it is public.
+        by_assertion: bool,
+    },
 }
 
 impl Client {
@@ -86,7 +92,7 @@ impl Client {
     /// Whether it may use this grant type. Refresh tokens go with authorization codes.
     pub fn may_use(&self, grant: ClientGrant) -> bool {
         match &self.origin {
-            Origin::Registered { .. } | Origin::Document => grant == ClientGrant::AuthorizationCode,
+            Origin::Registered { .. } | Origin::Document { .. } => grant == ClientGrant::AuthorizationCode,
             Origin::Listed(config) => config.grants.contains(&grant),
         }
     }

@@ -39,6 +39,9 @@ pub struct FlowRequest {
     /// The request left it out: it is the only one that the client registered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_uri_implied: bool,
+    /// The client proves itself by assertions that it signs, as its document said at the authorization request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_assertion: bool,
     /// The client's `state`, echoed byte for byte.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,
@@ -64,6 +67,7 @@ impl FlowRequest {
             client_name: String::new(),
             redirect_uri: String::new(),
             redirect_uri_implied: false,
+            by_assertion: false,
             state: None,
             scope: String::new(),
             resource: resource.to_owned(),

@@ -27,6 +27,9 @@ pub struct Grant {
     /// The authorization request left the redirect URI out, so the token request may, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_uri_implied: bool,
+    /// The client proves itself by assertions that it signs, as its document said at the authorization request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_assertion: bool,
     /// When it was made, in seconds since 1970 by the gateway's clock; for display.
     pub created: i64,
 }

@@ -103,6 +103,7 @@ async fn begin(
         client_name: client.name().to_owned(),
         redirect_uri: redirect_uri.as_str().to_owned(),
         redirect_uri_implied: params.some("redirect_uri")?.is_none(),
+        by_assertion: client.origin == Origin::Document { by_assertion: true },
         state,
         scope: asked.scope,
         resource: server.urls.resource.clone(),

@@ -1,4 +1,7 @@
-//! How a client proves itself at the token endpoint: `none`, `client_secret_post`, `client_secret_basic`.
+//! How a client proves itself at the token endpoint: `none`, `client_secret_post`, `client_secret_basic`, and
+//! `private_key_jwt` for those whose document asks for it.
+
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -6,12 +9,32 @@ use zeroize::Zeroizing;
 
 use super::{
     OAuthError,
+    assertion::{self, UnverifiedAssertion},
     clients::{self, Secrets},
     params::{self, Params},
 };
-use crate::{keys::OpenError, model::Client, server::Server};
+use crate::{
+    client_document::{DocumentError, Mismatch, Signing},
+    keys::OpenError,
+    model::{Client, Hash32},
+    server::Server,
+};
+
+/// When to come again while the host of a document or of keys is away.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A client that proved itself as its registration asks.
+#[derive(Debug)]
+pub struct Proven {
+    /// The client.
+    pub client: Client,
+    /// The assertion that proved it, which the step that follows must spend. A client with a document that shows none
+    /// has proved nothing: whether that is enough is for the grant to say.
+    pub assertion: Option<Hash32>,
+}
 
 /// Credentials as they were presented, unproven.
+#[derive(Debug)]
 struct Presented {
     client_id: String,
     /// What the secret may be: it is not said whether it is encoded.
@@ -19,21 +42,24 @@ struct Presented {
     basic: bool,
 }
 
-/// The client of a token request. An unknown or expired one is `invalid_client`, which makes clients register anew.
-pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
+/// The client of a request to `endpoint`. An unknown or expired one is `invalid_client`, which makes clients register
+/// anew.
+pub async fn authenticate(
+    server: &Server,
+    headers: &HeaderMap,
+    params: &Params,
+    endpoint: &str,
+) -> Result<Proven, OAuthError> {
+    match read_assertion(headers, params)? {
+        Some(text) => by_assertion(server, text, params, endpoint).await,
+        None => Ok(Proven { client: by_secret(server, headers, params)?, assertion: None }),
+    }
+}
+
+fn by_secret(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
     let Presented { client_id, secrets: presented, basic } = read(headers, params)?;
     let refused = |description| OAuthError::InvalidClient { description, basic };
-    // A used client lives as long as any token of it: only a new code asks for a registration that is young enough.
-    let look_up = match params.one("grant_type")? {
-        Some("authorization_code") => clients::find,
-        _ => clients::find_used,
-    };
-    let client = look_up(server, &client_id).map_err(|error| match error {
-        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
-        OpenError::Invalid => {
-            refused("the client is unknown or its registration has expired, register again")
-        }
-    })?;
+    let client = look_up(server, params, &client_id, basic)?;
     match Secrets::of(server, &client) {
         Secrets::Public if presented.is_empty() => Ok(client),
         Secrets::Public => Err(refused("the client is public and has no client_secret")),
@@ -46,6 +72,82 @@ pub fn authenticate(server: &Server, headers: &HeaderMap, params: &Params) -> Re
         }
         secrets if secrets.hold(&presented) => Ok(client),
         Secrets::AnyOf(_) => Err(refused("the client_secret is wrong")),
+    }
+}
+
+fn look_up(server: &Server, params: &Params, id: &str, basic: bool) -> Result<Client, OAuthError> {
+    // A used client lives as long as any token of it: only a new code asks for a registration that is young enough.
+    let look_up = match params.one("grant_type")? {
+        Some("authorization_code") => clients::find,
+        _ => clients::find_used,
+    };
+    look_up(server, id).map_err(|error| match error {
+        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
+        OpenError::Invalid => {
+            let description = "the client is unknown or its registration has expired, register again";
+            OAuthError::InvalidClient { description, basic }
+        }
+    })
+}
+
+/// Reads an assertion, which must be the only proof (RFC 7521 section 4.2).
+fn read_assertion<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Option<&'a str>, OAuthError> {
+    let basic = headers.contains_key(header::AUTHORIZATION);
+    let refused = |description| Err(OAuthError::InvalidClient { description, basic });
+    match (params.some("client_assertion")?, params.some("client_assertion_type")?) {
+        (None, None) => Ok(None),
+        (Some(_), _) if basic || params.some("client_secret")?.is_some() => {
+            refused("the client authenticated in two ways at once")
+        }
+        (Some(text), Some(assertion::TYPE)) => Ok(Some(text)),
+        _ => refused(
+            "client_assertion goes with the client_assertion_type \
+             urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        ),
+    }
+}
+
+async fn by_assertion(
+    server: &Server,
+    text: &str,
+    params: &Params,
+    endpoint: &str,
+) -> Result<Proven, OAuthError> {
+    let refused = |description| OAuthError::InvalidClient { description, basic: false };
+    let (urls, policy) = (&server.urls, &server.config.policy.redirect_uris);
+    let audiences = [urls.issuer.clone(), urls.endpoint("/oauth/token"), urls.endpoint(endpoint)];
+    let now = Duration::from_millis(u64::try_from(server.clock.unix_millis()).unwrap_or_default());
+    let unverified = UnverifiedAssertion::read(text, &audiences, now).map_err(refused)?;
+    if params.some("client_id")?.is_some_and(|id| id != unverified.client_id()) {
+        return Err(refused("client_id differs from the sub of the client_assertion"));
+    }
+    let client = look_up(server, params, unverified.client_id(), false)?;
+    let document = clients::document_of(&client);
+    let document = document.ok_or(refused("the client does not authenticate by private_key_jwt"))?;
+    let signing = async |newer| -> Result<Signing, OAuthError> {
+        let signing = server.documents.signing(&document, policy, newer).await.map_err(unavailable)?;
+        signing.ok_or(refused("the client's document does not ask for private_key_jwt"))
+    };
+    let spent = match unverified.verify(&signing(false).await?) {
+        // It may have been added since.
+        Err(Mismatch::UnknownKey) => unverified.verify(&signing(true).await?),
+        verified => verified,
+    };
+    let spent = spent.map_err(|why| match why {
+        Mismatch::UnknownKey => {
+            refused("the client_assertion is signed by a key that the client does not publish")
+        }
+        Mismatch::Signature => refused("the signature of the client_assertion is wrong"),
+    })?;
+    Ok(Proven { client, assertion: Some(spent) })
+}
+
+/// Only what a client's host says makes it a bad client: from that clients conclude that they are to register anew.
+fn unavailable(error: DocumentError) -> OAuthError {
+    match error {
+        DocumentError::Refused(description) => OAuthError::InvalidClient { description, basic: false },
+        DocumentError::Away(_) => OAuthError::Unavailable { retry_after: RETRY },
+        DocumentError::Busy(error) => error,
     }
 }
 

@@ -74,6 +74,7 @@ fn grant(server: &Server, client: &Client, profile: &Profile, scope: String) -> 
         resource: server.urls.resource.clone(),
         redirect_uri: String::new(),
         redirect_uri_implied: false,
+        by_assertion: false,
         created: server.clock.unix(),
     }
 }

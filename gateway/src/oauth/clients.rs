@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use crate::{
-    client_document::DocumentUrl,
+    client_document::{DocumentUrl, document::Auth},
     keys::OpenError,
     model::{
         AuthMethod, Client, Grant, Hash32,
@@ -23,15 +23,16 @@ use crate::{
     server::Server,
 };
 
-/// Finds a client that asks for a sign-in: the one moment at which a document is fetched. What it says is pinned by the
-/// flow and the grant.
+/// Finds a client that asks for a sign-in, which fetches its document. What that says is pinned by the flow and the
+/// grant: later requests of a public client fetch nothing.
 ///
 /// # Errors
 /// As [`find`], or when its document is not good.
 pub async fn find_to_authorize(server: &Server, id: &str) -> Result<Client, Failure> {
     let mut client = find(server, id)?;
-    if let (Origin::Document, Some(url)) = (&client.origin, DocumentUrl::parse(id)) {
+    if let Some(url) = document_of(&client) {
         let document = server.documents.get(&url, &server.config.policy.redirect_uris).await?;
+        client.origin = Origin::Document { by_assertion: document.auth != Auth::None };
         client.name = Some(document.name.clone());
         client.redirect_uris.clone_from(&document.redirect_uris);
     }
@@ -40,16 +41,21 @@ pub async fn find_to_authorize(server: &Server, id: &str) -> Result<Client, Fail
 
 /// Whether finding this client to authorize may fetch a document.
 pub fn may_fetch(server: &Server, id: &str) -> bool {
-    find(server, id).is_ok_and(|client| client.origin == Origin::Document)
+    find(server, id).is_ok_and(|client| document_of(&client).is_some())
+}
+
+/// The URL of a client's document, if it has one.
+pub fn document_of(client: &Client) -> Option<DocumentUrl> {
+    if matches!(client.origin, Origin::Document { .. }) { DocumentUrl::parse(&client.id) } else { None }
 }
 
 /// The host that identifies a client whose id is the URL of a document.
 pub fn document_host(server: &Server, id: &str) -> Option<String> {
-    let client = find_used(server, id).ok().filter(|client| client.origin == Origin::Document)?;
-    DocumentUrl::parse(&client.id).map(|url| url.host().to_owned())
+    document_of(&find_used(server, id).ok()?).map(|url| url.host().to_owned())
 }
 
-/// Finds a client that begins something. Of one with a document only the id is known: nothing is fetched.
+/// Finds a client that begins something. Of one with a document only the id is known: nothing is fetched, and it
+/// counts as public until it proves more.
 ///
 /// # Errors
 /// [`OpenError::Invalid`] when it is unknown, expired or revoked; [`OpenError::UnknownKey`] when it may be known in a
@@ -88,7 +94,7 @@ fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError
         id: url.as_str().to_owned(),
         name: Some(url.host().to_owned()),
         redirect_uris: Vec::new(),
-        origin: Origin::Document,
+        origin: Origin::Document { by_assertion: false },
     })
 }
 
@@ -126,7 +132,9 @@ impl Secrets {
     /// The secrets of a client as they are now: mounted Secrets change without a restart.
     pub fn of(server: &Server, client: &Client) -> Self {
         match &client.origin {
-            Origin::Registered { auth_method: AuthMethod::None, .. } | Origin::Document => Self::Public,
+            Origin::Registered { auth_method: AuthMethod::None, .. } | Origin::Document { .. } => {
+                Self::Public
+            }
             Origin::Registered { .. } => {
                 Self::AnyOf(registration::secret_of(&server.keys, &client.id).into_iter().collect())
             }
@@ -165,6 +173,6 @@ pub fn remembered_for(server: &Server, client: &Client) -> Duration {
             let age = u64::try_from(server.clock.unix().saturating_sub(*issued_at)).unwrap_or_default();
             policy.registration.lifetime.saturating_sub(Duration::from_secs(age))
         }
-        Origin::Listed(_) | Origin::Document => policy.lifetimes.sign_in,
+        Origin::Listed(_) | Origin::Document { .. } => policy.lifetimes.sign_in,
     }
 }

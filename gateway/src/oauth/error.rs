@@ -79,6 +79,12 @@ impl OAuthError {
     /// What was presented names a key that this replica is about to read: nothing is wrong with it.
     pub const KEY_NOT_READ: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
 
+    /// An assertion proves one request (RFC 7523 section 3).
+    pub const ASSERTION_SPENT: Self = Self::InvalidClient {
+        description: "the client_assertion was used before: sign a new one, with another jti, for each request",
+        basic: false,
+    };
+
     /// The RFC's code, for bodies and redirects.
     pub fn code(&self) -> &'static str {
         match self {

@@ -89,6 +89,7 @@ fn grant(server: &Server, request: &FlowRequest, user: &UserUpdate, scope: Strin
         resource: request.resource.clone(),
         redirect_uri: request.redirect_uri.clone(),
         redirect_uri_implied: request.redirect_uri_implied,
+        by_assertion: request.by_assertion,
         created: server.clock.unix(),
     }
 }

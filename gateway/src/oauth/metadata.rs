@@ -10,11 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatehouse_gateway_config::{PolicyConfig, RegistrationMode, policy::ClientGrant};
+use openidconnect::core::CoreJwsSigningAlgorithm;
 use serde::Serialize;
 
 use crate::{
     app::App,
-    model::{AuthMethod, scope},
+    jws::ALGORITHMS,
+    model::{AuthMethod, client::PRIVATE_KEY_JWT, scope},
 };
 
 /// Authorization server metadata (RFC 8414 section 2, RFC 9207 section 3).
@@ -30,8 +32,12 @@ struct ServerMetadata<'a> {
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
-    token_endpoint_auth_methods_supported: [&'static str; 3],
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_signing_alg_values_supported: Option<Algorithms>,
+    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_endpoint_auth_signing_alg_values_supported: Option<Algorithms>,
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +45,8 @@ struct ServerMetadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service_documentation: Option<&'a str>,
 }
+
+type Algorithms = [CoreJwsSigningAlgorithm; ALGORITHMS.len()];
 
 /// Protected resource metadata (RFC 9728 section 2).
 #[derive(Debug, Serialize)]
@@ -55,6 +63,10 @@ struct ResourceMetadata<'a> {
 /// The authorization server's document.
 pub async fn get(State(app): State<Arc<App>>) -> Response {
     let (config, urls) = (&app.server.config, &app.server.urls);
+    // None but clients with a document sign.
+    let documents = app.server.takes_documents();
+    let methods = AuthMethod::REGISTERED.map(AuthMethod::name).into_iter();
+    let methods: Vec<_> = methods.chain(documents.then_some(PRIVATE_KEY_JWT)).collect();
     let dynamic = config.policy.registration.mode == RegistrationMode::Allowed;
     document(ServerMetadata {
         issuer: &urls.issuer,
@@ -66,11 +78,13 @@ pub async fn get(State(app): State<Arc<App>>) -> Response {
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: grant_types(&config.policy),
-        token_endpoint_auth_methods_supported: AuthMethod::REGISTERED.map(AuthMethod::name),
-        revocation_endpoint_auth_methods_supported: AuthMethod::REGISTERED.map(AuthMethod::name),
+        token_endpoint_auth_methods_supported: methods.clone(),
+        token_endpoint_auth_signing_alg_values_supported: documents.then_some(ALGORITHMS),
+        revocation_endpoint_auth_methods_supported: methods,
+        revocation_endpoint_auth_signing_alg_values_supported: documents.then_some(ALGORITHMS),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
-        client_id_metadata_document_supported: app.server.takes_documents().then_some(true),
+        client_id_metadata_document_supported: documents.then_some(true),
         service_documentation: config.display.support_url.as_deref(),
     })
 }

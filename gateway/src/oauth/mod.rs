@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod approve;
+pub mod assertion;
 pub mod authorize;
 pub mod callback;
 pub mod client_auth;

@@ -6,12 +6,12 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{OAuthError, authorize::check_resource, params::Params, token};
+use super::{OAuthError, authorize::check_resource, client_auth::Proven, params::Params, token};
 use crate::{
     audit::{Decision, Event},
     credentials::{Check, open_profile},
     keys::{OpenError, Sealed, open_for, seal_for},
-    model::{AccessToken, Client, Grant, Profile, RefreshToken, TokenPair, UserRecord},
+    model::{AccessToken, Grant, Profile, RefreshToken, TokenPair, UserRecord},
     server::{Identity, Server},
     store::{Rotated, Rotation},
 };
@@ -26,7 +26,7 @@ struct Successor {
 /// Replaces a refresh token.
 pub(super) async fn refresh(
     server: &Server,
-    client: &Client,
+    Proven { client, assertion }: &Proven,
     params: &Params,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
@@ -55,6 +55,7 @@ pub(super) async fn refresh(
         client_id: client.id.clone(),
         identity: server.config.identity.id(),
         resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
+        assertion: *assertion,
         next: token::new_tokens(server, &next),
         successor: seal(server, &presented, &next)?,
         grace: server.config.policy.lifetimes.refresh_grace,
@@ -92,6 +93,7 @@ pub(super) async fn refresh(
             Err(refused())
         }
         Rotated::Refused => Err(refused()),
+        Rotated::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
     }
 }
 

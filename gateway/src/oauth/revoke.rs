@@ -10,12 +10,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, client_auth, limits, params, source::Source};
+use super::{
+    OAuthError,
+    client_auth::{self, Proven},
+    limits, params,
+    source::Source,
+};
 use crate::{
     app::App,
     audit::{Decision, Event},
     keys::OpenError,
-    model::{AccessToken, Client, GrantId, RefreshToken},
+    model::{AccessToken, GrantId, RefreshToken},
     server::Server,
     store::Revocation,
 };
@@ -57,11 +62,11 @@ async fn revoke(
 ) -> Result<Ended, OAuthError> {
     let params = params::form_only(query, headers, body).await?;
     params.check_repeated()?;
-    let client = client_auth::authenticate(server, headers, &params)?;
-    event.client(&client);
+    let proven = client_auth::authenticate(server, headers, &params, "/oauth/revoke").await?;
+    event.client(&proven.client);
     let token = params.some("token")?.ok_or_else(|| OAuthError::InvalidRequest("token is missing".into()))?;
     let Some(grant) = grant_of(server, token).await? else { return Ok(Ended::Before) };
-    end(server, &client, &grant, event).await
+    end(server, &proven, &grant, event).await
 }
 
 /// The grant that a token of either kind belongs to. `token_type_hint` is not needed: the kinds differ in form.
@@ -83,16 +88,17 @@ async fn grant_of(server: &Server, token: &str) -> Result<Option<GrantId>, OAuth
 
 async fn end(
     server: &Server,
-    client: &Client,
+    Proven { client, assertion }: &Proven,
     grant: &GrantId,
     event: &mut Event,
 ) -> Result<Ended, OAuthError> {
-    match server.store.revoke_for_client(grant, &client.id).await? {
+    match server.store.revoke_for_client(grant, &client.id, assertion.as_ref()).await? {
         Revocation::Revoked(grant) => {
             event.decide(Decision::GrantRevoked).grant(&grant).because("by_client");
             Ok(Ended::Now)
         }
         Revocation::Unknown => Ok(Ended::Before),
+        Revocation::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
         // Section 2.1 asks for an error; nothing was changed.
         Revocation::OtherClient => {
             Err(OAuthError::InvalidGrant("the token was issued to another client".into()))

@@ -15,7 +15,8 @@ use serde::Serialize;
 use super::{
     OAuthError,
     authorize::check_resource,
-    client_auth, client_credentials, limits,
+    client_auth::{self, Proven},
+    client_credentials, limits,
     params::{self, Params},
     refresh,
     source::Source,
@@ -24,7 +25,7 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     keys::OpenError,
-    model::{AccessToken, AuthorizationCode, Client, GrantId, RefreshToken, TokenPair, pkce},
+    model::{AccessToken, AuthorizationCode, GrantId, RefreshToken, TokenPair, pkce},
     server::Server,
     store::{CodeProof, NewTokens, Redemption},
 };
@@ -79,21 +80,22 @@ async fn grant(
     if !matches!(grant_type.as_str(), "authorization_code" | "refresh_token" | "client_credentials") {
         return Err(OAuthError::UnsupportedGrantType);
     }
-    let client = client_auth::authenticate(server, headers, &params)?;
-    event.client(&client);
+    let proven = client_auth::authenticate(server, headers, &params, "/oauth/token").await?;
+    let client = &proven.client;
+    event.client(client);
     if grant_type != "client_credentials" && !client.may_use(ClientGrant::AuthorizationCode) {
         return Err(OAuthError::UnauthorizedClient("the client may use client_credentials alone"));
     }
     match grant_type.as_str() {
-        "authorization_code" => redeem(server, &client, &params, event).await,
-        "refresh_token" => refresh::refresh(server, &client, &params, event).await,
-        _ => client_credentials::issue(server, &client, &params, event).await,
+        "authorization_code" => redeem(server, &proven, &params, event).await,
+        "refresh_token" => refresh::refresh(server, &proven, &params, event).await,
+        _ => client_credentials::issue(server, client, &params, event).await,
     }
 }
 
 async fn redeem(
     server: &Server,
-    client: &Client,
+    Proven { client, assertion }: &Proven,
     params: &Params,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
@@ -115,6 +117,7 @@ async fn redeem(
         redirect_uri: params.some("redirect_uri")?.map(str::to_owned),
         challenge,
         resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
+        assertion: *assertion,
     };
     let pair = mint(server, code.grant, 1, None);
     match server.store.redeem_code(&proof, &new_tokens(server, &pair)).await? {
@@ -123,6 +126,7 @@ async fn redeem(
             Ok(answer(&pair, access_life, &grant.scope))
         }
         Redemption::Refused => Err(REFUSED),
+        Redemption::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
         Redemption::Replayed { revoked } => {
             let reason = if revoked { "grant_revoked" } else { "parallel" };
             event.decide(Decision::CodeReplayed).grant_id(&code.grant).because(reason);

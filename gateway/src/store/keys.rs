@@ -14,6 +14,9 @@ const DAY_SECS: u64 = 24 * 3600;
 pub const SPENT_CODE_LIFE: Duration = Duration::from_secs(600);
 /// Parallel redemptions that lose within this time are no replay: a client that sent its request twice.
 pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
+/// How long a spent assertion is remembered: longer than any replica accepts one, with clocks a
+/// quarter of an hour apart.
+pub const SPENT_ASSERTION_LIFE: Duration = Duration::from_secs(1800);
 /// How long "you approved this on …" is remembered.
 pub const CONSENT_LIFE: Duration = Duration::from_secs(90 * DAY_SECS);
 /// A user's life, renewed by use; that of the indexes, too.
@@ -72,6 +75,17 @@ pub fn spent_code(hash: &Hash32) -> String {
 /// An access token: the policy's `accessToken`.
 pub fn access(hash: &Hash32) -> String {
     format!("oauth:access:{hash}")
+}
+
+/// A client's assertion that was spent: [`SPENT_ASSERTION_LIFE`].
+pub fn spent_assertion(id: &Hash32) -> String {
+    format!("jti:{id}")
+}
+
+/// What is remembered of an assertion: who signed it, and what its signer calls it.
+pub fn assertion_id(client_id: &str, jti: &str) -> Hash32 {
+    // A client id is a URL, which has no line breaks.
+    Hash32::of(format!("{client_id}\n{jti}").as_bytes())
 }
 
 /// A refresh token: the policy's `refreshToken`; spent: `refreshGrace`.

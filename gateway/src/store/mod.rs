@@ -101,8 +101,13 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Ends a grant and all its tokens.
     async fn revoke_grant(&self, id: &GrantId) -> Result<()>;
 
-    /// As [`Store::revoke_grant`], if the grant is this client's.
-    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation>;
+    /// As [`Store::revoke_grant`], if the grant is this client's, which an assertion proved if the grant asks for one.
+    async fn revoke_for_client(
+        &self,
+        id: &GrantId,
+        client_id: &str,
+        assertion: Option<&Hash32>,
+    ) -> Result<Revocation>;
 
     /// Writes a robot, its grant and its access token.
     async fn grant_robot(&self, robot: &RobotGrant) -> Result<()>;

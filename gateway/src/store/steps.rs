@@ -90,6 +90,10 @@ pub struct CodeProof {
     pub challenge: String,
     /// The canonical resource; `None` when the request names none.
     pub resource: Option<String>,
+    /// The assertion that proved the client ([`keys::assertion_id`]), which this spends; `None`: there was none.
+    ///
+    /// [`keys::assertion_id`]: super::keys::assertion_id
+    pub assertion: Option<Hash32>,
 }
 
 /// Hashes and lives of the tokens that a step writes.
@@ -117,8 +121,11 @@ pub enum Redemption {
         /// The access token's life.
         access_life: Duration,
     },
-    /// No such code, or not for this client, redirect URI, verifier or resource. The code is untouched.
+    /// No such code, or not for this client, the way in which it proved itself, redirect URI, verifier or resource. The
+    /// code is untouched.
     Refused,
+    /// The assertion was spent before. The code is untouched.
+    AssertionSpent,
     /// The code was redeemed before with the same client and verifier. Later than two seconds after, that revoked
     /// the grant.
     Replayed {
@@ -142,6 +149,8 @@ pub struct Rotation {
     pub identity: String,
     /// The canonical resource; `None` when the request names none.
     pub resource: Option<String>,
+    /// As [`CodeProof::assertion`].
+    pub assertion: Option<Hash32>,
     /// What is written.
     pub next: NewTokens,
     /// The next pair, sealed for the holder of the presented token.
@@ -182,8 +191,10 @@ pub enum Rotated {
     Dead(Box<UserRecord>),
     /// A token of an older generation after its grace: the family was revoked.
     Reused,
-    /// No such token, or not for this client or resource.
+    /// No such token, or not for this client, the way in which it proved itself, or resource.
     Refused,
+    /// The assertion was spent before: nothing was changed.
+    AssertionSpent,
 }
 
 /// A token that a client gets for itself (RFC 6749 section 4.4): written in one step.
@@ -204,8 +215,10 @@ pub struct RobotGrant {
 pub enum Revocation {
     /// The grant and its tokens are gone; what it was.
     Revoked(Box<Grant>),
-    /// It is another client's: nothing was changed.
+    /// It is another client's, or the client did not prove itself as the grant asks: nothing was changed.
     OtherClient,
+    /// The assertion was spent before: nothing was changed.
+    AssertionSpent,
     /// No such grant.
     Unknown,
 }

@@ -184,6 +184,7 @@ impl Kit {
             client_name: "test client".into(),
             redirect_uri: "http://127.0.0.1/callback".into(),
             redirect_uri_implied: false,
+            by_assertion: false,
             state: None,
             scope: "mcp".into(),
             resource: server.urls.resource.clone(),
@@ -205,6 +206,7 @@ impl Kit {
             redirect_uri: Some(flow.redirect_uri.clone()),
             challenge: flow.challenge,
             resource: None,
+            assertion: None,
         };
         let tokens = NewTokens {
             access: access.hash(),
@@ -252,6 +254,7 @@ impl Kit {
             resource: flow.resource.clone(),
             redirect_uri: flow.redirect_uri.clone(),
             redirect_uri_implied: flow.redirect_uri_implied,
+            by_assertion: flow.by_assertion,
             created: 0,
         };
         change(&mut grant);

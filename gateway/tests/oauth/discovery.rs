@@ -10,6 +10,8 @@ use crate::support::{Gateway, config, request};
 async fn the_authorization_server_document_names_what_is_there() {
     let answer = Gateway::local().get("/.well-known/oauth-authorization-server").await;
     assert_eq!(answer.status, StatusCode::OK);
+    let methods = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"];
+    let algorithms = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
     assert_eq!(
         answer.json(),
         json!({
@@ -17,13 +19,15 @@ async fn the_authorization_server_document_names_what_is_there() {
             "authorization_endpoint": "https://gw.test/oauth/authorize",
             "token_endpoint": "https://gw.test/oauth/token",
             "revocation_endpoint": "https://gw.test/oauth/revoke",
-            "revocation_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
             "registration_endpoint": "https://gw.test/oauth/register",
             "scopes_supported": ["mcp", "offline_access"],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": ["authorization_code", "refresh_token"],
-            "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "client_id_metadata_document_supported": true,

@@ -33,13 +33,15 @@ use crate::support::{
     Answer, Browser, Client, Gateway, NOW, authorization, authorize_path, config, redeem, refresh, with,
 };
 
-const ID: &str = "https://client.example/metadata.json";
-const PUBLIC: &str = "8.8.8.8";
+pub(crate) const ID: &str = "https://client.example/metadata.json";
+pub(crate) const PUBLIC: &str = "8.8.8.8";
 
 /// What every host answers, and what was asked of them: `CONNECT address` or `GET path`.
 #[derive(Debug)]
-struct Web {
+pub(crate) struct Web {
     answer: Mutex<Vec<u8>>,
+    /// What is answered where a document names its keys.
+    keys: Mutex<Vec<u8>>,
     seen: Mutex<Vec<String>>,
 }
 
@@ -66,19 +68,22 @@ impl Refs for Ca {
 }
 
 /// A gateway that fetches from a web of its own.
-struct World {
-    web: Arc<Web>,
-    clock: ManualClock,
-    gateway: Gateway,
+pub(crate) struct World {
+    pub(crate) web: Arc<Web>,
+    pub(crate) clock: ManualClock,
+    pub(crate) gateway: Gateway,
+    egress: Egress,
+    ca: String,
 }
 
 impl World {
-    async fn new(answer: Vec<u8>) -> Self {
+    pub(crate) async fn new(answer: Vec<u8>) -> Self {
         Self::with(config(), answer, &[PUBLIC]).await
     }
 
-    async fn with(config: Value, answer: Vec<u8>, addresses: &[&str]) -> Self {
-        let web = Arc::new(Web { answer: Mutex::new(answer), seen: Mutex::default() });
+    pub(crate) async fn with(config: Value, answer: Vec<u8>, addresses: &[&str]) -> Self {
+        let web = Web { answer: Mutex::new(answer), keys: Mutex::default(), seen: Mutex::default() };
+        let web = Arc::new(web);
         let certified = rcgen::generate_simple_self_signed(["client.example".to_owned()]).unwrap();
         let key = certified.signing_key.serialize_pem();
         let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -96,13 +101,15 @@ impl World {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let egress = Egress::new(&EgressConfig { allow: vec![], proxy }).unwrap();
         let egress = egress.with_resolver(Arc::new(Scripted(Mutex::new(addresses))));
-        let tls = TlsConfig { ca: Some(KeyRef::secret("ca", "ca.crt")), ..TlsConfig::default() };
-        let destination = Destination { tls, ..Destination::default() };
-        let clock = ManualClock::at(NOW);
-        let http = HttpClient::new(egress.transport(destination, Arc::new(Ca(certified.cert.pem()))));
-        let documents = Documents::new(http, Arc::new(clock.clone())).with_timeout(Duration::from_secs(2));
+        let (clock, ca) = (ManualClock::at(NOW), certified.cert.pem());
+        let documents = documents(&egress, &ca, &clock);
         let gateway = Gateway::fetching(config, clock.clone(), documents);
-        Self { web, clock, gateway }
+        Self { web, clock, gateway, egress, ca }
+    }
+
+    /// Another replica of the gateway, which has fetched nothing yet.
+    pub(crate) fn replica(&self) -> Gateway {
+        self.gateway.replica(config(), documents(&self.egress, &self.ca, &self.clock))
     }
 
     async fn authorize(&self, id: &str) -> Answer {
@@ -118,10 +125,22 @@ impl World {
     }
 }
 
+fn documents(egress: &Egress, ca: &str, clock: &ManualClock) -> Documents {
+    let tls = TlsConfig { ca: Some(KeyRef::secret("ca", "ca.crt")), ..TlsConfig::default() };
+    let destination = Destination { tls, ..Destination::default() };
+    let http = HttpClient::new(egress.transport(destination, Arc::new(Ca(ca.to_owned()))));
+    Documents::new(http, Arc::new(clock.clone())).with_timeout(Duration::from_secs(2))
+}
+
 impl Web {
     /// What a document's address answers from now on.
-    fn say(&self, answer: Vec<u8>) {
+    pub(crate) fn say(&self, answer: Vec<u8>) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// What the address of keys answers from now on.
+    pub(crate) fn publish(&self, answer: Vec<u8>) {
+        *self.keys.lock().unwrap() = answer;
     }
 
     async fn serve(self: Arc<Self>, listener: TcpListener, tls: TlsAcceptor) {
@@ -135,8 +154,10 @@ impl Web {
         self.note(&head(&mut stream).await?);
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         let mut stream = tls.accept(stream).await?;
-        self.note(&head(&mut stream).await?);
-        let answer = self.answer.lock().unwrap().clone();
+        let asked = head(&mut stream).await?;
+        self.note(&asked);
+        let place = if asked.starts_with("GET /keys") { &self.keys } else { &self.answer };
+        let answer = place.lock().unwrap().clone();
         stream.write_all(&answer).await?;
         // Until the client goes: a body that is shorter than it said stays unfinished.
         stream.read_u8().await.map(|_| ())
@@ -148,12 +169,12 @@ impl Web {
     }
 
     /// The requests since the last look.
-    fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
     /// As [`Web::seen`], those for a document alone.
-    fn fetches(&self) -> usize {
+    pub(crate) fn fetches(&self) -> usize {
         self.seen().iter().filter(|line| line.starts_with("GET ")).count()
     }
 }
@@ -166,14 +187,14 @@ async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     json!({
         "client_id": ID, "client_name": "Claude Code", "token_endpoint_auth_method": "none",
         "redirect_uris": ["http://127.0.0.1/callback", "http://localhost/callback"],
     })
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
     [head.as_bytes(), body].concat()

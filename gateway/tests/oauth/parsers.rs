@@ -3,10 +3,13 @@
 //! anything.
 
 use axum::body::Body;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatehouse_gateway::{
-    client_document::{DocumentUrl, freshness},
+    client_document::{Document, DocumentUrl, KeySet, freshness},
     model::{RedirectUri, RefreshToken, registration::Registration},
+    oauth::assertion::UnverifiedAssertion,
 };
+use gatehouse_gateway_config::policy::RedirectUrisConfig;
 use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::{prelude::*, sample::Index};
 use tokio::runtime::Runtime;
@@ -285,6 +288,37 @@ fn urls_of_documents() {
 }
 
 #[test]
+fn documents_and_key_sets() {
+    let keys =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let start = format!("{{\"client_id\":\"{DOCUMENT}\",\"client_name\":\"x\",\"redirect_uris\":[");
+    let public = format!("{start}\"http://localhost/cb\"]}}");
+    let method = "\"token_endpoint_auth_method\":\"private_key_jwt\"";
+    let inline = format!("{start}\"http://[::1]/cb\"],{method},\"jwks\":{keys}}}");
+    let named = format!("{start}\"http://localhost/cb\"],{method},\"jwks_uri\":\"{DOCUMENT}/jwks\"}}");
+    let url = DocumentUrl::parse(DOCUMENT).unwrap();
+    let policy = RedirectUrisConfig::default();
+    for right in [&public, &inline, &named] {
+        assert!(Document::read(right.as_bytes(), &url, &policy).is_ok(), "{right}");
+    }
+    let texts = corpus(
+        ["[[[[[[[[", r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"oct","k":""}]}"#, "1e999"],
+        [public, inline, named, keys.to_owned()],
+    );
+    holds(mutated(texts), async |bytes| {
+        if let Ok(document) = Document::read(&bytes, &url, &policy) {
+            assert!(!document.redirect_uris.is_empty() && !document.name.is_empty());
+            assert!(document.redirect_uris.iter().all(|uri| uri.is_allowed(&policy)), "{document:?}");
+        }
+        if let Ok(keys) = KeySet::read(&bytes) {
+            for algorithm in gatehouse_gateway::jws::ALGORITHMS {
+                assert!(keys.verify(None, &algorithm, &bytes, &[1; 64]).is_err());
+            }
+        }
+    });
+}
+
+#[test]
 fn lives_of_documents() {
     let control =
         corpus(["max-age=3600", "no-store, s-maxage=\"1\"", "private,,max-age=", "max-age=1e9"], []);
@@ -297,5 +331,34 @@ fn lives_of_documents() {
         }
         let life = freshness::lifetime(&headers).as_secs();
         assert!(life == 0 || (60..=86_400).contains(&life), "{headers:?}: {life}");
+    });
+}
+
+#[test]
+fn client_assertions() {
+    let now = seconds(crate::support::NOW.unsigned_abs());
+    let ours = ["https://gw.test".to_owned()];
+    let exp = now.as_secs() + 60;
+    let header = r#"{"alg":"EdDSA","kid":"k1"}"#.to_owned();
+    let claims =
+        format!(r#"{{"iss":"{DOCUMENT}","sub":"{DOCUMENT}","aud":"{}","exp":{exp},"jti":"j"}}"#, ours[0]);
+    let assertion = |header: &[u8], claims: &[u8]| {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        format!("{}.{}.{}", part(header), part(claims), part(&[0; 64]))
+    };
+    let right = assertion(header.as_bytes(), claims.as_bytes());
+    assert!(UnverifiedAssertion::read(&right, &ours, now).is_ok());
+    let sane = |text: &str| {
+        if let Ok(read) = UnverifiedAssertion::read(text, &ours, now) {
+            assert!(text.split('.').count() == 3 && text.len() <= 8 * 1024, "{text}");
+            assert!(text.len() >= read.client_id().len(), "{text}");
+        }
+    };
+    let texts = corpus(["..", "a.b.c", "e30.e30.", "eyJhbGciOiJub25lIn0.e30."], [right.clone()]);
+    let headers = corpus([r#"{"alg":"none"}"#, r#"{"alg":"HS256","crit":[]}"#], [header]);
+    let bodies = corpus([r#"{"aud":["a","b"],"exp":1e308}"#, r#"{"exp":-1,"nbf":null}"#], [claims]);
+    holds((mutated(texts), mutated(headers), mutated(bodies)), async |(text, header, claims)| {
+        sane(&String::from_utf8_lossy(&text));
+        sane(&assertion(&header, &claims));
     });
 }

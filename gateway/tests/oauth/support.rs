@@ -142,6 +142,11 @@ impl Gateway {
         Self::assemble(config, 1, clock, None, None, Some(documents))
     }
 
+    /// Another replica of the same server, which fetches the documents of clients like this.
+    pub(crate) fn replica(&self, config: Value, documents: Documents) -> Self {
+        Self::assemble(config, 1, self.clock.clone(), Some(self.server.store.clone()), None, Some(documents))
+    }
+
     fn assemble(
         config: Value,
         seed: u64,

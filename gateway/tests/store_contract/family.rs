@@ -152,7 +152,7 @@ pub(crate) async fn a_client_ends_its_own_grant_alone(lab: &Lab) {
     rotate(lab, &mut client).await;
     let id = client.grant().id;
     let cursor = lab.store.event_cursor().await.unwrap();
-    let end = async |id: &GrantId, client: &str| lab.store.revoke_for_client(id, client).await.unwrap();
+    let end = async |id: &GrantId, client: &str| lab.store.revoke_for_client(id, client, None).await.unwrap();
     assert_eq!(end(&id, "gc_other").await, Revocation::OtherClient);
     assert!(lab.lives(&client.access).await, "nothing was changed");
     assert_eq!(end(&id, CLIENT).await, Revocation::Revoked(Box::new(client.grant().clone())));
@@ -183,7 +183,7 @@ pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
     assert!(!lab.lives(&access).await && lab.lives(&second).await);
     lab.pass(HOUR + Duration::from_secs(1)).await;
     assert!(!lab.lives(&second).await);
-    let ended = lab.store.revoke_for_client(&again.grant.id, CLIENT).await.unwrap();
+    let ended = lab.store.revoke_for_client(&again.grant.id, CLIENT, None).await.unwrap();
     assert_eq!(ended, Revocation::Unknown, "the grant lives as long as its token");
 }
 

@@ -192,6 +192,7 @@ pub(crate) fn refresh_with(lab: &Lab, presented: &RefreshToken) -> (Rotation, Ac
         client_id: CLIENT.to_owned(),
         identity: IDENTITY.to_owned(),
         resource: Some(RESOURCE.to_owned()),
+        assertion: None,
         next: tokens(&access, &refresh),
         successor: sealed(),
         grace: GRACE,
@@ -258,6 +259,7 @@ pub(crate) fn request() -> FlowRequest {
         client_name: "A \"client\" — ünïcode".to_owned(),
         redirect_uri: "http://127.0.0.1:1234/cb".to_owned(),
         redirect_uri_implied: false,
+        by_assertion: false,
         state: Some("s/=?&".to_owned()),
         scope: "mcp".to_owned(),
         resource: RESOURCE.to_owned(),
@@ -283,6 +285,7 @@ pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
         resource: request.resource.clone(),
         redirect_uri: request.redirect_uri.clone(),
         redirect_uri_implied: request.redirect_uri_implied,
+        by_assertion: request.by_assertion,
         created: 1_000_000,
     };
     Completion {
@@ -308,6 +311,7 @@ pub(crate) fn proof(done: &Completion) -> CodeProof {
         redirect_uri: Some(done.grant.redirect_uri.clone()),
         challenge: done.challenge.clone(),
         resource: Some(done.grant.resource.clone()),
+        assertion: done.grant.by_assertion.then(hash),
     }
 }
 

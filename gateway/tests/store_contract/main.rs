@@ -62,6 +62,8 @@ contracts! {
     tokens::a_code_is_for_its_own_client
     tokens::a_redirect_uri_may_be_left_out_where_it_was_before
     tokens::a_late_replay_ends_the_grant
+    tokens::a_client_proves_itself_as_its_grant_asks
+    tokens::an_assertion_is_spent_once
     tokens::a_code_ends
     tokens::a_call_sees_all_it_needs
     tokens::lives_are_cut_to_the_end_of_the_sign_in

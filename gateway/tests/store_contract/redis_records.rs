@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{Session, user::IDENTITY_CREDENTIAL},
+    model::{FlowRequest, Session, user::IDENTITY_CREDENTIAL},
     store::{Approval, NewTokens, Redemption, Rotated, Rotation},
 };
 use gatehouse_gateway_config::{AccessRule, denial::Denial};
@@ -29,6 +29,9 @@ async fn every_key_has_the_life_of_the_table() {
     let (rotation, ..) = refresh_with(&lab, &first.refresh);
     lab.store.rotate_refresh(&rotation).await.unwrap();
     lab.signed_in(2).await;
+    let signed = lab.sign_in_with(&FlowRequest { by_assertion: true, ..request() }).await;
+    let pair = tokens(&new_access(), &lab.refresh(signed.grant.id, 1));
+    lab.store.redeem_code(&proof(&signed), &pair).await.unwrap();
     let (flow, id, alice) = (request(), hash(), user_update(1));
     let session = Session { user: alice.id, identity: alice.identity.clone(), auth_time: 5, browser: None };
     lab.store.create_flow(&flow, 10 * MINUTE).await.unwrap();
@@ -39,6 +42,7 @@ async fn every_key_has_the_life_of_the_table() {
         ("oauth:client:", &[365 * DAY]),
         ("oauth:code:", &[10 * MINUTE]),
         ("oauth:spent:", &[10 * MINUTE]),
+        ("jti:", &[30 * MINUTE]),
         // The replaced one lives no longer than the grace.
         ("oauth:access:", &[2 * MINUTE, HOUR]),
         ("oauth:refresh:", &[2 * MINUTE, 30 * DAY]),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use gatehouse_gateway::store::{CodeProof, Completion, NewTokens, Redemption, Rotated};
+use gatehouse_gateway::{
+    model::{FlowRequest, Hash32},
+    store::{CodeProof, Completion, NewTokens, Redemption, Revocation, Rotated, Rotation},
+};
 
 use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, new_access, proof, refresh_with, tokens};
 
@@ -143,4 +146,90 @@ pub(crate) async fn a_refresh_beyond_the_sign_in_is_refused(lab: &Lab) {
     assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
     rotation.next.sign_in_life = 2 * DAY + HOUR;
     assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+}
+
+/// A sign-in of a client that signs.
+async fn signed(lab: &Lab) -> Completion {
+    lab.sign_in_with(&FlowRequest { by_assertion: true, ..crate::lab::request() }).await
+}
+
+pub(crate) async fn a_client_proves_itself_as_its_grant_asks(lab: &Lab) {
+    for by_assertion in [false, true] {
+        let done = lab.sign_in_with(&FlowRequest { by_assertion, ..crate::lab::request() }).await;
+        let (right, wrong) = (|| by_assertion.then(hash), || (!by_assertion).then(hash));
+        let (access, refresh) = (new_access(), lab.refresh(done.grant.id, 1));
+        let pair = tokens(&access, &refresh);
+        let code = proof(&done);
+        let other = CodeProof { assertion: wrong(), ..code.clone() };
+        assert_eq!(
+            lab.store.redeem_code(&other, &pair).await.unwrap(),
+            Redemption::Refused,
+            "{by_assertion}"
+        );
+        let redeemed = lab.store.redeem_code(&code, &pair).await.unwrap();
+        assert!(matches!(redeemed, Redemption::Redeemed { grant, .. } if *grant == done.grant));
+
+        let (rotation, access, _) = refresh_with(lab, &refresh);
+        // Live, and then in its grace.
+        for _ in 0..2 {
+            let other = Rotation { assertion: wrong(), ..rotation.clone() };
+            assert_eq!(lab.store.rotate_refresh(&other).await.unwrap(), Rotated::Refused, "{by_assertion}");
+            let rotated =
+                lab.store.rotate_refresh(&Rotation { assertion: right(), ..rotation.clone() }).await;
+            let good = matches!(rotated, Ok(Rotated::Rotated { .. } | Rotated::Successor { .. }));
+            assert!(good, "{by_assertion}: {rotated:?}");
+        }
+
+        let end = async |assertion: Option<Hash32>| {
+            let (id, client) = (&done.grant.id, &done.grant.client_id);
+            lab.store.revoke_for_client(id, client, assertion.as_ref()).await.unwrap()
+        };
+        assert_eq!(end(wrong()).await, Revocation::OtherClient, "{by_assertion}");
+        assert!(lab.lives(&access).await, "nothing was changed");
+        assert!(matches!(end(right()).await, Revocation::Revoked(_)), "{by_assertion}");
+    }
+}
+
+pub(crate) async fn an_assertion_is_spent_once(lab: &Lab) {
+    let assertion = Some(hash());
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        let done = signed(lab).await;
+        let (access, refresh) = (new_access(), lab.refresh(done.grant.id, 1));
+        codes.push((CodeProof { assertion, ..proof(&done) }, tokens(&access, &refresh), access, refresh));
+    }
+    let all = codes.iter().map(|(code, pair, ..)| lab.store.redeem_code(code, pair));
+    let all = futures::future::join_all(all).await;
+    let count =
+        |which: fn(&Redemption) -> bool| all.iter().filter(|one| which(one.as_ref().unwrap())).count();
+    assert_eq!(count(|one| matches!(one, Redemption::Redeemed { .. })), 1, "{all:?}");
+    assert_eq!(count(|one| *one == Redemption::AssertionSpent), 9, "{all:?}");
+
+    let lost = all.iter().position(|one| matches!(one, Ok(Redemption::AssertionSpent))).unwrap();
+    let (code, pair, access, refresh) = &codes[lost];
+    let again = CodeProof { assertion: Some(hash()), ..code.clone() };
+    let redeemed = lab.store.redeem_code(&again, pair).await.unwrap();
+    assert!(matches!(redeemed, Redemption::Redeemed { .. }), "the code was untouched: {redeemed:?}");
+
+    let rotate = async |assertion, recheck_every| {
+        let (rotation, ..) = refresh_with(lab, refresh);
+        lab.store.rotate_refresh(&Rotation { assertion, recheck_every, ..rotation }).await.unwrap()
+    };
+    assert_eq!(rotate(assertion, None).await, Rotated::AssertionSpent);
+    let fresh = Some(hash());
+    assert!(matches!(rotate(fresh, Some(Duration::ZERO)).await, Rotated::CheckDue { .. }));
+    assert!(
+        matches!(rotate(fresh, None).await, Rotated::Rotated { .. }),
+        "asking for a check spends nothing"
+    );
+    assert_eq!(rotate(fresh, None).await, Rotated::AssertionSpent, "the successor takes another");
+    assert!(matches!(rotate(Some(hash()), None).await, Rotated::Successor { .. }));
+
+    let end = async |assertion: Option<Hash32>| {
+        lab.store.revoke_for_client(&code.grant, &code.client_id, assertion.as_ref()).await.unwrap()
+    };
+    assert_eq!(end(fresh).await, Revocation::AssertionSpent);
+    assert!(lab.lives(access).await, "nothing was changed");
+    lab.pass(30 * MINUTE + Duration::from_secs(1)).await;
+    assert!(matches!(end(fresh).await, Revocation::Revoked(_)), "by then it has long expired");
 }

@@ -217,6 +217,7 @@ fn rotation(
         client_id: CLIENT.to_owned(),
         identity: IDENTITY.to_owned(),
         resource: Some(RESOURCE.to_owned()),
+        assertion: None,
         next,
         successor,
         grace: GRACE,

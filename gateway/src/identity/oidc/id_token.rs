@@ -8,29 +8,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::{
     ClaimsVerificationError, ClientId, IssuerUrl, Nonce, SignatureVerificationError,
-    core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
+    core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet},
 };
 
 use super::claims::Claims;
+use crate::jws::{ALGORITHMS, SKEW};
 
-/// How far the provider's clock may be from ours, in milliseconds.
-const SKEW: i64 = 60_000;
 /// ID tokens with hundreds of groups reach some 20 KB.
 const TOKEN_LIMIT: usize = 128 * 1024;
-
-/// Asymmetric algorithms alone: `none` proves nothing, and with HS256 the published key or the shared secret would
-/// sign.
-const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
 
 /// What an ID token must say.
 pub(super) struct Expected<'a> {
@@ -74,10 +59,11 @@ pub(super) fn verify(
     let parsed = CoreIdToken::from_str(token).map_err(|_| Error::Malformed)?;
     let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| Error::Issuer)?;
     let client_id = ClientId::new(expected.client_id.to_owned());
-    let leeway = u64::try_from(expected.now.saturating_sub(SKEW)).unwrap_or_default();
+    let now = Duration::from_millis(u64::try_from(expected.now).unwrap_or_default());
+    let lenient = now.saturating_sub(SKEW);
     let verifier = CoreIdTokenVerifier::new_public_client(client_id, issuer, keys.clone())
         .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || (UNIX_EPOCH + Duration::from_millis(leeway)).into());
+        .set_time_fn(move || (UNIX_EPOCH + lenient).into());
     let nonce = expected.nonce.map(|nonce| Nonce::new(nonce.to_owned()));
     let checked = match &nonce {
         Some(nonce) => parsed.claims(&verifier, nonce),

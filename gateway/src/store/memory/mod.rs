@@ -188,8 +188,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
-        Ok(self.step(|s| s.revoke_for_client(id, client_id)))
+    async fn revoke_for_client(
+        &self,
+        id: &GrantId,
+        client_id: &str,
+        assertion: Option<&Hash32>,
+    ) -> Result<Revocation> {
+        Ok(self.step(|s| s.revoke_for_client(id, client_id, assertion)))
     }
 
     async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {

@@ -20,6 +20,7 @@ pub(super) struct State {
     pub(super) clients: Table<Hash32, ()>,
     pub(super) codes: Table<Hash32, token::Code>,
     pub(super) spent: Table<Hash32, token::SpentCode>,
+    pub(super) assertions: Table<Hash32, ()>,
     pub(super) access: Table<Hash32, GrantId>,
     pub(super) refresh: Table<Hash32, token::Refresh>,
     pub(super) grants: Table<GrantId, token::Family>,
@@ -70,6 +71,7 @@ impl State {
         self.clients.retain(now, |_, ()| true);
         self.codes.retain(now, |_, _| true);
         self.spent.retain(now, |_, _| true);
+        self.assertions.retain(now, |_, ()| true);
         self.access.retain(now, |_, _| true);
         self.refresh.retain(now, |_, _| true);
         self.grants.retain(now, |_, _| true);

@@ -6,7 +6,7 @@ use super::{
     super::{
         CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, RobotGrant, Rotated,
         Rotation,
-        keys::{REPLAY_GRACE, SPENT_CODE_LIFE},
+        keys::{REPLAY_GRACE, SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
     },
     State,
 };
@@ -106,21 +106,27 @@ impl State {
         let Some(code) = self.codes.get(&proof.code, now) else {
             return self.replayed(proof);
         };
-        let Some(family) = self.grants.get_mut(&code.grant, now) else {
+        let Some(family) = self.grants.get(&code.grant, now) else {
             return Redemption::Refused;
         };
         let grant = &family.grant;
         if code.grant != proof.grant
             || code.challenge != proof.challenge
             || grant.client_id != proof.client_id
+            || grant.by_assertion != proof.assertion.is_some()
             || !returns_to(proof.redirect_uri.as_ref(), grant)
             || !matches(proof.resource.as_ref(), &grant.resource)
         {
             return Redemption::Refused;
         }
-        family.redeemed = Some(now);
-        family.code = None;
-        let grant = family.grant.clone();
+        let grant = grant.clone();
+        if !self.spend(proof.assertion.as_ref()) {
+            return Redemption::AssertionSpent;
+        }
+        if let Some(family) = self.grants.get_mut(&proof.grant, now) {
+            family.redeemed = Some(now);
+            family.code = None;
+        }
         self.codes.take(&proof.code, now);
         let spent = SpentCode {
             grant: proof.grant,
@@ -183,6 +189,7 @@ impl State {
             return Rotated::Reused;
         }
         if grant.client_id != rotation.client_id
+            || grant.by_assertion != rotation.assertion.is_some()
             || grant.identity != rotation.identity
             || !matches(rotation.resource.as_ref(), &grant.resource)
         {
@@ -198,6 +205,7 @@ impl State {
             Some(Refresh::Spent { grant: of, successor }) if of == grant.id => match self.user(&grant.user) {
                 None => Rotated::Refused,
                 Some(user) if user.state != IdentityState::Live => Rotated::Dead(Box::new(user)),
+                Some(_) if !self.spend(rotation.assertion.as_ref()) => Rotated::AssertionSpent,
                 Some(_) => Rotated::Successor {
                     grant: Box::new(grant),
                     sealed: successor,
@@ -218,6 +226,9 @@ impl State {
         }
         if rotation.recheck_every.is_some_and(|every| user.checked_ago >= every) {
             return Rotated::CheckDue { grant: Box::new(grant), user: Box::new(user) };
+        }
+        if !self.spend(rotation.assertion.as_ref()) {
+            return Rotated::AssertionSpent;
         }
         self.end_grace(&id);
         let successor = Refresh::Spent { grant: id, successor: rotation.successor.clone() };
@@ -281,12 +292,30 @@ impl State {
         self.access.put(robot.access, id, until);
     }
 
-    pub(super) fn revoke_for_client(&mut self, id: &GrantId, client_id: &str) -> Revocation {
+    /// Spends an assertion; `false`: it was spent before. Where there is none, there is nothing to spend.
+    fn spend(&mut self, assertion: Option<&Hash32>) -> bool {
+        let Some(id) = assertion else { return true };
+        if self.assertions.get(id, self.now).is_some() {
+            return false;
+        }
+        self.assertions.put(*id, (), self.now + SPENT_ASSERTION_LIFE);
+        true
+    }
+
+    pub(super) fn revoke_for_client(
+        &mut self,
+        id: &GrantId,
+        client_id: &str,
+        assertion: Option<&Hash32>,
+    ) -> Revocation {
         let Some(grant) = self.grants.get(id, self.now).map(|family| family.grant.clone()) else {
             return Revocation::Unknown;
         };
-        if grant.client_id != client_id {
+        if grant.client_id != client_id || grant.by_assertion != assertion.is_some() {
             return Revocation::OtherClient;
+        }
+        if !self.spend(assertion) {
+            return Revocation::AssertionSpent;
         }
         self.revoke(id);
         Revocation::Revoked(Box::new(grant))

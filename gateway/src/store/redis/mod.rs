@@ -194,8 +194,13 @@ impl Store for RedisStore {
         self.revoke(id).await
     }
 
-    async fn revoke_for_client(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
-        self.revoke_for_user(id, client_id).await
+    async fn revoke_for_client(
+        &self,
+        id: &GrantId,
+        client_id: &str,
+        assertion: Option<&Hash32>,
+    ) -> Result<Revocation> {
+        self.revoke_as_client(id, client_id, assertion).await
     }
 
     async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {

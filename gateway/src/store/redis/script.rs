@@ -123,6 +123,7 @@ fn constants() -> String {
         ("CREDENTIAL_LIFE", keys::CREDENTIAL_LIFE.as_millis()),
         ("CONSENT_LIFE", keys::CONSENT_LIFE.as_millis()),
         ("SPENT_CODE_LIFE", keys::SPENT_CODE_LIFE.as_millis()),
+        ("SPENT_ASSERTION_LIFE", keys::SPENT_ASSERTION_LIFE.as_millis()),
         ("REPLAY_GRACE", keys::REPLAY_GRACE.as_millis()),
         ("EVENTS_LIFE", keys::EVENTS_LIFE.as_millis()),
         ("EVENTS_KEPT", keys::EVENTS_KEPT as u128),

@@ -35,9 +35,11 @@ impl RedisStore {
         let step = step.optional(proof.redirect_uri.as_deref().map(str::as_bytes));
         let step = step.optional(proof.resource.as_deref().map(str::as_bytes));
         let step = step.arg(&spent).arg(self.mac(&spent, &parts)).arg(self.macs(&spent, &parts));
-        let mut reply = self.claim(self.pair(step, &proof.grant, 1, tokens)).await?;
+        let step = self.pair(step, &proof.grant, 1, tokens).arg(spent_key(proof.assertion.as_ref()));
+        let mut reply = self.claim(step).await?;
         match reply.tag()?.as_str() {
             "refused" => Ok(Redemption::Refused),
+            "spent" => Ok(Redemption::AssertionSpent),
             "replayed" => Ok(Redemption::Replayed { revoked: reply.tag()? == "1" }),
             "redeemed" => {
                 let Some(grant) = self.read_grant(&proof.grant, &mut reply) else {
@@ -69,9 +71,11 @@ impl RedisStore {
         let step = self.pair(step, &rotation.grant, next, &rotation.next);
         let step = step.arg(rotation.successor.as_bytes()).arg(millis(rotation.grace));
         let recheck = rotation.recheck_every.map_or_else(String::new, |every| millis(every).to_string());
-        let mut reply = self.claim(step.arg(recheck)).await?;
+        let step = step.arg(recheck).arg(spent_key(rotation.assertion.as_ref()));
+        let mut reply = self.claim(step).await?;
         match reply.tag()?.as_str() {
             "refused" => Ok(Rotated::Refused),
+            "spent" => Ok(Rotated::AssertionSpent),
             "reused" => Ok(Rotated::Reused),
             tag => match self.read_rotated(tag, rotation, &mut reply) {
                 Some(rotated) => Ok(rotated),
@@ -110,13 +114,20 @@ impl RedisStore {
         self.run(step.arg(millis(robot.life))).await.map(drop)
     }
 
-    pub(super) async fn revoke_for_user(&self, id: &GrantId, client_id: &str) -> Result<Revocation> {
+    pub(super) async fn revoke_as_client(
+        &self,
+        id: &GrantId,
+        client_id: &str,
+        assertion: Option<&Hash32>,
+    ) -> Result<Revocation> {
         let step = self.step(&script::REVOKE_FOR_CLIENT).arg(keys::grant(id)).arg(client_id);
+        let step = step.arg(spent_key(assertion));
         // A claim: whoever reads that it is done must be able to rely on it.
         let mut reply = self.claim(step).await?;
         match reply.tag()?.as_str() {
             "unknown" => Ok(Revocation::Unknown),
             "other" => Ok(Revocation::OtherClient),
+            "spent" => Ok(Revocation::AssertionSpent),
             "revoked" => {
                 let grant = self.read_grant(id, &mut reply);
                 Ok(grant.map_or(Revocation::Unknown, |grant| Revocation::Revoked(Box::new(grant))))
@@ -145,4 +156,9 @@ impl RedisStore {
         let credential = read_credential(reply);
         Some(CallRecord { scope: grant.scope.clone(), grant, user, credential, life })
     }
+}
+
+/// The key that an assertion leaves when it is spent; nothing where there is none.
+fn spent_key(assertion: Option<&Hash32>) -> String {
+    assertion.map(keys::spent_assertion).unwrap_or_default()
 }

@@ -17,6 +17,15 @@ end
 -- An optional argument: '' for none, else '=' and the value.
 local function agrees(named, granted) return named == '' or named == '=' .. tostring(granted) end
 
+-- Whether a client proved itself as its grant asks: by an assertion, or without one.
+local function proves(assertion, granted) return (assertion ~= '') == (granted.by_assertion == true) end
+
+-- Spends an assertion; false: it was spent before. Where there is none, there is nothing to spend.
+local function spend(assertion)
+  if assertion == '' then return true end
+  return redis.call('SET', P .. assertion, '', 'NX', 'PX', SPENT_ASSERTION_LIFE) ~= false
+end
+
 -- Says what changed. Entries are numbered, so that a reader sees that some were trimmed.
 local function event(what)
   local last = redis.call('XREVRANGE', P .. EVENTS, '+', '-', 'COUNT', 1)[1]

@@ -1,4 +1,5 @@
--- code, grant, the code's MACs, client, redirect URI, resource, spent code, its MAC, its MACs, the pair, sign-in life
+-- code, grant, the code's MACs, client, redirect URI, resource, spent code, its MAC, its MACs, the pair, sign-in life,
+-- assertion
 local code, grant, spent = ARGV[1], ARGV[2], ARGV[7]
 local pair = { ARGV[10], ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14], tonumber(ARGV[15]) }
 local left = tonumber(ARGV[16])
@@ -22,6 +23,8 @@ local returns = ARGV[5] == '=' .. tostring(granted.redirect_uri)
 if granted.client_id ~= ARGV[4] or not returns or not agrees(ARGV[6], granted.resource) then
   return { 'refused' }
 end
+if not proves(ARGV[17], granted) then return { 'refused' } end
+if not spend(ARGV[17]) then return { 'spent' } end
 redis.call('DEL', P .. code)
 redis.call('HDEL', P .. grant, 'code')
 redis.call('HSET', P .. spent, 'grant', grant, 'm', ARGV[8], 'at', int(NOW))

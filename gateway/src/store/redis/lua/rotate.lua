@@ -1,5 +1,5 @@
 -- presented, grant, generation, its MACs, client, identity, resource, the next pair, sign-in life, successor, grace,
--- recheck
+-- recheck, assertion
 local presented, grant, generation = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local pair = { ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12], tonumber(ARGV[13]) }
 local sign_in_life, successor, grace, recheck = tonumber(ARGV[14]), ARGV[15], tonumber(ARGV[16]), tonumber(ARGV[17])
@@ -20,6 +20,7 @@ local ok, granted = pcall(cjson.decode, g[1])
 if not ok or granted.client_id ~= ARGV[5] or granted.identity ~= ARGV[6] or not agrees(ARGV[7], granted.resource) then
   return { 'refused' }
 end
+if not proves(ARGV[18], granted) then return { 'refused' } end
 
 local u = user_fields(g[3])
 if not u then return { 'refused' } end
@@ -28,12 +29,14 @@ local function with_user(tag, life, sealed)
 end
 if u[4] ~= LIVE then return with_user('dead', '0', false) end
 if blob then
+  if not spend(ARGV[18]) then return { 'spent' } end
   local life = g[6] and redis.call('PTTL', P .. g[6]) or 0
   return with_user('successor', int(math.max(0, life)), blob)
 end
 local left = (tonumber(g[5]) or NOW) + sign_in_life - NOW
 if left <= 0 then return { 'refused' } end
 if recheck and tonumber(u[5]) >= recheck then return with_user('due', '0', false) end
+if not spend(ARGV[18]) then return { 'spent' } end
 
 -- Redeeming the successor ends the grace of what came before at once.
 for _, old in ipairs({ g[7] or '', g[8] or '' }) do
