@@ -59,9 +59,13 @@ pub enum IdentityError {
     /// It says no for good: the code, token or user is refused. Nothing that it wrote is in the message.
     #[error("the identity provider refused: {0}")]
     Refused(String),
-    /// What it said cannot be trusted: wrong issuer, nonce, audience, signature or shape.
+    /// What it said cannot be trusted: wrong issuer, audience, signature or shape.
     #[error("the identity provider's answer is not valid: {0}")]
     Invalid(String),
+    /// What the browser brought belongs to another provider or sign-in: `iss` or the code. Anybody can write that into a
+    /// link, so the provider is not at fault.
+    #[error("the answer is not of this sign-in: {0}")]
+    Foreign(String),
     /// It cannot be reached, is slow, or fails; trying again later may help.
     #[error("the identity provider is not available: {0}")]
     Unavailable(String),

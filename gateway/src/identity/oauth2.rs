@@ -132,7 +132,7 @@ impl Provider for OAuth2 {
         // RFC 9207, before the code goes anywhere. No document says this provider's issuer, but it is one of its origin.
         let origin = |text: &str| Url::parse(text).ok().map(|url| url.origin());
         if answer.iss.is_some_and(|iss| origin(iss) != Some(self.authorization_url.origin())) {
-            return Err(IdentityError::Invalid("iss names another issuer".to_owned()));
+            return Err(IdentityError::Foreign("iss names another issuer".to_owned()));
         }
         let grant = [
             ("grant_type", "authorization_code"),

@@ -70,7 +70,11 @@ impl Oidc {
             }
             other => other,
         }
-        .map_err(|error| IdentityError::Invalid(error.to_string()))
+        .map_err(|error| match error {
+            // The provider signed it for a code of another sign-in.
+            id_token::Error::Nonce => IdentityError::Foreign(error.to_string()),
+            _ => IdentityError::Invalid(error.to_string()),
+        })
     }
 
     /// What the ID token leaves out, user-info may tell.
@@ -127,10 +131,10 @@ impl Provider for Oidc {
         // RFC 9207: before the code goes anywhere, so that another server's code never reaches this one.
         match answer.iss {
             Some(iss) if iss != self.config.issuer => {
-                return Err(IdentityError::Invalid("iss names another issuer".to_owned()));
+                return Err(IdentityError::Foreign("iss names another issuer".to_owned()));
             }
             None if metadata.sends_iss => {
-                return Err(IdentityError::Invalid(
+                return Err(IdentityError::Foreign(
                     "iss is missing although the provider sends it".to_owned(),
                 ));
             }

@@ -213,6 +213,9 @@ pub(super) fn provider_failed(
         IdentityError::Invalid(_) => {
             ("provider_untrusted", format!("The answer of {name} could not be trusted."), true)
         }
+        IdentityError::Foreign(_) => {
+            ("foreign_answer", format!("This answer was not meant for this sign-in with {name}."), false)
+        }
         IdentityError::Unavailable(_) => (
             "provider_unavailable",
             format!("{name} cannot be reached at this moment. Try again in a minute."),

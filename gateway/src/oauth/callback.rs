@@ -140,7 +140,7 @@ fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32) ->
     try_again(server, flow, cookie, current, (why, false), &told)
 }
 
-/// The provider said no. Its own words are not repeated: anybody can write them into a link.
+/// The provider said no, or so the link says: anybody can write that, so it is neither repeated nor an outage.
 fn refused(
     server: &Server,
     flow: &Flow,
@@ -149,11 +149,10 @@ fn refused(
     error: Option<&str>,
 ) -> Failure {
     let name = server.config.identity.display_name();
-    let (reason, why, outage, told) = match error {
+    let (reason, why, told) = match error {
         Some("access_denied") => (
             "cancelled",
             format!("{name} reports that the sign-in was cancelled."),
-            false,
             OAuthError::AccessDenied("the sign-in was cancelled at the identity provider"),
         ),
         Some(
@@ -161,16 +160,14 @@ fn refused(
         ) => (
             "interaction_required",
             format!("{name} wants you to sign in there first."),
-            false,
             OAuthError::AccessDenied("the sign-in was not finished at the identity provider"),
         ),
         _ => (
             "provider_error",
             format!("{name} could not sign you in."),
-            true,
             OAuthError::ServerError("the identity provider failed"),
         ),
     };
     server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because(reason));
-    try_again(server, flow, cookie, attempt, (why, outage), &told)
+    try_again(server, flow, cookie, attempt, (why, false), &told)
 }

@@ -80,6 +80,7 @@ async fn a_failing_provider_is_told_with_its_kind() {
     for (error, reason) in [
         (IdentityError::Refused("x".into()), "provider_refused"),
         (IdentityError::Invalid("x".into()), "provider_untrusted"),
+        (IdentityError::Foreign("x".into()), "foreign_answer"),
         (IdentityError::Unavailable("x".into()), "provider_unavailable"),
         (IdentityError::Misconfigured("x".into()), "misconfigured"),
     ] {

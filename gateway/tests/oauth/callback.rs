@@ -115,14 +115,33 @@ async fn a_failed_sign_in_can_be_tried_again() {
     assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 2);
 }
 
+/// The provider's own failures are outages; what the browser may have brought by itself is not.
+#[tokio::test]
+async fn only_the_providers_own_failures_are_server_errors() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    for (error, status) in [
+        (IdentityError::Refused("x".to_owned()), 400),
+        (IdentityError::Foreign("x".to_owned()), 400),
+        (IdentityError::Invalid("x".to_owned()), 502),
+        (IdentityError::Misconfigured("x".to_owned()), 502),
+    ] {
+        let mut browser = Browser::default();
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        gateway.provider.fails(error.clone());
+        let page = browser.get(&gateway, &path).await;
+        assert!(page.is_page(status) && !page.link("Try again").is_empty(), "{error}: {page:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_provider_says_is_not_repeated() {
     let gateway = Gateway::with_provider();
     let client = gateway.public_client().await;
-    for (error, told, status) in [
-        ("access_denied", "access_denied", 400),
-        ("evil%20code", "server_error", 502),
-        ("temporarily_unavailable", "server_error", 502),
+    for (error, told) in [
+        ("access_denied", "access_denied"),
+        ("evil%20code", "server_error"),
+        ("temporarily_unavailable", "server_error"),
     ] {
         let mut browser = Browser::default();
         let (asked, _) = at_provider(&gateway, &mut browser, &client).await;
@@ -130,7 +149,7 @@ async fn what_the_provider_says_is_not_repeated() {
         let path =
             format!("/oauth/callback?state={state}&error={error}&error_description=%3Cb%3ECall%20us%3C/b%3E");
         let page = browser.get(&gateway, &path).await;
-        assert!(page.is_page(status), "{page:?}");
+        assert!(page.is_page(400), "{page:?}");
         assert!(!page.body.contains("Call us") && !page.body.contains("evil"), "{}", page.body);
         let give_up = page.link("Give up and return to Claude Code");
         assert!(give_up.starts_with(CALLBACK) && give_up.contains(&format!("error={told}")), "{give_up}");

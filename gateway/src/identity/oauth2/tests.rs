@@ -167,7 +167,7 @@ async fn an_answer_of_another_issuer_is_refused() {
     let own = format!("http://{}/login/oauth", fake.address);
     for iss in ["https://evil.test", "", "evil", "null"] {
         let foreign = UpstreamAnswer { iss: Some(iss), ..answer("code-1", "verifier") };
-        assert!(matches!(provider.exchange(foreign).await, Err(IdentityError::Invalid(_))), "{iss:?}");
+        assert!(matches!(provider.exchange(foreign).await, Err(IdentityError::Foreign(_))), "{iss:?}");
     }
     assert!(fake.inner().seen.token.is_empty());
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest("verifier"));

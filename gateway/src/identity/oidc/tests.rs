@@ -232,8 +232,11 @@ async fn a_token_that_is_not_ours_is_refused() {
         claims
     };
     for (claims, expected) in [
-        (with("nonce", json!("n-2")), "nonce"),
-        (with("nonce", Value::Null), "nonce"),
+    // The code was another sign-in's, which the browser brought.
+    for nonce in [json!("n-2"), Value::Null] {
+        let answer = sign_in(&provider, &idp, signed(1, &with("nonce", nonce))).await;
+        assert!(matches!(&answer, Err(IdentityError::Foreign(why)) if why.contains("nonce")), "{answer:?}");
+    }
         (with("aud", json!("other")), "audience"),
         (with("aud", json!([CLIENT, "other"])), "audience"),
         (with("iss", json!("https://evil.test")), "issuer"),
@@ -272,7 +275,7 @@ async fn an_answer_of_another_issuer_is_refused() {
     let (provider, idp, _) = provider().await;
     for iss in [Some("https://evil.test"), Some(""), None] {
         let answer = UpstreamAnswer { code: "c", iss, verifier: "v", nonce: "n" };
-        assert!(matches!(provider.exchange(answer).await, Err(IdentityError::Invalid(_))), "{iss:?}");
+        assert!(matches!(provider.exchange(answer).await, Err(IdentityError::Foreign(_))), "{iss:?}");
     }
     assert!(idp.inner().forms.is_empty());
 }
