@@ -14,8 +14,8 @@ use axum::{
 use gatehouse_gateway_config::policy::ClientGrant;
 
 use super::{
-    Failure, OAuthError, clients,
-    consent::{self, sign_in_link},
+    Failure, OAuthError, admission, clients,
+    consent::{self, Reader, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
     finish, limits,
     params::{MAX_QUERY, Params},
@@ -74,17 +74,12 @@ async fn begin(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
-    // Nothing is written before this: an unknown client costs no round trip, and a document none beyond the limit.
-    let fetches = clients::may_fetch(server, client_id);
-    if fetches {
-        limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
+    if clients::may_fetch(server, client_id) {
+        app.limiter.count(limits::AUTHORIZE, &source.to_string(), server.clock.monotonic())?;
     }
     let client = clients::find_to_authorize(server, client_id).await?;
     event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
-    if !fetches {
-        limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
-    }
     let state = check_state(params)?;
     let asked = match check(server, &client, params) {
         Ok(asked) => asked,
@@ -111,7 +106,7 @@ async fn begin(
         cookie: cookie.hash(),
         nonce: Hash32::of(cookie.nonce(&id).as_bytes()),
     };
-    limits::count(server, limits::FLOWS, "all").await?;
+    admission::admit(server, source, headers).await?;
     server.store.create_flow(&request, FLOW_LIFE).await?;
     let mut response = match &server.identity {
         Identity::Provider(_) => consent::show(server, &request, &cookie, None).await?,

@@ -1,4 +1,4 @@
-//! Limits per source. What writes to the store is counted there, for all replicas; what does not, here.
+//! Limits. What writes to the store is counted there, for all replicas (see [`super::admission`]); what does not, here.
 
 use std::{
     collections::HashMap,
@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::OAuthError;
-use crate::server::Server;
+use super::{OAuthError, cookies::FLOW_LIFE};
 
 /// How many requests of one kind a source may make in a window.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +21,7 @@ pub struct Limit {
 
 /// Registrations: web clients register anew for each of their users, from a few addresses.
 pub const REGISTER: Limit = Limit { name: "register", count: 300, window: Duration::from_secs(60) };
-/// Authorization requests: each writes a flow.
+/// Authorization requests of one source; where a client's document may be fetched, on each replica also before that.
 pub const AUTHORIZE: Limit = Limit { name: "authorize", count: 300, window: Duration::from_secs(60) };
 /// Token requests from one source, which may be the one address of many users: enough for each of them, and little
 /// against what a flood would cost.
@@ -30,30 +29,32 @@ pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::f
 /// Access tokens of one source that are not good here: as many as [`TOKEN`], so that a network whose tokens end together
 /// reads that they ended. A good one is never held back. On each replica.
 pub const BEARER: Limit = Limit { name: "bearer", count: 3000, window: Duration::from_secs(60) };
-/// Authorization requests to one server from all sources, over the life of a flow: each takes some 6 KB of a Redis
-/// that the server shares with others.
-pub const FLOWS: Limit = Limit { name: "flows", count: 10_000, window: super::cookies::FLOW_LIFE };
+/// Sign-ins that one source begins over the life of a flow, without having finished one in that browser before. Many
+/// users may share an address; a dozen of addresses must not take the room of all strangers.
+pub const FLOWS_SOURCE: Limit = Limit { name: "flows-source", count: 600, window: FLOW_LIFE };
+/// The same from one network.
+pub const FLOWS_NETWORK: Limit = Limit { name: "flows-network", count: 1200, window: FLOW_LIFE };
+/// The same from everywhere.
+pub const FLOWS_STRANGERS: Limit = Limit { name: "flows-strangers", count: 8000, window: FLOW_LIFE };
+/// Sign-ins that begin in the known browsers of one user.
+pub const FLOWS_USER: Limit = Limit { name: "flows-user", count: 60, window: FLOW_LIFE };
+/// The same of all users: with those of strangers, what one server holds.
+pub const FLOWS_KNOWN: Limit = Limit { name: "flows-known", count: 2000, window: FLOW_LIFE };
 /// Sign-in attempts from one source, whoever they name: each costs an argon2id.
 pub const SIGN_IN: Limit = Limit { name: "signin", count: 120, window: Duration::from_secs(60) };
-/// The same from one network, which holds 65,536 sources of IPv6.
+/// The same from one network, which holds 256 sources of IPv4 or 65,536 of IPv6.
 pub const SIGN_IN_NETWORK: Limit =
     Limit { name: "signin-network", count: 600, window: Duration::from_secs(60) };
 /// Failed attempts for one name from one source, or with one cookie of a browser that signed in before. On each
 /// replica, so n replicas allow n times as many.
 pub const SIGN_IN_NAME: Limit = Limit { name: "signin-name", count: 10, window: Duration::from_secs(300) };
-/// Failed attempts for one name from all unknown browsers together: some thousand guesses a day, wherever they come
-/// from. Browsers that signed in before are not held back by it, see [`super::guesses`].
+/// Failed attempts for one name from all unknown browsers together. Browsers that signed in before are not held back
+/// by it, see [`super::guesses`].
 pub const SIGN_IN_NAME_ANYWHERE: Limit =
     Limit { name: "signin-name-anywhere", count: 100, window: Duration::from_secs(3600) };
-
-/// Counts a request in the store.
-///
-/// # Errors
-/// When there were too many, or the store is away.
-pub async fn count(server: &Server, limit: Limit, of: &str) -> Result<(), OAuthError> {
-    let (hits, left) = server.store.hit(&format!("{}:{of}", limit.name), limit.window).await?;
-    if hits > limit.count { Err(OAuthError::TooManyRequests { retry_after: left }) } else { Ok(()) }
-}
+/// Failed attempts for one name from one network once those are used up: nobody locks a user out from elsewhere.
+pub const SIGN_IN_NAME_BEYOND: Limit =
+    Limit { name: "signin-name-beyond", count: 1, window: SIGN_IN_NAME_ANYWHERE.window };
 
 /// Counts in this process: for requests that touch no store, so that a flood of them costs nothing.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@
 //! [`failure`] alone says them to people.
 
 pub mod account;
+mod admission;
 pub mod approve;
 pub mod assertion;
 pub mod authorize;

@@ -7,6 +7,7 @@ use axum::{
 
 use super::{
     cookies::{CookieSecret, Jar},
+    known::KnownBrowser,
     redirect,
 };
 use crate::{
@@ -95,4 +96,5 @@ pub(super) async fn give(
         let _ = ended.inspect_err(|error| tracing::warn!(%error, "the session before could not be ended"));
     }
     redirect::set_cookies(response, jar.set_session(secret));
+    redirect::set_cookies(response, KnownBrowser::cookie(server, &jar, user));
 }

@@ -21,7 +21,7 @@ use super::{
     cookies::{CookieSecret, Jar, SESSION_LIFE},
     failure::NotAllowed,
     finish, guard,
-    guesses::{Guess, know_browser},
+    guesses::Guess,
     params, redirect,
     session::{self, Standing},
     source::Source,
@@ -151,8 +151,7 @@ async fn open_session(
         FlowKind::Authorize => consent_link(server, &flow.request.id),
         FlowKind::Account => account::link(server),
     });
-    session::give(server, headers, &secret, &mut response).await;
-    redirect::set_cookies(&mut response, know_browser(server, &Jar::new(&server.urls, headers), &id));
+    session::give(server, headers, (&secret, &id), &mut response).await;
     Ok(response)
 }
 

@@ -1,7 +1,7 @@
 //! Where a request comes from, for limits: the peer, or what trusted proxies say.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -36,12 +36,13 @@ impl Source {
         Self(Some(client_of(peer.to_canonical(), headers, trusted)))
     }
 
-    /// The network that a site of IPv6 may choose its sources from, a /48; nothing for IPv4.
-    pub fn network(&self) -> Option<Ipv6Addr> {
-        match self.0 {
-            Some(IpAddr::V6(ip)) => Some(Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48))),
-            Some(IpAddr::V4(_)) | None => None,
-        }
+    /// The network that a site may choose its sources from: a /48 of IPv6, a /24 of IPv4.
+    #[must_use]
+    pub fn network(&self) -> Source {
+        Self(self.0.map(|ip| match ip {
+            IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48)).into(),
+            IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip) & !(u32::MAX >> 24)).into(),
+        }))
     }
 }
 
@@ -95,6 +96,14 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["6.6.6.6", "[2001:db8::1]:80, 10.0.0.2:99"]), "2001:db8::1");
         assert_eq!(client("10.0.0.1", &["203.0.113.9, junk"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_site_is_one_network() {
+        let network = |ip: &str| Source(Some(ip.parse().unwrap())).network().to_string();
+        assert_eq!(network("203.0.113.9"), "203.0.113.0");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1::");
+        assert_eq!(Source(None).network(), Source(None));
     }
 
     #[test]

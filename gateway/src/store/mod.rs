@@ -28,8 +28,9 @@ pub use account::{
     AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, SESSIONS_LISTED,
 };
 pub use steps::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
-    NewTokens, Redemption, Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
+    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated, Rotation,
+    UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -164,6 +165,9 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn denial(&self) -> Result<Option<Denial>>;
 
     /// Counts a hit on `key` in a fixed window; the count so far, and what is left of the window.
+    /// Counts a request in each of these windows, if none of them is full. What is refused is counted nowhere: it takes
+    /// nobody's room, and floods make no counters. How long the first full one still lasts; `None`: admitted.
+    async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>>;
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;
     /// The end of the list of events.
     async fn event_cursor(&self) -> Result<EventCursor>;

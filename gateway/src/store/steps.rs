@@ -61,6 +61,19 @@ pub struct Completion {
     pub consent: Hash32,
     /// The final redirect, sealed for the flow's cookie.
     pub sealed_redirect: String,
+    /// The session that the browser gets, with its life; `None`: it has one, by which the user approved.
+    pub session: Option<(Hash32, Session, Duration)>,
+}
+
+/// A fixed window that a request counts in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// Whose.
+    pub key: String,
+    /// How many it holds.
+    pub count: u64,
+    /// How long it lasts.
+    pub window: Duration,
 }
 
 /// A user's profile as just learned from the identity provider.

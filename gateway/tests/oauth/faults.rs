@@ -57,17 +57,3 @@ async fn a_flood_of_one_source_or_of_bytes_is_refused_and_may_come_again() {
     drop(all);
     assert!(one().is_some());
 }
-
-/// A server shares its Redis with others: what strangers can write there is bounded for each server.
-#[tokio::test]
-async fn a_server_holds_so_many_flows() {
-    let gateway = Gateway::local();
-    let client = gateway.public_client().await;
-    let path = authorize_path(&authorization(&client));
-    for _ in 0..10_000 {
-        gateway.server.store.hit("flows:all", seconds(600)).await.unwrap();
-    }
-    assert!(gateway.get(&path).await.is_page(429));
-    gateway.clock.advance(seconds(600));
-    assert_eq!(gateway.get(&path).await.status, StatusCode::SEE_OTHER);
-}

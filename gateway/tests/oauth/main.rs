@@ -12,6 +12,7 @@ mod consent;
 mod discovery;
 mod documents;
 mod faults;
+mod floods;
 mod parsers;
 #[path = "../store_contract/server.rs"]
 #[expect(dead_code, reason = "the store's contract needs more of it")]

@@ -128,15 +128,16 @@ async fn guesses_from_everywhere_are_slow_and_a_known_browser_is_not_locked_out(
         let from = format!("203.0.113.{n}");
         assert_eq!(attempt(&mut Browser::default(), &from, "alice", "wrong").await, 403, "{n}");
     }
-    // Neither a new source helps, nor the cookie of another user or of nobody.
-    assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "alice").await, 429);
+    // Neither a new source of their network helps, nor the cookie of another user or of nobody.
+    assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "wrong").await, 403);
+    assert_eq!(attempt(&mut Browser::default(), "198.51.100.2", "alice", "alice").await, 429);
     let mut others = Browser::default();
-    assert_eq!(attempt(&mut others, "198.51.100.2", "bob", "bob").await, 303);
-    assert_eq!(attempt(&mut others, "198.51.100.2", "alice", "alice").await, 429);
+    assert_eq!(attempt(&mut others, "198.51.100.3", "bob", "bob").await, 303);
+    assert_eq!(attempt(&mut others, "198.51.100.3", "alice", "alice").await, 429);
     let forge = |value: &String| format!("{}AAAA", &value[..value.len() - 4]);
     let cookies = known.cookies.iter().map(|(name, value)| (name.clone(), forge(value))).collect();
     let mut forged = Browser { cookies, ..Browser::default() };
-    assert_eq!(attempt(&mut forged, "198.51.100.3", "alice", "alice").await, 429);
+    assert_eq!(attempt(&mut forged, "198.51.100.4", "alice", "alice").await, 429);
     assert_eq!(attempt(&mut known, "198.51.100.4", "alice", "alice").await, 303);
     // It may guess no more often than any one source.
     let mut stolen = Browser::default();
@@ -148,6 +149,40 @@ async fn guesses_from_everywhere_are_slow_and_a_known_browser_is_not_locked_out(
     assert_eq!(attempt(&mut stolen, "192.0.2.99", "alice", "alice").await, 429);
     gateway.clock.advance(seconds(3600));
     assert_eq!(attempt(&mut Browser::default(), "198.51.100.1", "alice", "alice").await, 303);
+}
+
+/// A hundred wrong guesses an hour are cheap for whoever wants to lock somebody out.
+#[tokio::test]
+async fn nobody_is_locked_out_from_elsewhere_in_a_new_browser() {
+    let gateway = Gateway::local();
+    let attempt = async |from: &str, password: &str| {
+        let mut browser = Browser::default();
+        let page = sign_in_page(&gateway, &mut browser).await;
+        browser.address = Some(from.parse().unwrap());
+        browser.sign_in(&gateway, &page, "alice", password).await.status.as_u16()
+    };
+    for n in 0..100 {
+        assert_eq!(attempt(&format!("203.0.113.{n}"), "wrong").await, 403, "{n}");
+    }
+    // From each network one more, which the right password does not use up.
+    for _ in 0..3 {
+        assert_eq!(attempt("198.51.100.1", "alice").await, 303);
+    }
+    let each = [("198.51.100.1", "198.51.100.9"), ("2001:db8:1:1::1", "2001:db8:1:2::1")];
+    for (first, neighbour) in each {
+        assert_eq!(attempt(first, "wrong").await, 403, "{first}");
+        assert_eq!(attempt(neighbour, "alice").await, 429, "{neighbour}");
+    }
+    assert_eq!(attempt("203.0.113.200", "wrong").await, 403, "the guessers' own network too");
+    assert_eq!(attempt("203.0.113.201", "wrong").await, 429);
+    assert_eq!(attempt("192.0.2.1", "alice").await, 303);
+    // Many at once are one.
+    let guesses = (0..10).map(|n| {
+        let attempt = &attempt;
+        async move { attempt(&format!("198.18.0.{n}"), "wrong").await }
+    });
+    let answers = futures::future::join_all(guesses).await;
+    assert_eq!(answers.iter().filter(|status| **status == 403).count(), 1, "{answers:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatehouse_gateway::{
     clock::SystemEntropy,
     model::{AttemptId, UserId, user::IDENTITY_CREDENTIAL as NAME},
-    store::Lease,
+    store::{Lease, Quota},
 };
 
 use crate::lab::{Lab, MINUTE, about, completion, sealed};
@@ -100,4 +100,21 @@ pub(crate) async fn hits_are_counted_in_windows(lab: &Lab) {
     about(left, MINUTE / 2);
     lab.pass(MINUTE / 2 + Duration::from_secs(1)).await;
     assert_eq!(lab.store.hit("authorize/192.0.2.1", MINUTE).await.unwrap().0, 1);
+}
+
+pub(crate) async fn a_request_counts_in_all_windows_or_in_none(lab: &Lab) {
+    let quota = |key: &str, count| Quota { key: key.to_owned(), count, window: MINUTE };
+    let admit =
+        async |own: &str, count| lab.store.admit(&[quota(own, count), quota("all", 3)]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(admit("alice", 2).await, None);
+    }
+    about(admit("alice", 2).await.unwrap(), MINUTE);
+    // What was refused took nothing of the room that all share.
+    assert_eq!(admit("bob", 2).await, None);
+    about(admit("carol", 2).await.unwrap(), MINUTE);
+    // And made no counter.
+    assert_eq!(lab.store.hit("carol", MINUTE).await.unwrap().0, 1);
+    lab.pass(MINUTE + Duration::from_secs(1)).await;
+    assert_eq!(admit("alice", 2).await, None);
 }

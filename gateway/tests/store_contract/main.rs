@@ -99,6 +99,7 @@ contracts! {
     credentials::a_lease_can_be_given_back
     credentials::hits_are_counted_in_windows
     events::every_change_is_seen
+    credentials::a_request_counts_in_all_windows_or_in_none
     events::a_denial_is_told_and_read
     events::a_waiting_reader_wakes
     events::trimmed_events_are_a_gap

@@ -7,7 +7,7 @@ use std::{
 
 use gatehouse_gateway::{
     refs::{FixedRefs, Refs, Value},
-    store::{Redemption, Rotated, Store, StoreError, redis::RedisStore},
+    store::{Quota, Redemption, Rotated, Store, StoreError, redis::RedisStore},
 };
 use gatehouse_gateway_config::{KeyRef, RedisConfig};
 
@@ -177,6 +177,8 @@ async fn a_full_redis_is_unavailable() {
     let () = admin.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert!(unavailable(&lab.store.create_flow(&request(), MINUTE).await));
     assert!(unavailable(&lab.store.hit("source", MINUTE).await));
+    let quota = Quota { key: "source".to_owned(), count: 1, window: MINUTE };
+    assert!(unavailable(&lab.store.admit(&[quota]).await));
     let () = admin.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
     lab.store.create_flow(&request(), MINUTE).await.unwrap();
 }

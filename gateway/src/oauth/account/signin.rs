@@ -17,12 +17,12 @@ use crate::{
     keys::Sealed,
     model::{Flow, FlowId, FlowRequest, FlowState, Hash32},
     oauth::{
-        Failure,
+        Failure, admission,
         approve::provider_failed,
         authorize::read_query,
         consent,
         cookies::{CookieSecret, FLOW_LIFE, Jar, SESSION_LIFE},
-        guard, limits, redirect, session,
+        guard, redirect, session,
         source::Source,
         upstream::Attempt,
     },
@@ -43,12 +43,11 @@ pub async fn get(
     let answer = async {
         guard::navigation(&headers)?;
         let other = read_query(query.as_deref())?.one("account")? == Some("other");
-        limits::count(server, limits::AUTHORIZE, &source.to_string()).await?;
         let cookie = CookieSecret::mint(server.entropy.as_ref());
         let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
         let nonce = Hash32::of(cookie.nonce(&id).as_bytes());
         let request = FlowRequest::account(id, &server.urls.resource, cookie.hash(), nonce);
-        limits::count(server, limits::FLOWS, "all").await?;
+        admission::admit(server, &source, &headers).await?;
         server.store.create_flow(&request, FLOW_LIFE).await?;
         let mut response = match &server.identity {
             Identity::Local(_) => redirect::see_other(&consent::sign_in_link(server, &id)),

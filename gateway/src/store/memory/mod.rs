@@ -23,8 +23,9 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, Event, EventBatch, EventCursor, Lease,
-    NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
+    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation,
+    Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -276,6 +277,10 @@ impl Store for MemoryStore {
     }
 
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
+    async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>> {
+        Ok(self.step(|s| s.admit(quotas)))
+    }
+
         Ok(self.step(|s| s.hit(key, window)))
     }
 

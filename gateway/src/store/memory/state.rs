@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatehouse_gateway_config::denial::Denial;
 
-use super::{credential, events::EventLog, table::Table, token, user};
+use super::{super::Quota, credential, events::EventLog, table::Table, token, user};
 use crate::model::{Flow, FlowId, GrantId, Hash32, Session, UserId};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +60,19 @@ impl State {
         }
         self.hits.put(key.to_owned(), 1, now + window);
         (1, window)
+    }
+
+    /// Counts a request in each window, if none is full.
+    pub(super) fn admit(&mut self, quotas: &[Quota]) -> Option<Duration> {
+        let now = self.now;
+        let full = |quota: &&Quota| self.hits.get(&quota.key, now).is_some_and(|count| *count >= quota.count);
+        if let Some(full) = quotas.iter().find(full) {
+            return Some(self.hits.life(&full.key, now));
+        }
+        for quota in quotas {
+            self.hit(&quota.key, quota.window);
+        }
+        None
     }
 
     fn sweep(&mut self) {

@@ -35,8 +35,9 @@ use self::{
     script::{Reply, Script, Step, millis, unexpected},
 };
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EventBatch, EventCursor, Lease, NewTokens,
-    Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate, keys,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, EventBatch, EventCursor,
+    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation,
+    Store, UserUpdate, keys,
 };
 use crate::{
     keys::{Keys, Sealed},
@@ -273,6 +274,17 @@ impl Store for RedisStore {
         match (reply.number(), reply.millis()) {
             (Some(count), Some(left)) => Ok((count, left)),
             _ => Err(unexpected()),
+        }
+    }
+
+    async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>> {
+        let step = quotas.iter().fold(self.step(&script::ADMIT), |step, quota| {
+            step.arg(keys::limit(&quota.key)).arg(quota.count).arg(millis(quota.window))
+        });
+        let mut reply = self.run(step).await?;
+        match reply.tag()?.as_str() {
+            "full" => reply.millis().map(Some).ok_or_else(unexpected),
+            _ => Ok(None),
         }
     }
 

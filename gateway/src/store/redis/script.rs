@@ -24,6 +24,7 @@ macro_rules! scripts {
 
 scripts! {
     ACCOUNT "account"
+    ADMIT "admit"
     APPROVE "approve"
     CALL "call"
     CLAIM_CALLBACK "claim_callback"

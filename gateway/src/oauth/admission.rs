@@ -1,0 +1,42 @@
+//! Who may begin a sign-in. Each begun one takes some 6 KB of a Redis that the server shares with others, so there is
+//! an end to them. Strangers are held back by source, by network and all together; browsers in which a user signed in
+//! before have room of their own, which no stranger can take.
+
+use axum::http::HeaderMap;
+
+use super::{
+    OAuthError,
+    known::KnownBrowser,
+    limits::{self, Limit},
+    source::Source,
+};
+use crate::{server::Server, store::Quota};
+
+/// Counts a sign-in that begins.
+///
+/// # Errors
+/// When too many did, or the store is away.
+pub(super) async fn admit(server: &Server, source: &Source, headers: &HeaderMap) -> Result<(), OAuthError> {
+    if let Some(known) = KnownBrowser::of(server, headers) {
+        // Counted for the user: signing in many times makes many known browsers, and no more room.
+        let own = [quota(limits::FLOWS_USER, &known.user), quota(limits::FLOWS_KNOWN, &"all")];
+        // Whoever finds it full is where strangers are.
+        if server.store.admit(&own).await?.is_none() {
+            return Ok(());
+        }
+    }
+    let strangers = [
+        quota(limits::AUTHORIZE, source),
+        quota(limits::FLOWS_SOURCE, source),
+        quota(limits::FLOWS_NETWORK, &source.network()),
+        quota(limits::FLOWS_STRANGERS, &"all"),
+    ];
+    match server.store.admit(&strangers).await? {
+        None => Ok(()),
+        Some(retry_after) => Err(OAuthError::TooManyRequests { retry_after }),
+    }
+}
+
+fn quota(limit: Limit, of: &dyn std::fmt::Display) -> Quota {
+    Quota { key: format!("{}:{of}", limit.name), count: limit.count, window: limit.window }
+}
