@@ -6,6 +6,8 @@
 use e2e::{
     chromium::Chromium,
     dev::{Gateway, Setup},
+    github::{App, GitHub},
+    manifests::GITHUB,
     net::{eventually, free_port},
     oauth::{Answer, OAuthClient},
 };
@@ -129,6 +131,59 @@ async fn every_page_is_readable_on_every_screen() {
     let complaints = browser.complaints().await;
     let blocked: Vec<_> = complaints.iter().filter(|c| c.contains("Security Policy")).collect();
     assert!(blocked.is_empty(), "{blocked:?}");
+}
+
+/// A client that the administrator listed.
+const LISTED: &str = "
+---
+apiVersion: gatehouse.dev/v1alpha1
+kind: OAuthClientPolicy
+metadata: { name: default, namespace: team-a }
+spec:
+  targetRefs: [{ selector: {} }]
+  clients: [{ clientId: our-cli, name: Our CLI, redirectUris: [\"http://127.0.0.1/callback\"] }]
+  lifetimes: { refreshToken: 1h, signIn: 36h }
+";
+
+#[tokio::test]
+async fn the_pages_of_a_provider_are_readable_on_every_screen() {
+    let setup = Setup::manifest(&format!("{GITHUB}{LISTED}"));
+    let github = GitHub::start(App::at(&setup.issuer())).await;
+    let gateway =
+        setup.with("provider", &github.url()).with("backend", "http://127.0.0.1:9/mcp").start().await;
+    let browser = Chromium::start().await;
+    let redirect_uri = format!("http://127.0.0.1:{}/callback", free_port());
+    let client = OAuthClient::register_with(&gateway.issuer, "none", &redirect_uri).await;
+    browser.open(&client.authorize_url()).await;
+    browser.wait_for(APPROVE).await;
+    look(&browser, "consent-provider").await;
+    browser.click(APPROVE).await;
+    browser.fill("input[name=login]", "alice").await;
+    browser.click("form button").await;
+    eventually("the browser to be at the callback", async || {
+        browser.url().await.starts_with(&redirect_uri).then_some(())
+    })
+    .await;
+    browser.open(&client.authorize_url()).await;
+    browser.wait_for(APPROVE).await;
+    look(&browser, "consent-provider-again").await;
+    let text = browser.text().await;
+    for part in ["Last signed in here as", "approved this on", "Use a different GitHub account", "1 hour"] {
+        assert!(text.contains(part), "{part} is not on the consent page:\n{text}");
+    }
+    let listed = client.authorize_url_with(&[("client_id", Some("our-cli"))]);
+    browser.open(&listed).await;
+    browser.wait_for(APPROVE).await;
+    look(&browser, "consent-listed").await;
+    browser.click("#deny").await;
+    browser.open(&listed).await;
+    browser.wait_for(APPROVE).await;
+    browser.click(APPROVE).await;
+    browser.wait_for("input[name=login]").await;
+    let state = url::Url::parse(&browser.url().await).unwrap();
+    let state = state.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    browser.open(&format!("{}/oauth/callback?state={state}&error=access_denied", gateway.issuer)).await;
+    look(&browser, "cancelled").await;
 }
 
 #[tokio::test]

@@ -143,6 +143,7 @@ pub(crate) async fn sign_in(
         id: user,
         identity: config.identity.id(),
         profile: seal_profile(keys, &entropy, &user, profile),
+        prompt: None,
     };
     let session = Session { user, identity: config.identity.id(), auth_time: NOW, browser: None };
     let hash = Hash32::of(flow.id.as_bytes());

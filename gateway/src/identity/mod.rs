@@ -16,7 +16,7 @@ use async_trait::async_trait;
 pub(crate) use connect::USER_AGENT;
 pub use connect::{Setup, connect};
 
-use crate::model::{Profile, UpstreamTokens};
+use crate::model::{Profile, Prompt, UpstreamTokens};
 
 /// Where the browser is sent.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +27,8 @@ pub struct UpstreamRequest<'a> {
     pub challenge: &'a str,
     /// The OIDC nonce.
     pub nonce: &'a str,
-    /// The user asked for another account, or their identity is dead: the provider should not answer silently.
-    pub prompt: bool,
+    /// The provider should not answer silently: the client asks so, or the user for another account or another try.
+    pub prompt: Option<Prompt>,
 }
 
 /// What the identity provider's redirect brought, still unproven.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     egress::HttpClient,
-    model::{Profile, Unknown, UpstreamTokens},
+    model::{Profile, Prompt, Unknown, UpstreamTokens},
 };
 
 /// An OAuth 2.0 provider.
@@ -119,9 +119,13 @@ impl Provider for OAuth2 {
         if !self.config.scopes.is_empty() {
             query.append_pair("scope", &self.config.scopes.join(" "));
         }
-        if request.prompt {
-            // GitHub's documented value; others ignore it or know it from OpenID Connect.
-            query.append_pair("prompt", "select_account");
+        if let Some(prompt) = request.prompt {
+            // GitHub documents the one value; others ignore it or know it from OpenID Connect.
+            let prompt = match prompt {
+                Prompt::Login if self.config.provider != Some(Preset::GitHub) => "login",
+                Prompt::Login | Prompt::SelectAccount => "select_account",
+            };
+            query.append_pair("prompt", prompt);
         }
         query.extend_pairs(&self.config.extra_parameters);
         drop(query);

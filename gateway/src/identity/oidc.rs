@@ -17,7 +17,7 @@ use super::{
     token::{ClientAuth, TokenEndpoint},
     userinfo::get,
 };
-use crate::model::{Profile, UpstreamTokens};
+use crate::model::{Profile, Prompt, UpstreamTokens};
 
 use claims::Claims;
 use discovery::{Discovery, Metadata};
@@ -119,8 +119,11 @@ impl Provider for Oidc {
             .append_pair("nonce", request.nonce)
             .append_pair("code_challenge", request.challenge)
             .append_pair("code_challenge_method", "S256");
-        if request.prompt {
-            let prompt = if metadata.select_account { "select_account" } else { "login" };
+        if let Some(prompt) = request.prompt {
+            let prompt = match prompt {
+                Prompt::SelectAccount if metadata.select_account => "select_account",
+                Prompt::SelectAccount | Prompt::Login => "login",
+            };
             url.query_pairs_mut().append_pair("prompt", prompt);
         }
         Ok(url)

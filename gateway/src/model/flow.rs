@@ -21,6 +21,26 @@ impl FlowKind {
     }
 }
 
+/// How a client asks the identity provider to treat the user (`prompt` of OIDC Core section 3.1.2.1), as far as it is
+/// passed on: consent is asked for in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Sign in anew.
+    Login,
+    /// Offer another account.
+    SelectAccount,
+}
+
+impl Prompt {
+    /// Reads a space-separated list, of which the strictest counts.
+    pub fn parse(list: &str) -> Option<Self> {
+        let named = |name| list.split(' ').any(|value| value == name);
+        let select = named("select_account").then_some(Self::SelectAccount);
+        if named("login") { Some(Self::Login) } else { select }
+    }
+}
+
 /// What the client asked for, proven and complete. Immutable, under the record's MAC: what a link says later changes
 /// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +65,9 @@ pub struct FlowRequest {
     /// The client's `state`, echoed byte for byte.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,
+    /// How the client asks the identity provider to treat the user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prompt: Option<Prompt>,
     /// The scope that will be granted, space-separated.
     pub scope: String,
     /// The resource.
@@ -69,6 +92,7 @@ impl FlowRequest {
             redirect_uri_implied: false,
             by_assertion: false,
             state: None,
+            prompt: None,
             scope: String::new(),
             resource: resource.to_owned(),
             challenge: String::new(),

@@ -15,7 +15,7 @@ pub mod token;
 pub mod user;
 
 pub use client::{AuthMethod, Client};
-pub use flow::{Flow, FlowKind, FlowRequest, FlowState};
+pub use flow::{Flow, FlowKind, FlowRequest, FlowState, Prompt};
 pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use redirect_uri::RedirectUri;

@@ -31,7 +31,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::seal_profile,
     identity::{IdentityError, Provider, UpstreamRequest},
-    model::{Flow, FlowState, Hash32, access},
+    model::{Flow, FlowState, Hash32, Prompt, access},
     server::{Identity, Server},
     store::{Approval, UserUpdate},
 };
@@ -129,14 +129,14 @@ async fn approve_local(
     }
     let request = &flow.request;
     let Some(scope) = finish::scope_for(server, request, &user.profile) else {
-        return Err(signin::not_allowed(server, &flow, &user.profile, event));
+        return Err(signin::not_allowed(server, request, &user.profile, event));
     };
     match server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await? {
         Approval::Approved { flow: approved, attempt } => {
             tell_approval(server, &flow, event.user(&user.id));
             event.decide(Decision::CodeRefused);
             let user = (local_update(server, &user), scope);
-            finish::finish(server, &approved, attempt, cookie, user, None).await
+            finish::finish(server, &approved, attempt, cookie, user, None, None).await
         }
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,
         Approval::Unknown => Err(Failure::Expired),
@@ -188,7 +188,7 @@ async fn approve_at_provider(
         state: &attempt.state,
         challenge: &attempt.challenge(),
         nonce: &attempt.nonce,
-        prompt: another || attempt.number > 1,
+        prompt: request.prompt.or((another || attempt.number > 1).then_some(Prompt::SelectAccount)),
     };
     match provider.authorization_url(upstream).await {
         Ok(url) => Ok(redirect::see_other(url.as_str())),

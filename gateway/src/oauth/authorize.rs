@@ -27,8 +27,8 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     model::{
-        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, RedirectUri, access, client::Origin,
-        pkce, resource,
+        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, Prompt, RedirectUri, access,
+        client::Origin, pkce, resource,
     },
     server::{Identity, Server},
 };
@@ -49,8 +49,10 @@ pub async fn get(
     let answer = async {
         let params = read_query(query.as_deref())?;
         match params.one("flow")? {
-            Some(flow) if params.one("client_id")?.is_none() => resume(server, flow, &headers).await,
-            _ => begin(server, &params, &source, &headers, &mut event).await,
+            Some(flow) if params.one("client_id")?.is_none() => {
+                resume(server, flow, &headers, &mut event).await
+            }
+            _ => begin(&app, &params, &source, &headers, &mut event).await,
         }
     };
     let answer: Result<_, Failure> = answer.await;
@@ -67,12 +69,13 @@ pub(super) fn read_query(query: Option<&str>) -> Result<Params, Failure> {
 }
 
 async fn begin(
-    server: &Server,
+    app: &App,
     params: &Params,
     source: &Source,
     headers: &HeaderMap,
     event: &mut Event,
 ) -> Result<Response, Failure> {
+    let server = &app.server;
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
     if clients::may_fetch(server, client_id) {
         app.limiter.count(limits::AUTHORIZE, &source.to_string(), server.clock.monotonic())?;
@@ -100,6 +103,7 @@ async fn begin(
         redirect_uri_implied: params.some("redirect_uri")?.is_none(),
         by_assertion: client.origin == Origin::Document { by_assertion: true },
         state,
+        prompt: params.one("prompt")?.and_then(Prompt::parse),
         scope: asked.scope,
         resource: server.urls.resource.clone(),
         challenge: asked.challenge,
@@ -109,8 +113,11 @@ async fn begin(
     admission::admit(server, source, headers).await?;
     server.store.create_flow(&request, FLOW_LIFE).await?;
     let mut response = match &server.identity {
-        Identity::Provider(_) => consent::show(server, &request, &cookie, None).await?,
-        Identity::Local(_) => begin_local(server, &request, &cookie, headers, params).await?,
+        Identity::Provider(_) => {
+            let last = session::current(server, headers).await?;
+            consent::show(server, &request, &cookie, Reader::Last(last), event).await?
+        }
+        Identity::Local(_) => begin_local(server, &request, &cookie, headers, event).await?,
     };
     redirect::set_cookies(&mut response, Jar::new(&server.urls, headers).set_flow(&id, &cookie));
     Ok(response)
@@ -122,33 +129,37 @@ async fn begin_local(
     request: &FlowRequest,
     cookie: &CookieSecret,
     headers: &HeaderMap,
-    params: &Params,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
-    let anew =
-        params.one("prompt")?.unwrap_or_default().split(' ').any(|p| matches!(p, "login" | "select_account"));
     if let Standing::User(user) = session::current(server, headers).await?
-        && !anew
+        && request.prompt.is_none()
         && access::decide(&server.config.access, &user.profile).is_allowed()
         && server.store.pin(&request.id, &user.id, &user.session).await?
     {
-        return consent::show(server, request, cookie, Some(&user)).await;
+        return consent::show(server, request, cookie, Reader::User(user), event).await;
     }
     Ok(redirect::see_other(&sign_in_link(server, &request.id)))
 }
 
 /// Shows the consent page of a flow that is under way in this browser.
-async fn resume(server: &Server, flow: &str, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn resume(
+    server: &Server,
+    flow: &str,
+    headers: &HeaderMap,
+    event: &mut Event,
+) -> Result<Response, Failure> {
     let (flow, cookie) = client_flow(server, flow, headers).await?;
     let pinned = match &flow.state {
         FlowState::Pending { pinned } | FlowState::Approved { pinned, .. } => *pinned,
         FlowState::Done { .. } | FlowState::Denied => return finish::over(server, &flow, &cookie).await,
     };
+    let standing = session::current(server, headers).await?;
     let Identity::Local(_) = &server.identity else {
-        return consent::show(server, &flow.request, &cookie, None).await;
+        return consent::show(server, &flow.request, &cookie, Reader::Last(standing), event).await;
     };
-    match (session::current(server, headers).await?, pinned) {
+    match (standing, pinned) {
         (Standing::User(user), Some((id, session))) if user.id == id && user.session == session => {
-            consent::show(server, &flow.request, &cookie, Some(&user)).await
+            consent::show(server, &flow.request, &cookie, Reader::User(user), event).await
         }
         _ => Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
     }

@@ -119,7 +119,7 @@ async fn complete(
     }
     server.audit.write(event.decide(Decision::SignedIn));
     event.decide(Decision::CodeRefused);
-    finish::finish(server, flow, attempt, cookie, (user, scope), credential).await
+    finish::finish(server, flow, attempt, cookie, (user, scope), credential, Some(headers)).await
 }
 
 /// No flow, or one that was not approved, or another browser's.

@@ -21,6 +21,7 @@ use crate::{
         user::CLIENT_IDENTITY,
     },
     server::Server,
+    web::Identified,
 };
 
 /// Finds a client that asks for a sign-in, which fetches its document. What that says is pinned by the flow and the
@@ -49,9 +50,14 @@ pub fn document_of(client: &Client) -> Option<DocumentUrl> {
     if matches!(client.origin, Origin::Document { .. }) { DocumentUrl::parse(&client.id) } else { None }
 }
 
-/// The host that identifies a client whose id is the URL of a document.
-pub fn document_host(server: &Server, id: &str) -> Option<String> {
-    document_of(&find_used(server, id).ok()?).map(|url| url.host().to_owned())
+/// Who vouches for a client's name.
+pub fn identified(server: &Server, id: &str) -> Identified {
+    match find_used(server, id).map(|client| client.origin) {
+        Ok(Origin::Document { .. }) => DocumentUrl::parse(id)
+            .map_or(Identified::Itself, |url| Identified::Document { host: url.host().to_owned() }),
+        Ok(Origin::Listed(config)) => Identified::Listed { has_secret: !config.secrets.is_empty() },
+        Ok(Origin::Registered { .. }) | Err(_) => Identified::Itself,
+    }
 }
 
 /// Finds a client that begins something. Of one with a document only the id is known: nothing is fetched, and it

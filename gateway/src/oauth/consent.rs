@@ -2,48 +2,82 @@
 
 use axum::{http::StatusCode, response::Response};
 
-use super::{Failure, account, clients, cookies::CookieSecret, finish, params, session::CurrentUser};
+use super::{
+    Failure, account, clients,
+    cookies::CookieSecret,
+    finish, params,
+    session::{CurrentUser, Standing},
+    signin,
+};
 use crate::{
+    audit::Event,
     model::{FlowId, FlowKind, FlowRequest, RedirectUri},
     server::Server,
-    web::{self, ConsentPage, Destination, SignedInUser, Site},
+    web::{self, ConsentPage, Destination, SignedInUser, Site, Who},
 };
+
+/// Whom the page is shown to.
+pub(super) enum Reader {
+    /// The user who signed in here and is pinned in the flow.
+    User(Box<CurrentUser>),
+    /// Where an identity provider will say who it is: whoever signed in last in this browser. It is told them, and
+    /// decides nothing.
+    Last(Standing),
+}
 
 /// Shows the consent page.
 pub(super) async fn show(
     server: &Server,
     request: &FlowRequest,
     cookie: &CookieSecret,
-    user: Option<&CurrentUser>,
+    reader: Reader,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let site = Site::of(server);
     let uri = RedirectUri::parse(&request.redirect_uri).map_err(|_| Failure::BadLink)?;
-    let approved_before = match user {
+    let known = match &reader {
+        Reader::User(user) | Reader::Last(Standing::User(user)) => Some(user),
+        Reader::Last(Standing::Nobody | Standing::Dead) => None,
+    };
+    let approved_before = match known {
         Some(user) => server.store.consented(&user.id, &finish::consent_hash(server, request)).await?,
         None => None,
     };
+    let told = known.map(|user| SignedInUser::of(&user.profile));
     let provider = server.config.identity.display_name();
+    let other = approve_link(server, &request.id, cookie, &[("account", "other")]);
+    let (who, abilities, approve_label, other_account_link) = match &reader {
+        Reader::User(user) => {
+            let Some(scope) = finish::scope_for(server, request, &user.profile) else {
+                return Err(signin::not_allowed(server, request, &user.profile, event.request(request)));
+            };
+            let abilities = web::abilities(server, &scope, true);
+            (told.map(Who::SignedIn), abilities, "Allow".to_owned(), sign_in_link(server, &request.id))
+        }
+        Reader::Last(_) => {
+            let abilities = web::abilities(server, &request.scope, false);
+            (told.map(Who::Last), abilities, format!("Continue with {provider}"), other)
+        }
+    };
+    let identified = clients::identified(server, &request.client_id);
     let page = ConsentPage {
         site: &site,
         client_name: &request.client_name,
-        client_host: clients::document_host(server, &request.client_id),
         client_initial: web::initial(&request.client_name),
         redirect_uri: uri.as_str(),
         destination: Destination::of(&uri, &request.client_name),
-        abilities: web::abilities(server, &request.scope),
-        user: user.map(|user| SignedInUser::of(&user.profile)),
+        claim: identified.claim(&uri, &request.client_name),
+        identified,
+        abilities,
+        who: who.unwrap_or(Who::Nobody),
+        expired: matches!(reader, Reader::Last(Standing::Dead))
+            .then(|| server.credentials.expired_sentence()),
         approved_before: approved_before.map(web::day),
-        approve_label: match user {
-            Some(_) => "Allow".to_owned(),
-            None => format!("Continue with {provider}"),
-        },
+        approve_label,
         provider,
         approve_link: approve_link(server, &request.id, cookie, &[]),
         deny_link: approve_link(server, &request.id, cookie, &[("decision", "deny")]),
-        other_account_link: match user {
-            Some(_) => sign_in_link(server, &request.id),
-            None => approve_link(server, &request.id, cookie, &[("account", "other")]),
-        },
+        other_account_link,
     };
     Ok(web::respond(StatusCode::OK, &site, &page))
 }

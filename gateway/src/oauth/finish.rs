@@ -1,9 +1,13 @@
 //! The end of a sign-in: user, credential, grant and code in one step, then the redirect that carries the code.
 
-use axum::response::Response;
+use axum::{http::HeaderMap, response::Response};
 use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 
-use super::{Failure, OAuthError, account, clients, cookies::CookieSecret, redirect};
+use super::{
+    Failure, OAuthError, account, clients,
+    cookies::{CookieSecret, SESSION_LIFE},
+    redirect, session,
+};
 use crate::{
     audit::{Decision, Event},
     client_document::DocumentUrl,
@@ -21,7 +25,8 @@ use crate::{
 pub(super) const NOT_ALLOWED: OAuthError =
     OAuthError::AccessDenied("the user signed in but is not allowed to use this server");
 
-/// Finishes an approved flow for `user`.
+/// Finishes an approved flow for `user`. The browser whose `headers` these are gets a session: it shows who signed in
+/// here last, and opens the user's own page; no approval depends on it.
 pub(super) async fn finish(
     server: &Server,
     flow: &Flow,
@@ -29,6 +34,7 @@ pub(super) async fn finish(
     cookie: &CookieSecret,
     (user, scope): (UserUpdate, String),
     identity_credential: Option<Sealed>,
+    headers: Option<&HeaderMap>,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
     // Its life may have ended, or been ended, while the user was deciding.
@@ -37,6 +43,7 @@ pub(super) async fn finish(
     let code = AuthorizationCode::mint(&server.keys, server.entropy.as_ref(), grant.id);
     let location = redirect::with_code(server, request, code.expose());
     let place = request.id.as_bytes();
+    let opened = headers.map(|headers| (headers, session::new(server, headers, &user.id)));
     let completion = Completion {
         flow: request.id,
         attempt,
@@ -50,10 +57,15 @@ pub(super) async fn finish(
         consent: consent_hash(server, request),
         sealed_redirect: seal_for(cookie.expose(), server.entropy.as_ref(), place, location.as_bytes())
             .to_text(),
+        session: opened.as_ref().map(|(_, (secret, session))| (secret.hash(), session.clone(), SESSION_LIFE)),
     };
     if server.store.complete_flow(&completion).await? {
         server.audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
-        return Ok(redirect::see_other(&location));
+        let mut response = redirect::see_other(&location);
+        if let Some((headers, (secret, _))) = opened {
+            session::give(server, headers, (&secret, &completion.user.id), &mut response).await;
+        }
+        return Ok(response);
     }
     // Somebody was faster: a second click, or a newer attempt.
     let flow = server.store.flow(&request.id).await?.ok_or(Failure::Expired)?;

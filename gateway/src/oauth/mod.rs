@@ -20,6 +20,7 @@ pub mod failure;
 pub mod finish;
 pub mod guard;
 mod guesses;
+mod known;
 pub mod limits;
 pub mod metadata;
 pub mod params;

@@ -82,11 +82,11 @@ pub(super) fn new(server: &Server, headers: &HeaderMap, user: &UserId) -> (Cooki
     (CookieSecret::mint(server.entropy.as_ref()), session)
 }
 
-/// Gives the browser a session that was opened, and ends the one before.
+/// Gives the browser a session that was opened for `user`, ends the one before, and knows the browser from now on.
 pub(super) async fn give(
     server: &Server,
     headers: &HeaderMap,
-    secret: &CookieSecret,
+    (secret, user): (&CookieSecret, &UserId),
     response: &mut Response,
 ) {
     let jar = Jar::new(&server.urls, headers);

@@ -18,7 +18,7 @@ use super::{
     Failure, account,
     authorize::{own_flow, read_query},
     consent::{approve_link, consent_link, sign_in_link},
-    cookies::{CookieSecret, Jar, SESSION_LIFE},
+    cookies::{CookieSecret, SESSION_LIFE},
     failure::NotAllowed,
     finish, guard,
     guesses::Guess,
@@ -31,7 +31,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{open_profile, seal_profile},
     identity::local::{self, LocalError, LocalUsers},
-    model::{Flow, FlowKind, FlowState, Profile, UserId, access},
+    model::{Flow, FlowKind, FlowRequest, FlowState, Profile, UserId, access},
     server::{Identity, Server},
     store::UserUpdate,
     web::{self, SignInPage, Site},
@@ -124,7 +124,7 @@ async fn sign_in(
         }
     };
     if !access::decide(&server.config.access, &signed_in.profile).is_allowed() {
-        return Err(not_allowed(server, &flow, &signed_in.profile, event));
+        return Err(not_allowed(server, &flow.request, &signed_in.profile, event));
     }
     open_session(server, headers, &flow, &signed_in.profile, event).await
 }
@@ -166,15 +166,20 @@ async fn end_old_sign_ins(server: &Server, id: &UserId, now: &Profile) -> Result
 }
 
 /// What a user reads who may not use the server, or not for what the client asks.
-pub(super) fn not_allowed(server: &Server, flow: &Flow, profile: &Profile, event: &mut Event) -> Failure {
+pub(super) fn not_allowed(
+    server: &Server,
+    request: &FlowRequest,
+    profile: &Profile,
+    event: &mut Event,
+) -> Failure {
     let user = server.keys.user_id(&server.config.identity.id(), profile);
     server.audit.write(event.decide(Decision::AccessDenied).user(&user));
     Failure::NotAllowed(Box::new(NotAllowed {
         who: finish::who(profile),
         subject: profile.subject.clone(),
         withheld: finish::withheld(server, profile),
-        other_account: sign_in_link(server, &flow.request.id),
-        give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
+        other_account: sign_in_link(server, &request.id),
+        give_up: finish::give_up(server, request, &finish::NOT_ALLOWED),
     }))
 }
 

@@ -1,4 +1,6 @@
-//! Days as people write them.
+//! Days and lengths of time as people write them.
+
+use std::time::Duration;
 
 /// A day, for programs and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,22 @@ pub fn ago(now: i64, unix: i64) -> Day {
     Day { iso, words }
 }
 
+/// A length of time, exact to the second: "30 days", "1 hour 30 minutes".
+pub fn span(length: Duration) -> String {
+    let mut rest = length.as_secs();
+    let mut parts = Vec::new();
+    for (unit, name) in [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")] {
+        let count = rest / unit;
+        rest %= unit;
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 {name}")),
+            _ => parts.push(format!("{count} {name}s")),
+        }
+    }
+    parts.join(" ")
+}
+
 /// Year, month and day of `unix` (seconds since 1970) in UTC.
 pub(crate) fn civil(unix: i64) -> (i64, i64, i64) {
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
@@ -77,6 +95,20 @@ mod tests {
             (86_400, "on 23 November 2026"),
         ] {
             assert_eq!(ago(now, now - seconds).words, expected);
+        }
+    }
+
+    #[test]
+    fn spans() {
+        for (seconds, expected) in [
+            (1, "1 second"),
+            (3600, "1 hour"),
+            (5400, "1 hour 30 minutes"),
+            (86_400, "1 day"),
+            (90_000, "1 day 1 hour"),
+            (720 * 3600, "30 days"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), expected);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pages that people see: consent, sign-in, account, and messages. No script, no external resource but the server's logo.
 
+mod ability;
 mod account;
 mod consent;
 pub(crate) mod date;
@@ -17,9 +18,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+pub use ability::{Ability, abilities};
 pub use account::{AccountPage, ConnectedClient, OpenSession};
-pub use consent::{Ability, ConsentPage, Destination, SignedInUser, abilities};
-pub use date::{Day, ago, day};
+pub use consent::{ConsentPage, Destination, Identified, SignedInUser, Who};
+pub use date::{Day, ago, day, span};
 pub use message::{Link, MessagePage, Tone};
 pub use signin::SignInPage;
 

@@ -186,6 +186,7 @@ impl Kit {
             redirect_uri_implied: false,
             by_assertion: false,
             state: None,
+            prompt: None,
             scope: "mcp".into(),
             resource: server.urls.resource.clone(),
             challenge: "challenge".into(),
@@ -276,6 +277,7 @@ impl Kit {
             client_life: LIFE,
             consent: Hash32::of(b"consent"),
             sealed_redirect: String::new(),
+            session: None,
         }
     }
 

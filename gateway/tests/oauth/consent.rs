@@ -1,10 +1,16 @@
 //! Attacks 42 to 57: the consent page and the approval.
 
 use axum::body::Body;
+use gatehouse_gateway::model::IdentityState;
 use http::{Method, StatusCode};
+use serde_json::json;
 
-use crate::support::{
-    Browser, Gateway, authorization, authorize_path, provider_config, redeem, request, seconds,
+use crate::{
+    callback::return_path,
+    support::{
+        Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
+        request, seconds, with,
+    },
 };
 
 #[tokio::test]
@@ -245,5 +251,162 @@ async fn a_logo_is_shown_from_its_own_origin_only() {
         let policy = page.header("content-security-policy");
         assert_eq!(policy.contains("; img-src https://cdn.example.com;"), shown, "{policy}");
         assert_eq!(page.body.contains("<img src="), shown);
+    }
+}
+
+/// Signs in at the provider as `subject` from this page; the answer that leads back to the client.
+async fn continue_as(gateway: &Gateway, browser: &mut Browser, page: &Answer, subject: &str) -> Answer {
+    let asked = browser.get(gateway, &page.link("approve")).await;
+    gateway.provider.signs_in(subject);
+    browser.get(gateway, &return_path(&asked)).await
+}
+
+#[tokio::test]
+async fn at_a_provider_the_page_says_who_signed_in_last_and_the_provider_who_it_is() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let mut browser = Browser::default();
+    let session = |browser: &Browser| {
+        browser.cookies.iter().find(|(name, _)| name.ends_with("-s")).map(|(_, value)| value.clone())
+    };
+    let first = browser.get(&gateway, &path).await;
+    assert!(!first.body.contains("Last signed in") && !first.body.contains("approved this"));
+    assert!(session(&browser).is_none());
+    continue_as(&gateway, &mut browser, &first, "42").await;
+    let alices = session(&browser).unwrap();
+
+    let page = browser.get(&gateway, &path).await;
+    for text in ["Last signed in here as User 42", "User 42 approved this on", "24 November 2026"] {
+        assert!(page.body.contains(text), "{text} is missing in {}", page.body);
+    }
+    assert!(!page.body.contains("Signed in as") && page.body.contains("Continue with GitHub"));
+    // Another account is offered, and it is the provider that says which.
+    let other = browser.get(&gateway, &page.link("Use a different GitHub account")).await;
+    assert_eq!(other.redirect_param("prompt").as_deref(), Some("select_account"));
+    gateway.provider.signs_in("43");
+    let done = browser.get(&gateway, &return_path(&other)).await;
+    let code = done.redirect_param("code").unwrap();
+    gateway.trail.take();
+    gateway.token(&redeem(&client, &code)).await.json();
+    let users = gateway.server.store.users().await.unwrap();
+    let told = gateway.trail.take()[0]["user"].as_str().unwrap().to_owned();
+    let granted = users.iter().find(|user| user.to_string() == told).unwrap();
+    assert_eq!(gateway.server.store.account(granted).await.unwrap().grants.len(), 1);
+    assert!(browser.get(&gateway, "/account").await.body.contains("User 43"));
+    let bobs = session(&browser).unwrap();
+    assert_ne!(alices, bobs, "a new id at each sign-in");
+    let mut stale = Browser::default();
+    stale.cookies = browser.cookies.clone();
+    stale.cookies.iter_mut().filter(|(name, _)| name.ends_with("-s")).for_each(|(_, value)| {
+        value.clone_from(&alices);
+    });
+    assert!(!stale.get(&gateway, "/account").await.body.contains("User 42"), "the one before has ended");
+    let page = browser.get(&gateway, &path).await;
+    assert!(page.body.contains("Last signed in here as User 43") && !page.body.contains("User 42"));
+
+    gateway.clock.advance(seconds(8 * 3600));
+    let later = browser.get(&gateway, &path).await;
+    assert!(!later.body.contains("User 43"), "{}", later.body);
+    assert!(continue_as(&gateway, &mut browser, &later, "43").await.redirect_param("code").is_some());
+}
+
+#[tokio::test]
+async fn whose_identity_died_reads_why_they_sign_in_again() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let mut browser = Browser::default();
+    let page = browser.get(&gateway, &path).await;
+    continue_as(&gateway, &mut browser, &page, "42").await;
+    let user = gateway.server.store.users().await.unwrap()[0];
+    let dead = IdentityState::Dead { reason: "token_revoked".to_owned(), told: false };
+    gateway.server.store.set_identity_state(&user, &dead).await.unwrap();
+    let page = browser.get(&gateway, &path).await;
+    assert!(page.body.contains("Your GitHub session expired, please sign in again."), "{}", page.body);
+    assert!(!page.body.contains("User 42"));
+    assert!(continue_as(&gateway, &mut browser, &page, "42").await.redirect_param("code").is_some());
+}
+
+#[tokio::test]
+async fn the_client_may_ask_for_a_new_sign_in_or_another_account() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    for (asked, sent) in [
+        (None, ""),
+        (Some("none"), ""),
+        (Some("consent"), ""),
+        (Some("login"), "login"),
+        (Some("select_account"), "select_account"),
+        (Some("select_account login"), "login"),
+        (Some("loginx"), ""),
+    ] {
+        let mut browser = Browser::default();
+        let path = authorize_path(&with(authorization(&client), "prompt", asked));
+        let page = browser.get(&gateway, &path).await;
+        let there = browser.get(&gateway, &page.link("approve")).await;
+        assert_eq!(there.redirect_param("prompt").as_deref(), Some(sent), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_who_vouches_for_the_name() {
+    let mut config = provider_config();
+    config["policy"] = json!({"clients": [
+        {"clientId": "cli", "name": "Our CLI", "redirectUris": ["http://127.0.0.1/callback", "https://cli.test/cb"]},
+        {"clientId": "console", "redirectUris": ["http://127.0.0.1/callback"], "secrets": [{"name": "ci", "key": "old"}]},
+    ]});
+    let gateway = Gateway::new(config);
+    let listed = |id: &str| Client { id: id.to_owned(), secret: None };
+    let by_admin = "The administrator of GitHub tools registered it under this name.";
+    let claim = "Any program on this computer can say that it is Our CLI.";
+    let page = async |client: &Client, redirect_uri: &'static str| {
+        let path = authorize_path(&with(authorization(client), "redirect_uri", Some(redirect_uri)));
+        gateway.get(&path).await.body
+    };
+    let loopback = page(&listed("cli"), "http://127.0.0.1:5000/callback").await;
+    assert!(loopback.contains(by_admin) && loopback.contains(claim), "{loopback}");
+    assert!(!loopback.contains("Unverified"));
+    // Where its own host gets the code, or a secret proves it, nobody else can use its name.
+    let web = page(&listed("cli"), "https://cli.test/cb").await;
+    assert!(web.contains(by_admin) && !web.contains("can say that it is"), "{web}");
+    let proven = page(&listed("console"), "http://127.0.0.1:5000/callback").await;
+    assert!(proven.contains(by_admin) && !proven.contains("can say that it is"), "{proven}");
+    let own = page(&gateway.public_client().await, "http://127.0.0.1:5000/callback").await;
+    assert!(own.contains("Unverified") && !own.contains(by_admin) && !own.contains("can say that it is"));
+}
+
+#[tokio::test]
+async fn the_page_says_how_long_it_lasts() {
+    for (lifetimes, says) in [
+        (json!({}), "Stay connected until unused for 30 days, at most for 365 days"),
+        (
+            json!({"refreshToken": "1h", "signIn": "36h"}),
+            "Stay connected until unused for 1 hour, at most for 1 day 12 hours",
+        ),
+        (json!({"refreshToken": "24h", "signIn": "24h"}), "Stay connected for 1 day"),
+    ] {
+        let gateway = Gateway::edited(config(), "policy", json!({"lifetimes": lifetimes}));
+        let client = gateway.public_client().await;
+        let page = Browser::default().consent(&gateway, &client, "alice").await;
+        assert!(page.body.contains(&format!("<span>{says}</span>")), "{says}: {}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn every_page_shows_the_servers_logo() {
+    let mut config = provider_config();
+    config["display"]["logoUrl"] = json!("https://cdn.example.com/logo.svg");
+    let gateway = Gateway::new(config);
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let page = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let approve = page.link("approve");
+    browser.get(&gateway, &page.link("deny")).await;
+    let (bad, warn) = (gateway.get("/oauth/callback").await, browser.get(&gateway, &approve).await);
+    assert!(bad.body.contains("badge bad") && warn.body.contains("badge warn"));
+    for page in [page, bad, warn, gateway.get("/account").await] {
+        assert!(page.body.contains("<img src=\"https://cdn.example.com/logo.svg\""), "{}", page.body);
+        assert!(page.header("content-security-policy").contains("; img-src https://cdn.example.com;"));
     }
 }

@@ -211,7 +211,8 @@ async fn a_client_signs_in_by_its_document_which_is_fetched_once() {
     let client = Client { id: ID.to_owned(), secret: None };
     let mut browser = Browser::default();
     let page = browser.consent(gateway, &client, "alice").await;
-    for expected in ["Claude Code", "Identified by <strong>client.example</strong>"] {
+    let claim = "Any program on this computer can say that it is Claude Code.";
+    for expected in ["Claude Code", "Identified by <strong>client.example</strong>", claim] {
         assert!(page.body.contains(expected), "{expected}: {}", page.body);
     }
     assert!(!page.body.contains("Unverified"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, Client, Gateway, authorization, authorize_path, config, redeem, refresh, with,
+    Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem, refresh, with,
 };
 
 fn scoped() -> Value {
@@ -58,10 +58,13 @@ async fn a_user_who_may_have_nothing_of_it_is_told_and_no_code_is_made() {
     let gateway = Gateway::new(scoped());
     let client = gateway.public_client().await;
     let mut browser = Browser::default();
-    let asked = with(authorization(&client), "scope", Some("admin"));
-    let consent = browser.consent_to(&gateway, &asked, "alice").await;
-    let done = browser.get(&gateway, &consent.link("approve")).await;
-    assert!(done.is_page(403), "{done:?}");
+    browser.consent(&gateway, &client, "alice").await;
+    gateway.trail.take();
+    let asked = authorize_path(&with(authorization(&client), "scope", Some("admin")));
+    // There is nothing to consent to.
+    let told = browser.get(&gateway, &asked).await;
+    assert!(told.is_page(403) && told.body.contains("alice"), "{told:?}");
+    assert_eq!(gateway.trail.decisions(), ["access denied"]);
 }
 
 #[tokio::test]
@@ -82,9 +85,24 @@ async fn the_consent_page_says_what_each_scope_is_for() {
     let client = gateway.public_client().await;
     let asked = with(authorization(&client), "scope", Some("write export"));
     let page = Browser::default().consent_to(&gateway, &asked, "alice").await;
-    assert!(page.body.contains("Change things") && page.body.contains("See things"), "{page:?}");
+    // Nobody may be granted `write`; what it includes is for everyone.
+    assert!(!page.body.contains("Change things") && page.body.contains("See things"), "{page:?}");
     // No tool is kept for `export`.
     assert!(page.body.contains("Everything your account allows."), "{page:?}");
+    assert!(!page.body.contains("If your account may."), "{page:?}");
+
+    // At a provider nobody knows yet whose account it will be.
+    let mut elsewhere = provider_config();
+    for part in ["scopes", "backends"] {
+        elsewhere[part] = scoped()[part].clone();
+    }
+    let gateway = Gateway::new(elsewhere);
+    let client = gateway.public_client().await;
+    let asked = with(authorization(&client), "scope", Some("write"));
+    let page = gateway.get(&authorize_path(&asked)).await;
+    let writes = page.body.split("Change things").nth(1).unwrap();
+    assert!(writes.starts_with("<small>If your account may.</small>"), "{page:?}");
+    assert_eq!(page.body.matches("If your account may.").count(), 1);
 }
 
 #[tokio::test]

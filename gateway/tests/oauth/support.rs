@@ -28,7 +28,7 @@ use gatehouse_gateway::{
     keys::Keys,
     mcp::{Mcp, pods::Directory},
     metrics::Metrics,
-    model::{Profile, Scopes, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
+    model::{Profile, Prompt, Scopes, Unknown, UpstreamTokens, UserId, UserRecord, pkce},
     refs::{self, Refs},
     server::{Identity, Server, Urls},
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
@@ -640,12 +640,17 @@ impl FakeProvider {
 #[async_trait]
 impl Provider for FakeProvider {
     async fn authorization_url(&self, request: UpstreamRequest<'_>) -> Result<url::Url, IdentityError> {
+        let prompt = match request.prompt {
+            None => "",
+            Some(Prompt::Login) => "login",
+            Some(Prompt::SelectAccount) => "select_account",
+        };
         let mut url = url::Url::parse("https://idp.test/authorize").unwrap();
         url.query_pairs_mut()
             .append_pair("state", request.state)
             .append_pair("code_challenge", request.challenge)
             .append_pair("nonce", request.nonce)
-            .append_pair("prompt", if request.prompt { "select_account" } else { "" });
+            .append_pair("prompt", prompt);
         Ok(url)
     }
 

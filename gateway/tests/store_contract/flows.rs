@@ -162,3 +162,28 @@ pub(crate) async fn a_finished_flow_cannot_be_finished_again(lab: &Lab) {
     }
     assert_eq!(codes, 1);
 }
+
+pub(crate) async fn a_finished_sign_in_may_open_a_session(lab: &Lab) {
+    let (request, id) = (lab.approved().await, hash());
+    let done = completion(&request, 1);
+    let session = Session {
+        user: done.user.id,
+        identity: done.user.identity.clone(),
+        auth_time: 5,
+        browser: Some("Firefox".to_owned()),
+    };
+    let late = gatehouse_gateway::store::Completion {
+        attempt: 2,
+        session: Some((id, session.clone(), HOUR)),
+        ..done.clone()
+    };
+    assert!(!lab.store.complete_flow(&late).await.unwrap());
+    assert_eq!(lab.store.session(&id).await.unwrap(), None, "nothing was written");
+    let done = gatehouse_gateway::store::Completion { attempt: 1, ..late };
+    assert!(lab.store.complete_flow(&done).await.unwrap());
+    assert_eq!(lab.store.session(&id).await.unwrap(), Some(session));
+    let listed = lab.store.account(&done.user.id).await.unwrap().sessions;
+    assert_eq!(listed.iter().map(|listed| listed.id).collect::<Vec<_>>(), [id]);
+    lab.pass(HOUR + MINUTE).await;
+    assert_eq!(lab.store.session(&id).await.unwrap(), None);
+}

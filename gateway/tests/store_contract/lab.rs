@@ -261,6 +261,7 @@ pub(crate) fn request() -> FlowRequest {
         redirect_uri_implied: false,
         by_assertion: false,
         state: Some("s/=?&".to_owned()),
+        prompt: None,
         scope: "mcp".to_owned(),
         resource: RESOURCE.to_owned(),
         challenge: "challenge".to_owned(),
@@ -300,6 +301,7 @@ pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
         client_life: 365 * DAY,
         consent: hash(),
         sealed_redirect: sealed().to_text(),
+        session: None,
     }
 }
 

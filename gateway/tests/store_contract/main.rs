@@ -58,6 +58,7 @@ contracts! {
     flows::a_local_user_is_pinned_and_must_be_the_one
     flows::a_session_ends
     flows::a_finished_flow_cannot_be_finished_again
+    flows::a_finished_sign_in_may_open_a_session
     tokens::a_hundred_redemptions_give_one_pair
     tokens::a_code_is_for_its_own_client
     tokens::a_redirect_uri_may_be_left_out_where_it_was_before
@@ -98,8 +99,8 @@ contracts! {
     credentials::a_version_is_never_used_twice
     credentials::a_lease_can_be_given_back
     credentials::hits_are_counted_in_windows
-    events::every_change_is_seen
     credentials::a_request_counts_in_all_windows_or_in_none
+    events::every_change_is_seen
     events::a_denial_is_told_and_read
     events::a_waiting_reader_wakes
     events::trimmed_events_are_a_gap

@@ -46,7 +46,7 @@ fn known(subject: &str) -> Profile {
 #[tokio::test]
 async fn the_browser_is_sent_with_state_and_challenge() {
     let (provider, _) = provider().await;
-    let request = UpstreamRequest { state: "s&1", challenge: "c", nonce: "n", prompt: false };
+    let request = UpstreamRequest { state: "s&1", challenge: "c", nonce: "n", prompt: None };
     let url = provider.authorization_url(request).await.unwrap();
     let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
@@ -63,8 +63,11 @@ async fn the_browser_is_sent_with_state_and_challenge() {
             pair("allow_signup", "false"),
         ]
     );
-    let again = provider.authorization_url(UpstreamRequest { prompt: true, ..request }).await.unwrap();
-    assert!(again.query().unwrap().contains("prompt=select_account"));
+    for prompt in [Prompt::Login, Prompt::SelectAccount] {
+        let again = UpstreamRequest { prompt: Some(prompt), ..request };
+        let url = provider.authorization_url(again).await.unwrap();
+        assert!(url.query().unwrap().contains("prompt=select_account"), "GitHub knows no other: {url}");
+    }
 }
 
 #[tokio::test]

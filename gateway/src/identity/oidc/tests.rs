@@ -189,7 +189,8 @@ async fn refused(provider: &Oidc, idp: &Idp, id_token: String) -> String {
 #[tokio::test]
 async fn a_sign_in_gives_profile_and_tokens() {
     let (provider, idp, _) = provider().await;
-    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n-1", prompt: true };
+    let request =
+        UpstreamRequest { state: "s", challenge: "c", nonce: "n-1", prompt: Some(Prompt::SelectAccount) };
     let url = provider.authorization_url(request).await.unwrap();
     assert!(url.as_str().starts_with(&format!("{}/auth?response_type=code", idp.issuer())), "{url}");
     for part in ["scope=openid+email", "state=s", "nonce=n-1", "code_challenge=c", "prompt=login"] {
@@ -231,12 +232,12 @@ async fn a_token_that_is_not_ours_is_refused() {
         claims[name] = value;
         claims
     };
-    for (claims, expected) in [
     // The code was another sign-in's, which the browser brought.
     for nonce in [json!("n-2"), Value::Null] {
         let answer = sign_in(&provider, &idp, signed(1, &with("nonce", nonce))).await;
         assert!(matches!(&answer, Err(IdentityError::Foreign(why)) if why.contains("nonce")), "{answer:?}");
     }
+    for (claims, expected) in [
         (with("aud", json!("other")), "audience"),
         (with("aud", json!([CLIENT, "other"])), "audience"),
         (with("iss", json!("https://evil.test")), "issuer"),
@@ -384,7 +385,7 @@ async fn a_discovery_document_of_another_issuer_or_without_tls_is_refused() {
     let idp = Idp::start().await;
     let clock = Arc::new(ManualClock::at(NOW));
     let new = |config: OidcConfig| Oidc::new(config, setup(clock.clone())).unwrap();
-    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt: false };
+    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt: None };
 
     idp.inner().overrides = json!({"issuer": "https://evil.test"});
     let error = new(idp.config()).authorization_url(request).await.unwrap_err();
@@ -422,7 +423,7 @@ async fn a_discovery_document_of_another_issuer_or_without_tls_is_refused() {
 #[tokio::test]
 async fn a_provider_that_is_away_is_asked_again_after_a_pause() {
     let (provider, idp, clock) = provider().await;
-    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt: false };
+    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt: None };
     idp.inner().overrides = json!({"token_endpoint": 7});
     for _ in 0..3 {
         let error = provider.authorization_url(request).await.unwrap_err();

@@ -15,7 +15,7 @@ use crate::{
     audit::{Decision, Event},
     identity::{Provider, UpstreamRequest},
     keys::Sealed,
-    model::{Flow, FlowId, FlowRequest, FlowState, Hash32},
+    model::{Flow, FlowId, FlowRequest, FlowState, Hash32, Prompt},
     oauth::{
         Failure, admission,
         approve::provider_failed,
@@ -68,7 +68,7 @@ async fn to_provider(
     provider: &dyn Provider,
     request: FlowRequest,
     cookie: &CookieSecret,
-    prompt: bool,
+    other: bool,
 ) -> Result<Response, Failure> {
     let approved = server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await?;
     let Approval::Approved { attempt, .. } = approved else { return Err(Failure::Expired) };
@@ -78,7 +78,7 @@ async fn to_provider(
         state: &attempt.state,
         challenge: &attempt.challenge(),
         nonce: &attempt.nonce,
-        prompt,
+        prompt: other.then_some(Prompt::SelectAccount),
     };
     match provider.authorization_url(upstream).await {
         Ok(url) => Ok(redirect::see_other(url.as_str())),
@@ -104,6 +104,6 @@ pub(in crate::oauth) async fn finish(
     }
     server.audit.write(event.decide(Decision::SignedIn));
     let mut response = redirect::see_other(&link(server));
-    session::give(server, headers, &secret, &mut response).await;
+    session::give(server, headers, (&secret, &user.id), &mut response).await;
     Ok(response)
 }

@@ -132,6 +132,9 @@ impl State {
         let client = Hash32::of(done.grant.client_id.as_bytes());
         self.clients.put(client, (), now + done.client_life);
         self.consents.put((done.user.id, done.consent), self.unix, now + CONSENT_LIFE);
+        if let Some((id, session, life)) = &done.session {
+            self.sessions.put(*id, session.clone(), now + *life);
+        }
         true
     }
 

@@ -140,7 +140,16 @@ impl RedisStore {
         let step = step.arg(grant_key).arg(grant).arg(grant_mac);
         let step = step.arg(code_key).arg(code_mac).arg(millis(done.code_life));
         let step = step.arg(keys::client(&done.grant.client_id)).arg(millis(done.client_life));
-        self.claim(step.arg(keys::consent(&done.user.id, &done.consent))).await?.yes()
+        let step = step.arg(keys::consent(&done.user.id, &done.consent));
+        let step = match &done.session {
+            None => step.arg(""),
+            Some((id, session, life)) => {
+                let key = keys::session(id);
+                let (text, mac) = self.sealed_json(&key, session);
+                step.arg(key).arg(text).arg(mac).arg(millis(*life))
+            }
+        };
+        self.claim(step).await?.yes()
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {

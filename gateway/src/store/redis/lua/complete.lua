@@ -1,5 +1,5 @@
 -- flow, attempt, redirect, user, identity, profile, the user's MAC, credential, its value, grant, its content, its MAC,
--- code, its MAC, its life, client, its life, consent
+-- code, its MAC, its life, client, its life, consent, session or nothing, its content, its MAC, its life
 local flow, user, grant, code, code_life = ARGV[1], ARGV[4], ARGV[10], ARGV[13], ARGV[15]
 local f = flow_fields(flow)
 if f[3] ~= 'approved' or f[4] ~= ARGV[2] then return { 'no' } end
@@ -18,4 +18,5 @@ redis.call('HSET', P .. ARGV[16], 'last', int(NOW))
 expire(ARGV[16], ARGV[17])
 redis.call('SET', P .. ARGV[18], int(math.floor(NOW / 1000)))
 expire(ARGV[18], CONSENT_LIFE)
+if ARGV[19] ~= '' then write_session(user, ARGV[19], ARGV[20], ARGV[21], ARGV[22]) end
 return { 'yes' }
