@@ -113,6 +113,7 @@ pub fn assemble(
         redirect_uri: urls.endpoint("/oauth/callback"),
     };
     let identity = identity::connect(&server.identity, setup)?;
+    let audit = Audit::new(audit, clock.clone(), &server.namespace, &server.name);
     let custody = Arc::new(Custody::new(CustodyParts {
         config: server.clone(),
         keys: keys.clone(),
@@ -121,13 +122,13 @@ pub fn assemble(
         clock: clock.clone(),
         entropy: entropy.clone(),
         identity: identity.clone(),
+        audit: audit.clone(),
     }));
     let credentials = custody.clone();
     let documents = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
     let documents = Documents::new(documents, clock.clone());
     let config = server.clone();
     let scopes = Scopes::new(&config.scopes, config.policy.scopes.as_deref())?;
-    let audit = Audit::new(audit, clock.clone(), &config.namespace, &config.name);
     let server = Arc::new(Server {
         config,
         urls,

@@ -55,6 +55,11 @@ impl Server {
         self.config.display.name.as_deref().unwrap_or(&self.config.name)
     }
 
+    /// What a change of a user's standing takes: see [`crate::credentials::standing`].
+    pub fn standing(&self) -> (&dyn Store, &Audit) {
+        (self.store.as_ref(), &self.audit)
+    }
+
     /// Whether clients may come whose id is the URL of a document.
     pub fn takes_documents(&self) -> bool {
         match &self.config.policy.metadata_documents {

@@ -54,7 +54,11 @@ decisions! {
     TokenRefused "token" "refused" "A token request was refused before its grant was looked at: malformed, or its client not proven.";
     BearerRefused "bearer" "refused" "A call carried an access token that is not good here; of one source at most 3,000 a minute are written.";
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, or the token is another's.";
-    SignedOut "session" "ended" "A user ended browser sessions of theirs on their account page.";
-    GrantRevoked "grant" "revoked" "A grant and its tokens were ended on request.";
+    AccountRefused "account" "refused" "A form of the account page was refused: not by its user, or malformed.";
+    SignedOut "session" "ended" "Browser sessions ended: by their user on the account page, or by a new password (`password_changed`).";
+    GrantRevoked "grant" "revoked" "A grant and its tokens were ended: on request, by a new password (`password_changed`), or because a record of it is not ours (`forged`).";
+    IdentityDead "identity" "dead" "A user's identity died, and calls and refreshes are refused until they sign in again; the reason says why.";
+    IdentityLive "identity" "live" "A user who was gone from the file of users is there again.";
+    UserPurged "user" "purged" "A user who had been gone from the file of users for a day was deleted, with grants and credentials.";
     Call "call" "how the call ended" "A call on the MCP path ended.";
 }

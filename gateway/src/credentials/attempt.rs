@@ -97,8 +97,8 @@ impl Refresher {
     }
 
     /// The provider refuses for good, and no earlier attempt is open.
-    pub(super) async fn refused(&self, parent: &Parent, reason: &str) -> Outcome {
-        if self.store.refuse_identity(&parent.user, parent.version, reason).await? {
+    pub(super) async fn refused(&self, parent: &Parent, reason: &'static str) -> Outcome {
+        if self.refuse(&parent.user, parent.version, reason).await? {
             return Err(self.expired());
         }
         match self.store.credential(&parent.user, IDENTITY_CREDENTIAL).await? {

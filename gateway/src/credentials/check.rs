@@ -82,7 +82,7 @@ impl Refresher {
                 }
             };
         }
-        let dead = self.store.refuse_identity(&user.id, 0, "credential_gone").await?;
+        let dead = self.refuse(&user.id, 0, "credential_gone").await?;
         Ok(if dead { Asked::Dead } else { Asked::Elsewhere })
     }
 
@@ -116,7 +116,7 @@ impl Refresher {
         match answer {
             Some(Ok(_)) => Ok(Asked::Live),
             Some(Err(IdentityError::Refused(_))) if tokens.refresh.is_none() => {
-                let dead = self.store.refuse_identity(&user.id, record.version, "token_refused").await?;
+                let dead = self.refuse(&user.id, record.version, "token_refused").await?;
                 Ok(if dead { Asked::Dead } else { Asked::Live })
             }
             // Near its end, or refused: the refresh token decides.
@@ -151,7 +151,7 @@ impl Refresher {
                 tracing::warn!(user = %user.id, why, "tokens were renewed, and user-info refuses them");
                 let current = self.store.credential(&user.id, IDENTITY_CREDENTIAL).await?;
                 let version = current.map_or(record.version, |current| current.version);
-                let dead = self.store.refuse_identity(&user.id, version, "user_info_refused").await?;
+                let dead = self.refuse(&user.id, version, "user_info_refused").await?;
                 return Ok(if dead { Asked::Dead } else { Asked::Elsewhere });
             }
             // What is known of the user grows old, and is tolerated for as long as after any outage.

@@ -15,9 +15,10 @@ use super::{
     check::tolerated,
     open_profile,
     refresh::{Refresher, SUSPECT, unavailable},
-    seal_profile,
+    seal_profile, standing,
 };
 use crate::{
+    audit::Audit,
     clock::{Clock, Entropy},
     identity::local::{LocalUsers, Presence, password_changed, profile, sweep::REMOVED},
     keys::Keys,
@@ -47,6 +48,8 @@ pub struct CustodyParts {
     pub entropy: Arc<dyn Entropy>,
     /// How users sign in.
     pub identity: Identity,
+    /// What is told of their standing.
+    pub audit: Audit,
 }
 
 /// The custody of one server's upstream credentials.
@@ -61,6 +64,7 @@ pub struct Custody {
     entropy: Arc<dyn Entropy>,
     source: Source,
     tasks: TaskTracker,
+    audit: Audit,
 }
 
 /// Where a user's own token comes from.
@@ -80,7 +84,7 @@ impl std::fmt::Debug for Custody {
 impl Custody {
     /// The custody of a server.
     pub fn new(parts: CustodyParts) -> Self {
-        let CustodyParts { config, keys, refs, store, clock, entropy, identity: provider } = parts;
+        let CustodyParts { config, keys, refs, store, clock, entropy, identity: provider, audit } = parts;
         let identity = config.identity.id();
         let tasks = TaskTracker::new();
         let sentence = match &provider {
@@ -93,6 +97,7 @@ impl Custody {
             Identity::Local(users) => Source::Local(users),
             Identity::Provider(provider) => Source::Provider(Arc::new(Refresher {
                 store: Arc::clone(&store),
+                audit: audit.clone(),
                 keys: keys.clone(),
                 clock,
                 entropy: Arc::clone(&entropy),
@@ -106,7 +111,7 @@ impl Custody {
             })),
         };
         let (access, credentials) = (config.access, config.credentials);
-        Self { identity, sentence, access, credentials, keys, refs, store, entropy, source, tasks }
+        Self { identity, sentence, access, credentials, keys, refs, store, entropy, source, tasks, audit }
     }
 
     /// Waits until every refresh under way is stored. Call it when no call comes any more.
@@ -138,7 +143,7 @@ impl Custody {
             Source::Provider(_) if !wanted => Ok(None),
             Source::Provider(refresher) => {
                 let Some(record) = &call.credential else {
-                    self.store.refuse_identity(&user.id, 0, "credential_gone").await?;
+                    standing::refuse_identity(self.standing(), &user.id, 0, "credential_gone").await?;
                     return Err(self.expired());
                 };
                 let tokens = refresher.usable(&user.id, record).await?;
@@ -156,7 +161,7 @@ impl Custody {
             .map_err(|error| unavailable(&format!("the profile does not open: {error}"), CONFIRM))?;
         match users.presence(&known.subject) {
             Presence::Here(found) if password_changed(&known, &profile(&found)) => {
-                self.store.end_sign_ins(&user.id).await?;
+                standing::end_sign_ins(self.standing(), &user.id).await?;
                 Err(self.expired())
             }
             Presence::Here(found) => match &user.state {
@@ -176,9 +181,13 @@ impl Custody {
 
     async fn remove(&self, user: &UserRecord) -> StoreResult<()> {
         if user.state == IdentityState::Live {
-            self.store.refuse_identity(&user.id, 0, REMOVED).await?;
+            standing::refuse_identity(self.standing(), &user.id, 0, REMOVED).await?;
         }
         Ok(())
+    }
+
+    fn standing(&self) -> (&dyn Store, &Audit) {
+        (self.store.as_ref(), &self.audit)
     }
 
     fn kind(&self, name: &str) -> Result<&CredentialKind, CredentialError> {
@@ -213,7 +222,7 @@ impl Custody {
 
     async fn still_here(&self, user: &UserRecord, known: &Profile, profile: &Profile) -> StoreResult<Check> {
         if password_changed(known, profile) {
-            self.store.end_sign_ins(&user.id).await?;
+            standing::end_sign_ins(self.standing(), &user.id).await?;
             return Ok(Check::Dead(self.sentence.clone()));
         }
         match &user.state {
@@ -223,7 +232,7 @@ impl Custody {
             }
             IdentityState::Live => {}
             IdentityState::Dead { reason, .. } if reason == REMOVED => {
-                self.store.set_identity_state(&user.id, &IdentityState::Live).await?;
+                standing::revive(self.standing(), &user.id).await?;
             }
             IdentityState::Dead { .. } => return Ok(Check::Dead(self.sentence.clone())),
         }

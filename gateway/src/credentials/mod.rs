@@ -5,6 +5,7 @@ mod check;
 mod custody;
 mod refresh;
 mod sealing;
+pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -15,14 +15,15 @@ use futures::{FutureExt, future::BoxFuture, future::Shared};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{CredentialError, open_profile, open_tokens, seal_profile};
+use super::{CredentialError, open_profile, open_tokens, seal_profile, standing};
 use crate::{
+    audit::Audit,
     clock::{Clock, Entropy},
     egress::HttpClient,
     identity::Provider,
     keys::{Keys, OpenError},
     model::{AttemptId, CredentialRecord, Profile, UpstreamTokens, UserId, user::IDENTITY_CREDENTIAL},
-    store::{Lease, Store, UserUpdate},
+    store::{Lease, Store, StoreError, UserUpdate},
 };
 
 /// Two requests (one and its retry) and the time to store fit into it, and a replica that stalls in between does not
@@ -49,6 +50,7 @@ type Running = Shared<BoxFuture<'static, Outcome>>;
 /// Refreshes the identity's tokens of one server's users.
 pub(super) struct Refresher {
     pub(super) store: Arc<dyn Store>,
+    pub(super) audit: Audit,
     pub(super) keys: Keys,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -121,10 +123,20 @@ impl Refresher {
             )),
             Err(OpenError::Invalid) => {
                 tracing::error!(%user, "a stored credential does not open; the user must sign in again");
-                self.store.refuse_identity(user, record.version, "credential_unreadable").await?;
+                self.refuse(user, record.version, "credential_unreadable").await?;
                 Err(self.expired())
             }
         }
+    }
+
+    /// Ends the identity of a user whose credential at `version` is dead; `false`: it has moved on.
+    pub(super) async fn refuse(
+        &self,
+        user: &UserId,
+        version: u64,
+        reason: &'static str,
+    ) -> Result<bool, StoreError> {
+        standing::refuse_identity((self.store.as_ref(), &self.audit), user, version, reason).await
     }
 
     pub(super) fn expired(&self) -> CredentialError {

@@ -30,10 +30,20 @@ pub(crate) const NOW: i64 = 1_700_000_000;
 
 /// A server of this identity over a memory store, and its clock.
 pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, ManualClock) {
+    server_told(identity, provider, Arc::default())
+}
+
+/// As [`server`], whose events are kept.
+pub(crate) fn server_told(
+    identity: IdentityConfig,
+    provider: Identity,
+    trail: Arc<Trail>,
+) -> (Server, ManualClock) {
     let config = config(identity);
     let clock = ManualClock::at(NOW);
     let keys = Keys::new(Keyring::generate(&mut StdRng::seed_from_u64(1)), Arc::new(clock.clone()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+    let audit = Audit::new(Some(trail), Arc::new(clock.clone()), "team-a", "tools");
     let custody = Custody::new(CustodyParts {
         config: config.clone(),
         keys: keys.clone(),
@@ -42,6 +52,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SystemEntropy),
         identity: provider.clone(),
+        audit: audit.clone(),
     });
     let egress = Egress::new(&EgressConfig::default()).unwrap();
     let http = HttpClient::new(egress.transport(Destination::default(), refs()));
@@ -59,7 +70,7 @@ pub(crate) fn server(identity: IdentityConfig, provider: Identity) -> (Server, M
         documents,
         credentials: Arc::new(custody),
         denied: Denied::default(),
-        audit: Audit::new(None, Arc::new(clock.clone()), "team-a", "tools"),
+        audit,
     };
     (server, clock)
 }
@@ -132,6 +143,7 @@ pub(crate) async fn sign_in(
         redirect_uri_implied: false,
         by_assertion: false,
         state: None,
+        prompt: None,
         scope: "mcp".into(),
         resource: config.url.clone(),
         challenge: "c".into(),
@@ -143,7 +155,6 @@ pub(crate) async fn sign_in(
         id: user,
         identity: config.identity.id(),
         profile: seal_profile(keys, &entropy, &user, profile),
-        prompt: None,
     };
     let session = Session { user, identity: config.identity.id(), auth_time: NOW, browser: None };
     let hash = Hash32::of(flow.id.as_bytes());
@@ -171,5 +182,27 @@ pub(crate) async fn call(store: &dyn Store, config: &ServerConfig, user: &UserId
         user: store.user(user).await.unwrap().unwrap(),
         credential: store.credential(user, IDENTITY_CREDENTIAL).await.unwrap(),
         life: Duration::from_secs(3600),
+    }
+}
+
+/// Events as they were told.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(std::sync::Mutex<Vec<String>>);
+
+impl crate::audit::Sink for Trail {
+    fn take(&self, record: &crate::audit::Record<'_>) {
+        self.0.lock().unwrap().push(record.to_string());
+    }
+}
+
+impl Trail {
+    /// What was decided since the last look: event, outcome and, where there is one, reason.
+    pub(crate) fn decisions(&self) -> Vec<String> {
+        let word = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            ["event", "outcome", "reason"].contains(&name).then(|| value.to_owned())
+        };
+        let lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines.iter().map(|line| line.split(' ').filter_map(word).collect::<Vec<_>>().join(" ")).collect()
     }
 }

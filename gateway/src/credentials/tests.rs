@@ -8,10 +8,11 @@ use gatehouse_gateway_config::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    testing::{NOW, call, config, refs, server, sign_in},
+    testing::{NOW, Trail, call, config, refs, server, server_told, sign_in},
     *,
 };
 use crate::{
+    audit::Audit,
     clock::{Clock, ManualClock, SeededEntropy, SystemEntropy},
     identity::{
         fake::{CLIENT_ID, Fake, Fault, IMPATIENT, setup},
@@ -38,6 +39,7 @@ struct World {
     keys: Keys,
     config: ServerConfig,
     user: UserId,
+    trail: Arc<Trail>,
 }
 
 impl World {
@@ -51,7 +53,7 @@ impl World {
         let user = keys.user_id(&config.identity.id(), &profile);
         let memory = MemoryStore::new(Arc::new(clock.clone()));
         let store: Arc<dyn Store> = Arc::new(memory.clone());
-        let world = Self { fake, clock, store, memory, keys, config, user };
+        let world = Self { fake, clock, store, memory, keys, config, user, trail: Arc::default() };
         world.sign_in(&world.tokens(life)).await;
         world
     }
@@ -89,6 +91,7 @@ impl World {
             clock,
             entropy: Arc::new(SystemEntropy),
             identity: Identity::Provider(Arc::new(provider)),
+            audit: Audit::new(Some(self.trail.clone()), Arc::new(self.clock.clone()), "team-a", "github"),
         })
     }
 
@@ -216,6 +219,7 @@ async fn a_refused_refresh_kills_the_identity_until_the_next_sign_in() {
     // No loop: the provider is not asked again.
     assert_eq!(world.token(&custody).await.unwrap_err().to_string(), SENTENCE);
     assert_eq!(world.fake.refreshes(), 1);
+    assert_eq!(world.trail.decisions(), ["identity dead refresh_refused"]);
     world.sign_in(&world.tokens(3600)).await;
     assert_eq!(world.token(&custody).await.unwrap(), "Bearer access-0");
 }
@@ -350,6 +354,7 @@ async fn a_check_learns_dates_and_kills() {
     assert!(matches!(world.state().await, IdentityState::Dead { told: false, .. }));
     let reads = world.fake.inner().seen.reads.len();
     assert_eq!(custody.recheck(&world.call().await.user).await, Check::Dead(SENTENCE.into()));
+    assert_eq!(world.trail.decisions(), ["identity dead refresh_refused"], "once");
     assert_eq!(world.fake.inner().seen.reads.len(), reads);
 }
 
@@ -371,6 +376,7 @@ async fn a_refused_profile_after_a_renewal_kills_and_an_outage_dates_nothing() {
     assert_eq!(check().await, Check::Dead(SENTENCE.into()));
     assert_eq!(world.fake.refreshes(), 2);
     assert!(matches!(world.state().await, IdentityState::Dead { told: false, .. }));
+    assert_eq!(world.trail.decisions(), ["identity dead user_info_refused"]);
 }
 
 /// Attack 128.
@@ -434,7 +440,9 @@ async fn a_local_user_is_what_the_file_says_now() {
     let file = Arc::new(Editable::default());
     let local = LocalConfig { users: KeyRef::secret("users", "users.yaml") };
     let users = LocalUsers::new(local.clone(), file.clone());
-    let (server, _) = server(IdentityConfig::Local(local), Identity::Local(Arc::new(users)));
+    let trail = Arc::<Trail>::default();
+    let identity = Identity::Local(Arc::new(users));
+    let (server, _) = server_told(IdentityConfig::Local(local), identity, trail.clone());
     let (store, config, custody) = (&server.store, &server.config, &server.credentials);
     let profile = Profile { subject: "u1".into(), ..Profile::default() };
     let user = sign_in(&**store, &server.keys, config, &profile, None).await;
@@ -459,6 +467,7 @@ async fn a_local_user_is_what_the_file_says_now() {
     assert_eq!(token().await.unwrap(), "Bearer t4");
     assert_eq!(custody.recheck(&store.user(&user).await.unwrap().unwrap()).await, Check::Live);
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+    assert_eq!(trail.decisions(), ["identity dead user_removed", "identity live"]);
 }
 
 /// Attack 68.

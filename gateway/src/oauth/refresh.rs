@@ -94,6 +94,11 @@ pub(super) async fn refresh(
         }
         Rotated::Refused => Err(refused()),
         Rotated::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
+        Rotated::Forged => {
+            let mut ended = Event::new(Decision::GrantRevoked);
+            server.audit.write(ended.client(client).grant_id(&presented.grant).because("forged"));
+            Err(refused())
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
-    credentials::{open_profile, seal_profile},
+    credentials::{open_profile, seal_profile, standing},
     identity::local::{self, LocalError, LocalUsers},
     model::{Flow, FlowKind, FlowRequest, FlowState, Profile, UserId, access},
     server::{Identity, Server},
@@ -160,7 +160,7 @@ async fn end_old_sign_ins(server: &Server, id: &UserId, now: &Profile) -> Result
     let Some(record) = server.store.user(id).await? else { return Ok(()) };
     let known = open_profile(&server.keys, id, &record.profile);
     if known.is_ok_and(|known| local::password_changed(&known, now)) {
-        server.store.end_sign_ins(id).await?;
+        standing::end_sign_ins(server.standing(), id).await?;
     }
     Ok(())
 }

@@ -127,6 +127,11 @@ async fn redeem(
         }
         Redemption::Refused => Err(REFUSED),
         Redemption::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
+        Redemption::Forged => {
+            let mut ended = Event::new(Decision::GrantRevoked);
+            server.audit.write(ended.client(client).grant_id(&code.grant).because("forged"));
+            Err(REFUSED)
+        }
         Redemption::Replayed { revoked } => {
             let reason = if revoked { "grant_revoked" } else { "parallel" };
             event.decide(Decision::CodeReplayed).grant_id(&code.grant).because(reason);

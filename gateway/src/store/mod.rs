@@ -122,18 +122,17 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Dates a successful check of a user now, with the profile as learned.
     async fn user_checked(&self, update: &UserUpdate) -> Result<()>;
     /// Sets a user's state. `Dead` with `told` says that the user has read so; it changes a dead user only, so that
-    /// it never undoes a sign-in that was finished meanwhile.
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<()>;
+    /// it never undoes a sign-in that was finished meanwhile. Whether it changed.
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool>;
     /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told,
-    /// and a dead one stays as it is. `false`: a newer credential was stored meanwhile, or there is no such user, and
-    /// nothing was changed.
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool>;
+    /// and a dead one stays as it is.
+    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal>;
     /// All users known of the server, for purging those that a `local` file no longer names.
     async fn users(&self) -> Result<Vec<UserId>>;
     /// Ends all grants and sessions of a user, who stays, with their credentials.
-    async fn end_sign_ins(&self, user: &UserId) -> Result<()>;
-    /// Deletes a user with grants, sessions and credentials.
-    async fn purge_user(&self, user: &UserId) -> Result<()>;
+    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns>;
+    /// Deletes a user with grants, sessions and credentials. Whether there was one.
+    async fn purge_user(&self, user: &UserId) -> Result<bool>;
 
     // Upstream credentials
 
@@ -165,10 +164,10 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn denial(&self) -> Result<Option<Denial>>;
 
     /// Counts a hit on `key` in a fixed window; the count so far, and what is left of the window.
+    async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;
     /// Counts a request in each of these windows, if none of them is full. What is refused is counted nowhere: it takes
     /// nobody's room, and floods make no counters. How long the first full one still lasts; `None`: admitted.
     async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>>;
-    async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;
     /// The end of the list of events.
     async fn event_cursor(&self) -> Result<EventCursor>;
     /// Events after `cursor`, waiting up to `wait` for the first.

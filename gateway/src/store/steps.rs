@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     keys::Sealed,
-    model::{CredentialRecord, Flow, FlowId, Grant, GrantId, Hash32, UserId, UserRecord},
+    model::{CredentialRecord, Flow, FlowId, Grant, GrantId, Hash32, Session, UserId, UserRecord},
 };
 
 /// The user's answer on the consent page took effect, or why it did not.
@@ -139,6 +139,8 @@ pub enum Redemption {
     Refused,
     /// The assertion was spent before. The code is untouched.
     AssertionSpent,
+    /// The grant's record is not ours: it was ended.
+    Forged,
     /// The code was redeemed before with the same client and verifier. Later than two seconds after, that revoked
     /// the grant.
     Replayed {
@@ -208,6 +210,28 @@ pub enum Rotated {
     Refused,
     /// The assertion was spent before: nothing was changed.
     AssertionSpent,
+    /// A record of the family is not ours: it was ended.
+    Forged,
+}
+
+/// What a refusal of a user's identity did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityRefusal {
+    /// The user is dead by it, not yet told.
+    Died,
+    /// They were before, and stay as they were.
+    WasDead,
+    /// A newer credential was stored meanwhile, or there is no such user: nothing was changed.
+    Stale,
+}
+
+/// What ended with all of a user's sign-ins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedSignIns {
+    /// The grants.
+    pub grants: Vec<Grant>,
+    /// How many browser sessions.
+    pub sessions: u64,
 }
 
 /// A token that a client gets for itself (RFC 6749 section 4.4): written in one step.

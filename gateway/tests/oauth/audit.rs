@@ -1,12 +1,20 @@
 //! The audit trail: exactly one event for every decision, and nothing secret in it.
 
-use gatehouse_gateway::{credentials::Check, identity::IdentityError, model::IdentityState};
+use gatehouse_gateway::{
+    credentials::Check,
+    identity::{IdentityError, local::sweep},
+    model::IdentityState,
+    server::Identity,
+};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{
-    Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
-    refresh, request, seconds, with,
+use crate::{
+    redis_server::RedisServer,
+    support::{
+        Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
+        refresh, request, seconds, user_entry, with,
+    },
 };
 
 async fn at_provider(gateway: &Gateway, browser: &mut Browser, client: &Client) -> (Answer, String) {
@@ -266,6 +274,127 @@ async fn the_source_is_told_and_no_secret_is() {
     for secret in [code.as_str(), secret.as_str(), tokens[0], tokens[1], "uid-alice", "example.com"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+#[tokio::test]
+async fn what_a_new_password_ends_is_told() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    gateway.tokens(&client).await;
+    gateway.tokens(&client).await;
+    let file = gateway.users.clone();
+    file.write(&(user_entry("alice", "new") + &user_entry("bob", "bob")));
+    let mut browser = Browser::default();
+    let asked = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let page = browser.get(&gateway, asked.location()).await;
+    gateway.trail.take();
+    browser.sign_in(&gateway, &page, "alice", "new").await;
+    let told = gateway.trail.take();
+    let words = |event: &Value| format!("{} {}", event["event"].as_str().unwrap(), event["reason"]);
+    let words: Vec<_> = told.iter().map(words).collect();
+    let by = |what| format!("{what} \"password_changed\"");
+    assert_eq!(words, [by("grant"), by("grant"), by("session"), "sign_in null".to_owned()]);
+    assert!(told[0]["grant"] != told[1]["grant"] && told[0]["client"] == "Claude Code");
+    assert!(told.iter().all(|event| event["user"] == told[0]["user"]));
+    // The sweep tells it, where nobody signs in.
+    file.write(&(user_entry("alice", "newer") + &user_entry("bob", "bob")));
+    let Identity::Local(users) = &gateway.server.identity else { unreachable!() };
+    for _ in 0..2 {
+        sweep::sweep(&gateway.server, users).await.unwrap();
+    }
+    assert_eq!(gateway.trail.decisions(), ["session ended password_changed"]);
+}
+
+#[tokio::test]
+async fn who_is_gone_from_the_file_is_told_and_who_is_back_and_who_is_purged() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    gateway.tokens(&client).await;
+    let user = gateway.server.store.users().await.unwrap()[0].to_string();
+    let Identity::Local(users) = &gateway.server.identity else { unreachable!() };
+    let sweep = async || {
+        // What was told is not told again.
+        for _ in 0..2 {
+            sweep::sweep(&gateway.server, users).await.unwrap();
+        }
+        let told = gateway.trail.take();
+        assert!(told.len() == 1 && told[0]["user"] == user, "{told:?}");
+        ["event", "outcome", "reason"].map(|name| told[0][name].as_str().unwrap_or_default().to_owned())
+    };
+    let (both, bob) = (user_entry("alice", "alice") + &user_entry("bob", "bob"), user_entry("bob", "bob"));
+    gateway.trail.take();
+    gateway.users.write(&bob);
+    assert_eq!(sweep().await, ["identity", "dead", "user_removed"]);
+    gateway.users.write(&both);
+    assert_eq!(sweep().await, ["identity", "live", ""]);
+    gateway.users.write(&bob);
+    assert_eq!(sweep().await, ["identity", "dead", "user_removed"]);
+    gateway.clock.advance(seconds(24 * 3600));
+    assert_eq!(sweep().await, ["user", "purged", ""]);
+}
+
+#[tokio::test]
+async fn refused_forms_of_the_account_page_are_told() {
+    let gateway = Gateway::local();
+    let mut browser = Browser::default();
+    let begun = browser.get(&gateway, "/account/signin").await;
+    let page = browser.get(&gateway, begun.location()).await;
+    browser.sign_in(&gateway, &page, "alice", "alice").await;
+    let token = browser.get(&gateway, "/account").await.field("token");
+    gateway.trail.take();
+    let right = [("token", token.as_str()), ("action", "disconnect-all")];
+    browser.post_with(&gateway, "/account", &right, &[("sec-fetch-site", "cross-site")]).await;
+    browser.post(&gateway, "/account", &with(right.to_vec(), "token", Some("AAAA"))).await;
+    browser.post(&gateway, "/account", &with(right.to_vec(), "action", Some("x"))).await;
+    let told = gateway.trail.take();
+    let reasons: Vec<_> = told.iter().map(|event| event["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["not_by_user", "not_by_user", "bad_link"]);
+    for event in &told {
+        assert_eq!((&event["event"], &event["outcome"]), (&json!("account"), &json!("refused")));
+    }
+    // Who it was is told where it is proven.
+    assert!(told[0].get("user").is_none() && told[2]["user"].is_string());
+    // Whose session has ended is led to the page: nothing was decided.
+    Browser::default().post(&gateway, "/account", &right).await;
+    assert_eq!(gateway.trail.decisions(), [""; 0]);
+}
+
+/// Another holder of the same Redis user changes whose a grant is.
+#[tokio::test]
+async fn a_grant_that_a_forged_record_ends_is_told() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(provider_config(), &redis.url());
+    let client = gateway.public_client().await;
+    let sign_in = async || {
+        let mut browser = Browser::default();
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        gateway.provider.signs_in("42");
+        browser.get(&gateway, &path).await.redirect_param("code").unwrap()
+    };
+    let admin = redis.admin().await;
+    let forge = async || {
+        let key = admin.key(":grant:").await;
+        let content: String = admin.run(&["HGET", &key, "g"]).await;
+        let _: i64 = admin.run(&["HSET", &key, "g", &content.replace("Claude Code", "Mallory")]).await;
+        key.rsplit(':').next().unwrap().to_owned()
+    };
+    let code = sign_in().await;
+    let grant = forge().await;
+    gateway.trail.take();
+    assert!(gateway.token(&redeem(&client, &code)).await.is_error(400, "invalid_grant"));
+    let told = gateway.trail.take();
+    assert_eq!((told.len(), &told[0]["grant"], &told[0]["client_id"]), (2, &json!(grant), &json!(client.id)));
+    assert_eq!((&told[0]["event"], &told[0]["reason"]), (&json!("grant"), &json!("forged")));
+
+    let code = sign_in().await;
+    let tokens = gateway.token(&redeem(&client, &code)).await.json();
+    let grant = forge().await;
+    gateway.trail.take();
+    let answer = gateway.token(&refresh(&client, tokens["refresh_token"].as_str().unwrap())).await;
+    assert!(answer.is_error(400, "invalid_grant"), "{answer:?}");
+    let told = gateway.trail.take();
+    assert_eq!((told.len(), &told[0]["grant"], &told[0]["reason"]), (2, &json!(grant), &json!("forged")));
+    assert!(admin.keys(":grant:").await.is_empty());
 }
 
 #[test]

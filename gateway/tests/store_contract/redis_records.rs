@@ -162,7 +162,7 @@ async fn a_grant_or_user_that_somebody_else_changed_is_absent() {
         admin.run(&["HSET", &hers, "g", &content.replace(&m, &a), "owner", &format!("user:{a}")]).await;
     assert!(!lab.lives(&mallory.access).await, "mallory's grant says alice");
     let (rotation, next, _) = refresh_with(&lab, &mallory.refresh);
-    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+    assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Forged);
     assert!(!lab.lives(&next).await);
 
     let (bob, carol) = (lab.client(3).await, lab.client(4).await);
@@ -191,7 +191,7 @@ async fn a_code_that_somebody_else_wrote_is_absent() {
     let content = content.replace(&hers.grant.user.to_string(), &bob.grant.user.to_string());
     let _: i64 = admin.run(&["HSET", &key, "g", &content]).await;
     let pair = tokens(&new_access(), &lab.refresh(hers.grant.id, 1));
-    assert_eq!(lab.store.redeem_code(&proof(&hers), &pair).await.unwrap(), Redemption::Refused);
+    assert_eq!(lab.store.redeem_code(&proof(&hers), &pair).await.unwrap(), Redemption::Forged);
     assert_eq!(admin.keys(":oauth:access:").await.len(), 0, "what the step wrote is gone again");
 }
 

@@ -1,6 +1,9 @@
 //! Contracts of users.
 
-use gatehouse_gateway::model::{IdentityState, Session, user::IDENTITY_CREDENTIAL};
+use gatehouse_gateway::{
+    model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
+    store::{EndedSignIns, IdentityRefusal},
+};
 
 use crate::lab::{HOUR, Lab, MINUTE, about, hash, request, sealed, user_update};
 
@@ -25,24 +28,28 @@ pub(crate) async fn a_sign_in_mends_a_dead_user(lab: &Lab) {
 
 pub(crate) async fn telling_never_undoes_a_sign_in(lab: &Lab) {
     let user = lab.signed_in(1).await.user.id;
-    lab.store.set_identity_state(&user, &dead(true)).await.unwrap();
+    assert!(!lab.store.set_identity_state(&user, &dead(true)).await.unwrap());
     assert_eq!(lab.store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+    assert!(lab.store.set_identity_state(&user, &dead(false)).await.unwrap());
+    assert!(!lab.store.set_identity_state(&user, &dead(false)).await.unwrap(), "it is told once");
 }
 
 pub(crate) async fn a_refusal_of_an_older_credential_changes_nothing(lab: &Lab) {
     let (store, user) = (&lab.store, lab.signed_in(1).await.user.id);
     let version = || async { store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version };
+    let refuse =
+        async |user, version| store.refuse_identity(&user, version, "refresh_refused").await.unwrap();
     let old = version().await;
     lab.signed_in(1).await;
-    assert!(!store.refuse_identity(&user, old, "refresh_refused").await.unwrap());
+    assert_eq!(refuse(user, old).await, IdentityRefusal::Stale);
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
-    assert!(store.refuse_identity(&user, version().await, "refresh_refused").await.unwrap());
+    assert_eq!(refuse(user, version().await).await, IdentityRefusal::Died);
     let state = IdentityState::Dead { reason: "refresh_refused".to_owned(), told: false };
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, state);
     store.set_identity_state(&user, &dead(true)).await.unwrap();
-    assert!(store.refuse_identity(&user, version().await, "refresh_refused").await.unwrap());
+    assert_eq!(refuse(user, version().await).await, IdentityRefusal::WasDead);
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, dead(true), "who was told stays told");
-    assert!(!store.refuse_identity(&user_update(2).id, 1, "refresh_refused").await.unwrap());
+    assert_eq!(refuse(user_update(2).id, 1).await, IdentityRefusal::Stale);
 }
 
 pub(crate) async fn a_check_is_dated(lab: &Lab) {
@@ -76,7 +83,7 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
     both.sort();
     assert_eq!(both, [alice.done.user.id, bob.done.user.id]);
 
-    store.purge_user(&alice.done.user.id).await.unwrap();
+    assert!(store.purge_user(&alice.done.user.id).await.unwrap());
     assert!(!lab.lives(&alice.access).await);
     assert!(!store.code_exists(&waiting.code).await.unwrap());
     assert_eq!(store.session(&id).await.unwrap(), None);
@@ -84,7 +91,7 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
     assert_eq!(store.credential(&alice.done.user.id, IDENTITY_CREDENTIAL).await.unwrap(), None);
     assert_eq!(store.users().await.unwrap(), [bob.done.user.id]);
     assert!(lab.lives(&bob.access).await);
-    store.purge_user(&alice.done.user.id).await.unwrap();
+    assert!(!store.purge_user(&alice.done.user.id).await.unwrap());
 }
 
 pub(crate) async fn ended_sign_ins_leave_the_user_and_others(lab: &Lab) {
@@ -96,7 +103,12 @@ pub(crate) async fn ended_sign_ins_leave_the_user_and_others(lab: &Lab) {
     store.create_flow(&flow, MINUTE).await.unwrap();
     assert!(store.sign_in(&flow.id, &alice.done.user, Some(&sealed()), (&id, &session, HOUR)).await.unwrap());
 
-    store.end_sign_ins(&user).await.unwrap();
+    let ended = store.end_sign_ins(&user).await.unwrap();
+    let mut grants: Vec<_> = ended.grants.iter().map(|grant| grant.id).collect();
+    let mut expected = [alice.grant().id, waiting.grant.id];
+    grants.sort();
+    expected.sort();
+    assert_eq!((grants.as_slice(), ended.sessions), (expected.as_slice(), 1));
     assert!(!lab.lives(&alice.access).await && lab.lives(&bob.access).await);
     assert!(!store.code_exists(&waiting.code).await.unwrap());
     assert_eq!(store.session(&id).await.unwrap(), None);
@@ -105,5 +117,5 @@ pub(crate) async fn ended_sign_ins_leave_the_user_and_others(lab: &Lab) {
     // Who signs in again is in again, and nothing of before is.
     let again = lab.client(1).await;
     assert!(lab.lives(&again.access).await && !lab.lives(&alice.access).await);
-    store.end_sign_ins(&user_update(9).id).await.unwrap();
+    assert_eq!(store.end_sign_ins(&user_update(9).id).await.unwrap(), EndedSignIns::default());
 }

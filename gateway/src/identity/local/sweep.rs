@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{LocalUsers, Presence, password_changed, profile};
 use crate::{
-    credentials::{open_profile, seal_profile},
+    credentials::{open_profile, seal_profile, standing},
     model::{IdentityState, Profile, UserId, UserRecord, user::CLIENT_IDENTITY},
     server::{Identity, Server},
     store::{Result, UserUpdate},
@@ -70,7 +70,7 @@ async fn gone(server: &Server, record: &UserRecord, known: &Profile) -> Result<(
         IdentityState::Dead { reason, .. } if reason == REMOVED => {
             if record.checked_ago >= KEPT {
                 tracing::info!(user = %record.id, "purging a user who has been gone from the file for a day");
-                server.store.purge_user(&record.id).await?;
+                standing::purge(server.standing(), &record.id).await?;
             }
             Ok(())
         }
@@ -78,8 +78,7 @@ async fn gone(server: &Server, record: &UserRecord, known: &Profile) -> Result<(
             tracing::info!(user = %record.id, "a user is gone from the file");
             // Dated, so that the day begins now.
             date(server, &record.id, known).await?;
-            let dead = IdentityState::Dead { reason: REMOVED.to_owned(), told: false };
-            server.store.set_identity_state(&record.id, &dead).await
+            standing::remove(server.standing(), &record.id, REMOVED).await
         }
     }
 }
@@ -87,13 +86,13 @@ async fn gone(server: &Server, record: &UserRecord, known: &Profile) -> Result<(
 async fn here(server: &Server, record: &UserRecord, known: &Profile, now: &Profile) -> Result<()> {
     if password_changed(known, now) {
         tracing::info!(user = %record.id, "a user has a new password: their sign-ins end");
-        server.store.end_sign_ins(&record.id).await?;
+        standing::end_sign_ins(server.standing(), &record.id).await?;
     }
     if known != now {
         date(server, &record.id, now).await?;
     }
     if matches!(&record.state, IdentityState::Dead { reason, .. } if reason == REMOVED) {
-        server.store.set_identity_state(&record.id, &IdentityState::Live).await?;
+        standing::revive(server.standing(), &record.id).await?;
     }
     Ok(())
 }

@@ -33,6 +33,8 @@ pub async fn post(
     body: Body,
 ) -> Response {
     let server = &app.server;
+    let mut event = Event::new(Decision::AccountRefused);
+    event.source(source);
     let answer = async {
         guard::form(&headers)?;
         let params = params::form(&headers, body).await?;
@@ -45,6 +47,7 @@ pub async fn post(
         let Standing::User(user) = session::current(server, &headers).await? else {
             return Ok(redirect::see_other(&link(server)));
         };
+        event.user(&user.id);
         let done = act(server, &user, &params, source).await?;
         let mut response = redirect::see_other(&format!("{}?done={}", link(server), done.name()));
         if done == Done::SignedOut {
@@ -52,7 +55,8 @@ pub async fn post(
         }
         Ok(response)
     };
-    answer.await.unwrap_or_else(|failure: Failure| failure.page(server))
+    let answer: Result<_, Failure> = answer.await;
+    answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 async fn act(server: &Server, user: &CurrentUser, params: &Params, source: Source) -> Result<Done, Failure> {

@@ -74,7 +74,7 @@ impl State {
         AccountRecord { grants, sessions }
     }
 
-    fn revoke_for_user(&mut self, user: &UserId, only: Option<&GrantId>) -> Vec<Grant> {
+    pub(super) fn revoke_for_user(&mut self, user: &UserId, only: Option<&GrantId>) -> Vec<Grant> {
         let own = self.grants.iter(self.now).map(|(_, family)| &family.grant);
         let ended: Vec<Grant> =
             own.filter(|g| g.user == *user && only.is_none_or(|id| g.id == *id)).cloned().collect();

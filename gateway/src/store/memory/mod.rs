@@ -216,12 +216,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<()> {
-        self.step(|s| s.set_identity_state(user, state));
-        Ok(())
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
+        Ok(self.step(|s| s.set_identity_state(user, state)))
     }
 
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool> {
+    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
         Ok(self.step(|s| s.refuse_identity(user, version, reason)))
     }
 
@@ -229,14 +228,12 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.users.iter(s.now).map(|(id, _)| *id).collect()))
     }
 
-    async fn end_sign_ins(&self, user: &UserId) -> Result<()> {
-        self.step(|s| s.end_sign_ins(user));
-        Ok(())
+    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns> {
+        Ok(self.step(|s| s.end_sign_ins(user)))
     }
 
-    async fn purge_user(&self, user: &UserId) -> Result<()> {
-        self.step(|s| s.purge_user(user));
-        Ok(())
+    async fn purge_user(&self, user: &UserId) -> Result<bool> {
+        Ok(self.step(|s| s.purge_user(user)))
     }
 
     async fn credential(&self, user: &UserId, name: &str) -> Result<Option<CredentialRecord>> {
@@ -277,11 +274,11 @@ impl Store for MemoryStore {
     }
 
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
-    async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>> {
-        Ok(self.step(|s| s.admit(quotas)))
+        Ok(self.step(|s| s.hit(key, window)))
     }
 
-        Ok(self.step(|s| s.hit(key, window)))
+    async fn admit(&self, quotas: &[Quota]) -> Result<Option<Duration>> {
+        Ok(self.step(|s| s.admit(quotas)))
     }
 
     async fn denial(&self) -> Result<Option<Denial>> {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    super::{Event, UserUpdate, keys::USER_LIFE},
+    super::{EndedSignIns, Event, IdentityRefusal, UserUpdate, keys::USER_LIFE},
     State,
 };
 use crate::{
     keys::Sealed,
-    model::{GrantId, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
+    model::{IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
 };
 
 /// A user; the times are the clock's monotonic time.
@@ -57,43 +57,46 @@ impl State {
         self.events.push(Event::User(update.id));
     }
 
-    pub(super) fn set_identity_state(&mut self, id: &UserId, state: &IdentityState) {
-        let Some(user) = self.users.get_mut(id, self.now) else { return };
+    pub(super) fn set_identity_state(&mut self, id: &UserId, state: &IdentityState) -> bool {
+        let Some(user) = self.users.get_mut(id, self.now) else { return false };
         let told = matches!(state, IdentityState::Dead { told: true, .. });
         if user.state == *state || (told && user.state == IdentityState::Live) {
-            return;
+            return false;
         }
         user.state = state.clone();
         self.events.push(Event::User(*id));
-    }
-
-    pub(super) fn refuse_identity(&mut self, id: &UserId, version: u64, reason: &str) -> bool {
-        if self.credential(id, IDENTITY_CREDENTIAL).is_some_and(|c| c.version != version) {
-            return false;
-        }
-        let Some(user) = self.users.get_mut(id, self.now) else { return false };
-        if user.state == IdentityState::Live {
-            user.state = IdentityState::Dead { reason: reason.to_owned(), told: false };
-            self.events.push(Event::User(*id));
-        }
         true
     }
 
-    pub(super) fn end_sign_ins(&mut self, id: &UserId) {
-        let now = self.now;
-        let grants: Vec<GrantId> =
-            self.grants.iter(now).filter(|(_, f)| f.grant.user == *id).map(|(grant, _)| *grant).collect();
-        for grant in grants {
-            self.revoke(&grant);
+    pub(super) fn refuse_identity(&mut self, id: &UserId, version: u64, reason: &str) -> IdentityRefusal {
+        if self.credential(id, IDENTITY_CREDENTIAL).is_some_and(|c| c.version != version) {
+            return IdentityRefusal::Stale;
         }
-        self.sessions.retain(now, |_, session| session.user != *id);
+        let Some(user) = self.users.get_mut(id, self.now) else { return IdentityRefusal::Stale };
+        if user.state != IdentityState::Live {
+            return IdentityRefusal::WasDead;
+        }
+        user.state = IdentityState::Dead { reason: reason.to_owned(), told: false };
+        self.events.push(Event::User(*id));
+        IdentityRefusal::Died
     }
 
-    pub(super) fn purge_user(&mut self, id: &UserId) {
+    pub(super) fn end_sign_ins(&mut self, id: &UserId) -> EndedSignIns {
+        let mut ended = EndedSignIns { grants: self.revoke_for_user(id, None), sessions: 0 };
+        self.sessions.retain(self.now, |_, session| {
+            let ends = session.user == *id;
+            ended.sessions += u64::from(ends);
+            !ends
+        });
+        ended
+    }
+
+    pub(super) fn purge_user(&mut self, id: &UserId) -> bool {
         self.end_sign_ins(id);
         let now = self.now;
         self.credentials.retain(now, |(user, _), _| user != id);
-        self.users.take(id, now);
+        let known = self.users.take(id, now).is_some();
         self.events.push(Event::User(*id));
+        known
     }
 }

@@ -61,8 +61,7 @@ impl AccountSteps for RedisStore {
     async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>> {
         let step = self.step(&script::REVOKE_FOR_USER).arg(keys::user(user));
         let mut reply = self.run(step.arg(grant.map(keys::grant).unwrap_or_default())).await?;
-        let count = reply.number::<usize>().ok_or_else(unexpected)?;
-        Ok((0..count).filter_map(|_| self.named_grant(user, &mut reply)).collect())
+        self.ended_grants(user, &mut reply)
     }
 
     async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64> {
@@ -76,6 +75,12 @@ impl AccountSteps for RedisStore {
 }
 
 impl RedisStore {
+    /// Reads what `revoke_all` in the prelude returns.
+    pub(super) fn ended_grants(&self, user: &UserId, reply: &mut Reply) -> Result<Vec<Grant>> {
+        let count = reply.number::<usize>().ok_or_else(unexpected)?;
+        Ok((0..count).filter_map(|_| self.named_grant(user, reply)).collect())
+    }
+
     /// Reads a grant's key, content and MAC. An index is not under a MAC, so the grant itself says whose it is.
     fn named_grant(&self, user: &UserId, reply: &mut Reply) -> Option<Grant> {
         let id = reply.text().and_then(|key| key.strip_prefix(keys::GRANT).and_then(GrantId::parse));

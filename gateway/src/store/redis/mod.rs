@@ -220,11 +220,11 @@ impl Store for RedisStore {
         self.checked(update).await
     }
 
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<()> {
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
         self.set_state(user, state).await
     }
 
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<bool> {
+    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
         self.refuse(user, version, reason).await
     }
 
@@ -232,11 +232,11 @@ impl Store for RedisStore {
         self.all_users().await
     }
 
-    async fn end_sign_ins(&self, user: &UserId) -> Result<()> {
+    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns> {
         self.end_all(user).await
     }
 
-    async fn purge_user(&self, user: &UserId) -> Result<()> {
+    async fn purge_user(&self, user: &UserId) -> Result<bool> {
         self.purge(user).await
     }
 

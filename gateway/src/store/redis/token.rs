@@ -43,7 +43,7 @@ impl RedisStore {
             "replayed" => Ok(Redemption::Replayed { revoked: reply.tag()? == "1" }),
             "redeemed" => {
                 let Some(grant) = self.read_grant(&proof.grant, &mut reply) else {
-                    return self.forged(&proof.grant).await.map(|()| Redemption::Refused);
+                    return self.forged(&proof.grant).await.map(|()| Redemption::Forged);
                 };
                 let access_life = reply.millis().ok_or_else(unexpected)?;
                 Ok(Redemption::Redeemed { grant: Box::new(grant), access_life })
@@ -79,7 +79,7 @@ impl RedisStore {
             "reused" => Ok(Rotated::Reused),
             tag => match self.read_rotated(tag, rotation, &mut reply) {
                 Some(rotated) => Ok(rotated),
-                None if tag == "rotated" => self.forged(&rotation.grant).await.map(|()| Rotated::Refused),
+                None if tag == "rotated" => self.forged(&rotation.grant).await.map(|()| Rotated::Forged),
                 None => Ok(Rotated::Refused),
             },
         }

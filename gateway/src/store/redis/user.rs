@@ -10,7 +10,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{AttemptId, CredentialRecord, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
-    store::{Lease, Result, UserUpdate, keys},
+    store::{EndedSignIns, IdentityRefusal, Lease, Result, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -25,17 +25,22 @@ impl RedisStore {
         self.run(step).await.map(drop)
     }
 
-    pub(super) async fn set_state(&self, user: &UserId, state: &IdentityState) -> Result<()> {
+    pub(super) async fn set_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
         let told = matches!(state, IdentityState::Dead { told: true, .. });
         let step = self.step(&script::SET_STATE).arg(keys::user(user)).arg(state_text(state));
-        self.run(step.arg(u8::from(told))).await.map(drop)
+        self.run(step.arg(u8::from(told))).await?.yes()
     }
 
-    pub(super) async fn refuse(&self, user: &UserId, version: u64, reason: &str) -> Result<bool> {
+    pub(super) async fn refuse(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
         let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
         let step = self.step(&script::REFUSE_IDENTITY).arg(keys::user(user));
         let step = step.arg(keys::credential(user, IDENTITY_CREDENTIAL)).arg(version);
-        self.run(step.arg(state_text(&dead))).await?.yes()
+        match self.run(step.arg(state_text(&dead))).await?.tag()?.as_str() {
+            "died" => Ok(IdentityRefusal::Died),
+            "dead" => Ok(IdentityRefusal::WasDead),
+            "no" => Ok(IdentityRefusal::Stale),
+            _ => Err(unexpected()),
+        }
     }
 
     pub(super) async fn all_users(&self) -> Result<Vec<UserId>> {
@@ -47,12 +52,15 @@ impl RedisStore {
         Ok(users)
     }
 
-    pub(super) async fn end_all(&self, user: &UserId) -> Result<()> {
-        self.run(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await.map(drop)
+    pub(super) async fn end_all(&self, user: &UserId) -> Result<EndedSignIns> {
+        let mut reply = self.run(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await?;
+        let grants = self.ended_grants(user, &mut reply)?;
+        let sessions = reply.number().ok_or_else(unexpected)?;
+        Ok(EndedSignIns { grants, sessions })
     }
 
-    pub(super) async fn purge(&self, user: &UserId) -> Result<()> {
-        self.run(self.step(&script::PURGE_USER).arg(keys::user(user))).await.map(drop)
+    pub(super) async fn purge(&self, user: &UserId) -> Result<bool> {
+        self.run(self.step(&script::PURGE_USER).arg(keys::user(user))).await?.yes()
     }
 
     pub(super) async fn read_one_credential(

@@ -54,15 +54,31 @@ local function revoke(grant)
   return true
 end
 
--- Ends all grants and sessions of a user.
-local function end_sign_ins(user)
-  for _, grant in ipairs(redis.call('ZRANGE', P .. user .. GRANTS_OF, 0, -1)) do
-    revoke(grant)
+-- Ends grants: how many there were, then key, content and MAC of each.
+local function revoke_all(grants)
+  local answer, ended = { '0' }, 0
+  for _, grant in ipairs(grants) do
+    local g = redis.call('HMGET', P .. grant, 'g', 'm')
+    if revoke(grant) then
+      ended = ended + 1
+      for _, field in ipairs({ grant, g[1], g[2] }) do
+        answer[#answer + 1] = field
+      end
+    end
   end
+  answer[1] = int(ended)
+  return answer
+end
+
+-- Ends all grants and sessions of a user: the grants as above, and how many sessions.
+local function end_sign_ins(user)
+  local answer, ended = revoke_all(redis.call('ZRANGE', P .. user .. GRANTS_OF, 0, -1)), 0
   for _, session in ipairs(redis.call('ZRANGE', P .. user .. SESSIONS_OF, 0, -1)) do
-    redis.call('DEL', P .. session)
+    ended = ended + redis.call('DEL', P .. session)
   end
   redis.call('DEL', P .. user .. GRANTS_OF, P .. user .. SESSIONS_OF)
+  answer[#answer + 1] = int(ended)
+  return answer
 end
 
 -- identity, profile, MAC, state, milliseconds since the last check

@@ -4,7 +4,8 @@ end_sign_ins(user)
 for _, key in ipairs(redis.call('ZRANGE', P .. user .. CREDENTIALS_OF, 0, -1)) do
   redis.call('DEL', P .. key)
 end
-redis.call('DEL', P .. user .. CREDENTIALS_OF, P .. user)
+redis.call('DEL', P .. user .. CREDENTIALS_OF)
+local known = redis.call('DEL', P .. user)
 redis.call('ZREM', P .. USERS, user)
 event(user)
-return { 'yes' }
+return { known == 1 and 'yes' or 'no' }
