@@ -49,6 +49,9 @@ pub struct StaticClientConfig {
     /// How it gets tokens.
     #[serde(default = "default_grants", skip_serializing_if = "is_default_grants")]
     pub grants: Vec<ClientGrant>,
+    /// The scopes that it may be granted; absent: all that clients may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// A grant type that a client may use.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::AccessRule;
 
+/// The one implicit scope of a server that declares none.
+pub const IMPLICIT: &str = "mcp";
+
 /// One scope of a server (RFC 6749 section 3.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

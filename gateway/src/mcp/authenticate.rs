@@ -99,10 +99,11 @@ pub(super) fn admit(
     if !here || user.identity != grant.identity || grant.user != user.id {
         return Err(Refusal::BadToken);
     }
-    clients::may_hold(server, grant).map_err(not_open)?;
+    let client = clients::may_hold(server, grant).map_err(not_open)?;
     let profile = profile(server, &record.user)?;
-    let scopes = server.scopes.of_token(&record.scope, narrowed, &profile);
-    Ok(Caller::new(access, record, profile, scopes))
+    let scopes = server.scopes.of_token(&record.scope, narrowed, &profile, client);
+    let grantable = server.scopes.grantable(&profile).intersection(client);
+    Ok(Caller::new(access, record, profile, scopes, grantable))
 }
 
 /// Opens a user's profile.

@@ -37,6 +37,7 @@ fn caller(n: u8, life: Duration) -> Arc<Caller> {
         record,
         Profile::default(),
         crate::model::ScopeSet::default(),
+        crate::model::ScopeSet::default(),
     ))
 }
 

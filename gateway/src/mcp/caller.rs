@@ -21,6 +21,8 @@ pub(super) struct Caller {
     pub profile: Profile,
     /// What the token is good for, now.
     pub scopes: ScopeSet,
+    /// What this user could be granted by this client, now.
+    pub grantable: ScopeSet,
     /// The client, for the audit trail.
     pub client: audit::Client,
     /// The headers that this user's calls carry, once they were made.
@@ -29,9 +31,15 @@ pub(super) struct Caller {
 
 impl Caller {
     /// A caller of this record.
-    pub(super) fn new(access: Hash32, record: CallRecord, profile: Profile, scopes: ScopeSet) -> Self {
+    pub(super) fn new(
+        access: Hash32,
+        record: CallRecord,
+        profile: Profile,
+        scopes: ScopeSet,
+        grantable: ScopeSet,
+    ) -> Self {
         let client = audit::Client::of(&record.grant);
-        Self { access, record, profile, scopes, client, injected: OnceCell::new() }
+        Self { access, record, profile, scopes, grantable, client, injected: OnceCell::new() }
     }
 }
 

@@ -27,7 +27,12 @@ impl Exchange<'_> {
         }
         let scopes = &self.mcp.server.scopes;
         if self.caller.scopes.is_empty() {
-            let wanted = scopes.basic().intersection(scopes.grantable(&self.caller.profile));
+            let grantable = self.caller.grantable;
+            // A client that may have none of what is asked for first asks for all that it may have.
+            let wanted = match scopes.basic().intersection(grantable) {
+                none if none.is_empty() => grantable,
+                wanted => wanted,
+            };
             let nothing = wanted.is_empty();
             let scope = scopes.text(wanted);
             return Some(if nothing {
@@ -67,7 +72,7 @@ impl Exchange<'_> {
         if held.contains(needed) {
             return None;
         }
-        Some(if scopes.grantable(&self.caller.profile).contains(needed) {
+        Some(if self.caller.grantable.contains(needed) {
             Refusal::InsufficientScope { scope: scopes.text(held.union(needed)) }
         } else {
             Refusal::ToolDenied { user: self.who(), tool: tool.to_owned(), scope: scopes.text(needed) }

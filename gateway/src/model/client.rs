@@ -96,6 +96,14 @@ impl Client {
             Origin::Listed(config) => config.grants.contains(&grant),
         }
     }
+
+    /// The scopes that the policy binds it to; `None`: it does not.
+    pub fn scopes(&self) -> Option<&[String]> {
+        match &self.origin {
+            Origin::Registered { .. } | Origin::Document => None,
+            Origin::Listed(config) => config.scopes.as_deref(),
+        }
+    }
 }
 
 impl From<Registration> for Client {

@@ -29,7 +29,8 @@ pub enum Kind {
         /// Path and query, `/` when empty.
         rest: String,
     },
-    /// A program that registered a URL scheme (RFC 8252 section 7.1).
+    /// A program that registered a URL scheme, with a host or, where the scheme is a domain name in reverse, without
+    /// (RFC 8252 section 7.1).
     Custom {
         /// The scheme.
         scheme: String,
@@ -48,7 +49,7 @@ pub enum RedirectUriError {
     #[error("a redirect URI must consist of the characters of RFC 3986, without spaces and wildcards")]
     Characters,
     /// No scheme and host, or a malformed one.
-    #[error("a redirect URI must be absolute, with a host")]
+    #[error("a redirect URI must be absolute, with a host, or a path where the scheme has a dot")]
     NotAbsolute,
     /// It has a fragment (RFC 6749 section 3.1.2).
     #[error("a redirect URI must not have a fragment")]
@@ -59,6 +60,9 @@ pub enum RedirectUriError {
     /// A scheme that runs code in the browser.
     #[error("a redirect URI must not use a scheme that a browser runs or opens itself")]
     Dangerous,
+    /// Its query has a parameter of the answer: a client might read that one (RFC 6749 section 4.1.2, RFC 9207).
+    #[error("a redirect URI must not have the parameters code, state, iss and error")]
+    Reserved,
 }
 
 impl RedirectUri {
@@ -84,7 +88,11 @@ impl RedirectUri {
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(scheme_byte) {
             return Err(RedirectUriError::NotAbsolute);
         }
-        let after = rest.strip_prefix("//").ok_or(RedirectUriError::NotAbsolute)?;
+        let query = text.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| is_reserved(&name)) {
+            return Err(RedirectUriError::Reserved);
+        }
+        let Some(after) = rest.strip_prefix("//") else { return Self::private_use(text, scheme, rest) };
         let end = after.find(['/', '?']).unwrap_or(after.len());
         let (authority, tail) = after.split_at(end);
         if authority.contains('@') {
@@ -92,6 +100,13 @@ impl RedirectUri {
         }
         let kind = classify(text, scheme, authority, tail)?;
         Ok(Self { text: text.to_owned(), kind })
+    }
+
+    /// `com.example.app:/path`: a scheme that is somebody's domain in reverse needs no host. Others are no addresses.
+    fn private_use(text: &str, scheme: &str, rest: &str) -> Result<Self, RedirectUriError> {
+        let good = scheme.contains('.') && rest.starts_with('/') && url::Url::parse(text).is_ok();
+        let kind = Kind::Custom { scheme: scheme.to_owned() };
+        if good { Ok(Self { text: text.to_owned(), kind }) } else { Err(RedirectUriError::NotAbsolute) }
     }
 
     /// The text as it was written.
@@ -138,9 +153,14 @@ impl RedirectUri {
         KNOWN_CLIENTS.iter().flat_map(|c| c.redirect_uris).any(|pattern| self.matches_pattern(pattern))
     }
 
-    /// Exact, or `*` for the whole last segment, which then holds neither separators nor encoded characters.
+    /// Exact, or `*` for the whole last segment, which then holds neither separators nor encoded characters. Before it
+    /// stand a host and a path: `https://*` and `https://host/*` would be anybody's.
     fn matches_pattern(&self, pattern: &str) -> bool {
         let Some(prefix) = pattern.strip_suffix("/*") else { return self.text == pattern };
+        let path = prefix.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+        if !path.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty() && !prefix.contains('?')) {
+            return false;
+        }
         let segment = self.text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
         segment.is_some_and(|s| !s.is_empty() && s.bytes().all(plain) && s != "." && s != "..")
@@ -174,6 +194,11 @@ fn classify(text: &str, scheme: &str, authority: &str, tail: &str) -> Result<Kin
         "127.0.0.1" | "[::1]" | "localhost" => Kind::Loopback { host: written.to_owned(), rest },
         _ => Kind::PlainHttp,
     })
+}
+
+/// What the answer itself adds to the query, and a client reads there.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "code" | "state" | "iss" | "error")
 }
 
 /// RFC 3986's characters without `*`, which here is a wildcard, and `'`, which ends attributes.
@@ -221,6 +246,14 @@ mod tests {
             ("https://h:99999/cb", E::NotAbsolute),
             ("urn:x", E::NotAbsolute),
             ("app://[::", E::NotAbsolute),
+            ("app:/cb", E::NotAbsolute),
+            ("com.example.app:cb", E::NotAbsolute),
+            ("com.example.app:///cb", E::NotAbsolute),
+            ("com.example.app:/cb#x", E::Fragment),
+            ("https://h/cb?code=x", E::Reserved),
+            ("https://h/cb?a=b&state", E::Reserved),
+            ("http://localhost/cb?%69ss=x", E::Reserved),
+            ("com.example.app:/cb?error=x", E::Reserved),
         ] {
             assert_eq!(RedirectUri::parse(uri), Err(error), "{uri}");
         }
@@ -271,6 +304,28 @@ mod tests {
         assert!(allowed("http://localhost:9/cb", &strict));
         assert!(!allowed("http://localhost:10/cb", &strict));
         assert!(!allowed("https://claude.ai/api/mcp/auth_callback", &strict));
+    }
+
+    #[test]
+    fn a_scheme_that_is_a_domain_in_reverse_needs_no_host() {
+        let app = RedirectUri::parse("com.example.app:/cb?x=y").unwrap();
+        assert_eq!(app.kind(), &Kind::Custom { scheme: "com.example.app".to_owned() });
+        assert!(app.is_allowed(&policy(&["com.example.app:/cb?x=y"])));
+        assert!(!app.is_allowed(&policy(&["com.example.app:/cb"])));
+    }
+
+    #[test]
+    fn a_pattern_without_a_host_or_path_matches_nothing() {
+        for (pattern, uri) in [
+            ("https://*", "https://evil.test"),
+            ("https:/*", "https://evil.test"),
+            ("https://h.test/*", "https://h.test/evil"),
+            ("https:///*", "https://h.test/evil"),
+            ("https://h.test/cb?x=/*", "https://h.test/cb?x=/evil"),
+        ] {
+            assert!(!allowed(uri, &policy(&[pattern])), "{pattern}");
+        }
+        assert!(allowed("https://h.test/cb/one", &policy(&["https://h.test/cb/*"])));
     }
 
     #[test]

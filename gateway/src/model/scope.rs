@@ -3,12 +3,10 @@
 //! What a client holds is decided anew on each use, because groups and the configuration change: the names in its
 //! grant, of which the user may still be granted some, and what these include.
 
-use gatehouse_gateway_config::{AccessRule, ScopeConfig};
+use gatehouse_gateway_config::{AccessRule, ScopeConfig, scope::IMPLICIT};
 
 use super::{Profile, access};
 
-/// The one implicit scope of a server that declares none.
-pub const MCP: &str = "mcp";
 /// Asked for by clients that want refresh tokens, which everyone gets; accepted, never granted by name.
 pub const OFFLINE_ACCESS: &str = "offline_access";
 /// The most scopes that a server has.
@@ -84,7 +82,7 @@ impl Scopes {
     /// # Errors
     /// When a name is malformed, reserved, doubled or unknown.
     pub fn new(scopes: &[ScopeConfig], policy: Option<&[String]>) -> Result<Self, ScopesError> {
-        let implicit = [ScopeConfig { name: MCP.to_owned(), default: true, ..ScopeConfig::default() }];
+        let implicit = [ScopeConfig { name: IMPLICIT.to_owned(), default: true, ..ScopeConfig::default() }];
         let configs = if scopes.is_empty() { &implicit } else { scopes };
         if configs.len() > MAX_SCOPES {
             return Err(ScopesError::TooMany);
@@ -170,19 +168,29 @@ impl Scopes {
         })
     }
 
-    /// What a request for `requested` can be granted, whoever the user is. Absent or empty: the defaults. Scopes that
-    /// the server does not have, or that the policy keeps from clients, are left out, and the token response says what
-    /// is left.
+    /// What a client may be granted that the policy binds to these scopes; `None`: all that clients may.
+    pub fn of_client(&self, bound: Option<&[String]>) -> ScopeSet {
+        let may = |config: &ScopeConfig| bound.is_none_or(|bound| bound.contains(&config.name));
+        self.those(may).intersection(self.available)
+    }
+
+    /// What a request for `requested` can be granted to a client that may have `client`, whoever the user is. Absent or
+    /// empty: the defaults, or all of the client's where it may have none of them. Scopes that the server does not have,
+    /// or that the policy keeps from the client, are left out, and the token response says what is left.
     ///
     /// `None` when the text is malformed, or when nothing is left: `invalid_scope`.
-    pub fn asked(&self, requested: Option<&str>) -> Option<ScopeSet> {
+    pub fn asked(&self, requested: Option<&str>, client: ScopeSet) -> Option<ScopeSet> {
         let tokens: Vec<&str> = requested.unwrap_or_default().split(' ').filter(|t| !t.is_empty()).collect();
         if tokens.len() > MAX_TOKENS || !tokens.iter().all(|token| is_token(token)) {
             return None;
         }
         let named = self.those(|config| tokens.contains(&config.name.as_str()));
         let by_name = tokens.iter().any(|token| *token != OFFLINE_ACCESS);
-        let asked = self.within(if by_name { named } else { self.default }, self.available);
+        let basic = match self.default.intersection(client) {
+            none if none.is_empty() && !self.default.is_empty() => client,
+            basic => basic,
+        };
+        let asked = self.within(if by_name { named } else { basic }, client);
         (!asked.is_empty()).then_some(asked)
     }
 
@@ -195,18 +203,24 @@ impl Scopes {
             .try_fold(ScopeSet::default(), |set, name| Some(set.union(ScopeSet::one(self.index(name)?))))
     }
 
-    /// What a user holds of a grant's scope.
-    pub fn held(&self, granted: &str, profile: &Profile) -> ScopeSet {
+    /// What a user holds of a grant's scope by a client that may have `client`.
+    pub fn held(&self, granted: &str, profile: &Profile, client: ScopeSet) -> ScopeSet {
         self.within(
             self.those(|config| granted.split(' ').any(|name| name == config.name)),
-            self.grantable(profile),
+            self.grantable(profile).intersection(client),
         )
     }
 
-    /// What a token is good for: what the user holds of its grant's scope, less where it was narrowed by a refresh. A
-    /// narrowing that has nothing of the grant is none (RFC 6749 section 3.3: a request may be ignored).
-    pub fn of_token(&self, granted: &str, narrowed: Option<&str>, profile: &Profile) -> ScopeSet {
-        let held = self.held(granted, profile);
+    /// What a token is good for: what the user holds of its grant's scope by its client, less where it was narrowed by a
+    /// refresh. A narrowing that has nothing of the grant is none (RFC 6749 section 3.3: a request may be ignored).
+    pub fn of_token(
+        &self,
+        granted: &str,
+        narrowed: Option<&str>,
+        profile: &Profile,
+        client: ScopeSet,
+    ) -> ScopeSet {
+        let held = self.held(granted, profile, client);
         let Some(narrowed) = narrowed else { return held };
         let named = |text: &str| self.those(|config| text.split(' ').any(|name| name == config.name));
         let narrowed = named(narrowed).intersection(named(granted));
@@ -263,18 +277,22 @@ mod tests {
     fn without_scopes_there_is_one() {
         let implicit = Scopes::new(&[], None).unwrap();
         for asked in [None, Some(""), Some(" "), Some("mcp"), Some("mcp admin"), Some("offline_access")] {
-            assert_eq!(implicit.asked(asked).map(|s| implicit.text(s)).as_deref(), Some("mcp"), "{asked:?}");
+            assert_eq!(
+                implicit.asked(asked, implicit.of_client(None)).map(|s| implicit.text(s)).as_deref(),
+                Some("mcp"),
+                "{asked:?}"
+            );
         }
         let many = "mcp ".repeat(500);
         for asked in ["admin", "*", "mcp \"x\"", "mcp \\", "mcp\u{0}", "mcp\tadmin", "ä", many.as_str()] {
-            assert_eq!(implicit.asked(Some(asked)), None, "{asked:?}");
+            assert_eq!(implicit.asked(Some(asked), implicit.of_client(None)), None, "{asked:?}");
         }
     }
 
     #[test]
     fn a_request_is_narrowed_to_what_there_is_and_widened_by_what_that_includes() {
         let all = scopes(None);
-        let asked = |text: Option<&str>| all.asked(text).map(|set| all.text(set));
+        let asked = |text: Option<&str>| all.asked(text, all.of_client(None)).map(|set| all.text(set));
         assert_eq!(asked(None).as_deref(), Some("read"));
         assert_eq!(asked(Some("offline_access")).as_deref(), Some("read"));
         assert_eq!(asked(Some("write unknown")).as_deref(), Some("read write"));
@@ -287,14 +305,16 @@ mod tests {
         let policy = ["read".to_owned()];
         let read_only = scopes(Some(&policy));
         assert_eq!(read_only.supported(), ["read"]);
-        assert_eq!(read_only.asked(Some("write")), None);
-        assert_eq!(read_only.text(read_only.held("read write", &profile(&["maintainers"]))), "read");
+        assert_eq!(read_only.asked(Some("write"), read_only.of_client(None)), None);
+        let held = read_only.held("read write", &profile(&["maintainers"]), read_only.of_client(None));
+        assert_eq!(read_only.text(held), "read");
     }
 
     #[test]
     fn what_a_user_may_not_have_is_not_held_and_brings_nothing() {
         let all = scopes(None);
-        let held = |text: &str, groups: &[&str]| all.text(all.held(text, &profile(groups)));
+        let held =
+            |text: &str, groups: &[&str]| all.text(all.held(text, &profile(groups), all.of_client(None)));
         assert_eq!(held("write", &["maintainers"]), "read write");
         assert_eq!(held("write", &[]), "");
         assert_eq!(held("read write", &[]), "read");
@@ -305,13 +325,31 @@ mod tests {
     #[test]
     fn a_refresh_narrows_a_token_and_never_widens_it() {
         let all = scopes(None);
-        let of = |narrowed| all.text(all.of_token("read write", narrowed, &profile(&["maintainers"])));
+        let client = all.of_client(None);
+        let of =
+            |narrowed| all.text(all.of_token("read write", narrowed, &profile(&["maintainers"]), client));
         assert_eq!(of(None), "read write");
         assert_eq!(of(Some("read admin")), "read");
         assert_eq!(of(Some("admin")), "read write", "a wish that has nothing of the grant is ignored");
-        assert_eq!(all.of_token("read write", Some("write"), &profile(&[])), ScopeSet::default());
+        assert_eq!(all.of_token("read write", Some("write"), &profile(&[]), client), ScopeSet::default());
         assert_eq!(all.narrowing("read unknown"), None);
         assert_eq!(all.narrowing(" offline_access").map(ScopeSet::is_empty), Some(true));
+    }
+
+    #[test]
+    fn a_client_is_bound_to_its_scopes_on_every_use() {
+        let all = scopes(None);
+        let write = all.of_client(Some(&["write".to_owned()]));
+        let asked = |text: Option<&str>| all.asked(text, write).map(|set| all.text(set));
+        assert_eq!(asked(None).as_deref(), Some("write"), "it may have none of the defaults");
+        assert_eq!(asked(Some("read")), None);
+        assert_eq!(asked(Some("admin write")).as_deref(), Some("write"));
+        let maintainer = profile(&["maintainers"]);
+        assert_eq!(all.text(all.held("read write admin", &maintainer, write)), "write");
+        assert_eq!(all.text(all.of_token("read write", Some("read"), &maintainer, write)), "");
+        assert_eq!(all.of_client(Some(&["unknown".to_owned()])), ScopeSet::default());
+        let read_only = scopes(Some(&["read".to_owned()]));
+        assert!(read_only.of_client(Some(&["write".to_owned()])).is_empty(), "the policy's bound holds, too");
     }
 
     #[test]

@@ -257,7 +257,8 @@ fn check(server: &Server, client: &Client, params: &Params) -> Result<Asked, OAu
         "code_challenge must be the base64url SHA-256 of the code verifier, 43 characters".into(),
     ))?;
     let scopes = &server.scopes;
-    let scope = scopes.text(scopes.asked(params.one("scope")?).ok_or(OAuthError::InvalidScope)?);
+    let asked = scopes.asked(params.one("scope")?, scopes.of_client(client.scopes()));
+    let scope = scopes.text(asked.ok_or(OAuthError::InvalidScope)?);
     Ok(Asked { scope, challenge: challenge.to_owned() })
 }
 

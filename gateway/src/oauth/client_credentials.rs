@@ -37,8 +37,9 @@ pub(super) async fn issue(
         return Err(OAuthError::UnauthorizedClient(why));
     }
     let scopes = &server.scopes;
-    let asked = scopes.asked(params.one("scope")?).ok_or(OAuthError::InvalidScope)?;
-    let held = scopes.held(&scopes.text(asked), &profile);
+    let may = scopes.of_client(client.scopes());
+    let asked = scopes.asked(params.one("scope")?, may).ok_or(OAuthError::InvalidScope)?;
+    let held = scopes.held(&scopes.text(asked), &profile, may);
     if held.is_empty() {
         return Err(OAuthError::InvalidScope);
     }

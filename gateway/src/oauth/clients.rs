@@ -15,7 +15,7 @@ use crate::{
     client_document::{DocumentUrl, document::Auth},
     keys::OpenError,
     model::{
-        AuthMethod, Client, Grant, Hash32,
+        AuthMethod, Client, Grant, Hash32, ScopeSet,
         client::Origin,
         registration::{self, Registration},
         user::CLIENT_IDENTITY,
@@ -104,17 +104,22 @@ fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError
     })
 }
 
-/// Whether the client that holds `grant` may still come, by the policy as it is now.
+/// Whether the client that holds `grant` may still come, by the policy as it is now, and the scopes that it may have.
 ///
 /// # Errors
 /// As [`find_used`].
-pub fn may_hold(server: &Server, grant: &Grant) -> Result<(), OpenError> {
+pub fn may_hold(server: &Server, grant: &Grant) -> Result<ScopeSet, OpenError> {
     let needed = if grant.identity == CLIENT_IDENTITY {
         ClientGrant::ClientCredentials
     } else {
         ClientGrant::AuthorizationCode
     };
-    if find_used(server, &grant.client_id)?.may_use(needed) { Ok(()) } else { Err(OpenError::Invalid) }
+    let client = find_used(server, &grant.client_id)?;
+    if client.may_use(needed) {
+        Ok(server.scopes.of_client(client.scopes()))
+    } else {
+        Err(OpenError::Invalid)
+    }
 }
 
 /// What a client may prove itself with.

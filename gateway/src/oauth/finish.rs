@@ -13,7 +13,7 @@ use crate::{
     client_document::DocumentUrl,
     keys::{Sealed, open_for, seal_for},
     model::{
-        AuthorizationCode, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
+        AuthorizationCode, Client, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
         RedirectUri,
         access::{self, Attribute},
     },
@@ -111,7 +111,10 @@ pub(super) fn scope_for(server: &Server, request: &FlowRequest, profile: &Profil
     if request.kind == FlowKind::Account {
         return Some(String::new());
     }
-    let held = server.scopes.held(&request.scope, profile);
+    // The policy may have changed since the client asked. One that it names no more is refused where the code is made.
+    let client = clients::find_used(server, &request.client_id).ok();
+    let may = server.scopes.of_client(client.as_ref().and_then(Client::scopes));
+    let held = server.scopes.held(&request.scope, profile, may);
     (!held.is_empty()).then(|| server.scopes.text(held))
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn refresh(
     match outcome {
         Rotated::Rotated { grant, access_life } => {
             event.decide(Decision::RefreshRotated).grant(&grant);
-            let scope = scope_of(server, &grant, next.access.expose()).await?;
+            let scope = scope_of(server, client, &grant, next.access.expose()).await?;
             Ok(token::answer(&next, access_life, &scope))
         }
         Rotated::Successor { grant, sealed, access_life } => {
@@ -78,7 +78,7 @@ pub(super) async fn refresh(
             check_local(server, &grant, event).await?;
             let pair = open(&presented, &sealed).ok_or_else(refused)?;
             event.decide(Decision::RefreshSuccessor);
-            let scope = scope_of(server, &grant, &pair.access).await?;
+            let scope = scope_of(server, client, &grant, &pair.access).await?;
             let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };
             Ok(token::answer_texts(tokens, access_life, &scope))
         }
@@ -137,18 +137,25 @@ async fn check(server: &Server, user: &UserRecord, event: &mut Event) -> Result<
     }
 }
 
-/// What the new access token is good for: never more than was granted, and less where the client asked for less or the
-/// user may not be granted all of it any more.
-async fn scope_of(server: &Server, grant: &Grant, access: &str) -> Result<String, OAuthError> {
+/// What the new access token is good for: never more than was granted, and less where the client asked for less, or user
+/// or client may not be granted all of it any more.
+async fn scope_of(
+    server: &Server,
+    client: &Client,
+    grant: &Grant,
+    access: &str,
+) -> Result<String, OAuthError> {
     let profile = if server.scopes.depend_on_the_user() {
         let user = server.store.user(&grant.user).await?.ok_or_else(refused)?;
         open_profile(&server.keys, &user.id, &user.profile).map_err(|_| OAuthError::KEY_NOT_READ)?
     } else {
         Profile::default()
     };
-    let held = server.scopes.of_token(&grant.scope, AccessToken::narrowed(access).as_deref(), &profile);
+    let (scopes, narrowed) = (&server.scopes, AccessToken::narrowed(access));
+    let held =
+        scopes.of_token(&grant.scope, narrowed.as_deref(), &profile, scopes.of_client(client.scopes()));
     if held.is_empty() {
-        let why = "the account may not be granted this scope any more, please sign in again";
+        let why = "this scope may not be granted any more, please sign in again";
         return Err(OAuthError::InvalidGrant(why.into()));
     }
     Ok(server.scopes.text(held))

@@ -59,6 +59,35 @@ async fn a_scope_that_the_user_cannot_be_granted_is_not_asked_for() {
     assert!(refused.message().contains("cannot be granted"), "{refused:?}");
 }
 
+/// A grant may be older than the policy that binds its client.
+#[tokio::test]
+async fn a_bound_client_is_bound_on_every_call_and_not_sent_for_more() {
+    let kit = Kit::with(|server| {
+        server["scopes"] =
+            json!([{"name": "read", "default": true}, {"name": "write", "includes": ["read"]}]);
+        server["backends"][0]["tools"] = json!({"scopes": [{"tools": ["create_*"], "scopes": ["write"]}]});
+        server["policy"] = json!({"clients": [
+            {"clientId": "reader", "redirectUris": ["http://127.0.0.1/callback"], "scopes": ["read"]},
+            {"clientId": "writer", "redirectUris": ["http://127.0.0.1/callback"], "scopes": ["write"]},
+        ]});
+    })
+    .await;
+    let of = async |client: &str, scope: &str| {
+        let (client, scope) = (client.to_owned(), scope.to_owned());
+        kit.sign_in_as("1", |grant| (grant.client_id, grant.scope) = (client, scope)).await
+    };
+    let reader = of("reader", "read write").await;
+    assert_eq!(call(&kit, &reader, "get_issue").await.status, 200);
+    let before = kit.backend.seen().len();
+    let refused = call(&kit, &reader, "create_issue").await;
+    assert_eq!((refused.status.as_u16(), refused.header("www-authenticate")), (403, ""));
+    assert_eq!(kit.backend.seen().len(), before);
+    // What holds nothing any more is sent for what its client may have, not for the defaults.
+    let writer = of("writer", "read").await;
+    let refused = call(&kit, &writer, "get_issue").await;
+    assert!(refused.header("www-authenticate").contains("scope=\"write\""), "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_token_without_any_of_the_scopes_is_good_for_nothing() {
     let kit = kit().await;

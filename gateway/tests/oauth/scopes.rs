@@ -79,6 +79,45 @@ async fn a_policy_keeps_scopes_from_clients() {
     assert_eq!(refused.redirect_param("error").as_deref(), Some("invalid_scope"));
 }
 
+/// As [`scoped`], with a client and a robot of the policy's own that are bound to these scopes.
+fn bound(scopes: &[&str]) -> Value {
+    let mut config = scoped();
+    config["policy"] = json!({"clients": [
+        {"clientId": "ci-cli", "redirectUris": ["http://127.0.0.1/callback"], "scopes": scopes},
+        {"clientId": "robot", "secrets": [{"name": "ci", "key": "new"}], "grants": ["client_credentials"],
+            "scopes": scopes},
+    ]});
+    config
+}
+
+#[tokio::test]
+async fn a_listed_client_is_granted_no_more_than_its_scopes() {
+    let gateway = Gateway::new(bound(&["export"]));
+    let client = Client { id: "ci-cli".to_owned(), secret: None };
+    assert_eq!(tokens(&gateway, &client, Some("read export")).await["scope"], "export");
+    assert_eq!(tokens(&gateway, &client, None).await["scope"], "export", "it may have none of the defaults");
+    let path = authorize_path(&with(authorization(&client), "scope", Some("read")));
+    let refused = Browser::default().get(&gateway, &path).await;
+    assert_eq!(refused.redirect_param("error").as_deref(), Some("invalid_scope"));
+
+    let robot =
+        [("grant_type", "client_credentials"), ("client_id", "robot"), ("client_secret", "new-secret")];
+    let granted = gateway.token(&with(robot.to_vec(), "scope", Some("read export"))).await.json();
+    assert_eq!(granted["scope"], "export");
+    assert!(gateway.token(&with(robot.to_vec(), "scope", Some("read"))).await.is_error(400, "invalid_scope"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_bound_later_keeps_no_more_by_its_refresh_token() {
+    let gateway = Gateway::new(bound(&["read", "export"]));
+    let client = Client { id: "ci-cli".to_owned(), secret: None };
+    let first = tokens(&gateway, &client, Some("read export")).await;
+    assert_eq!(first["scope"], "read export");
+    let later = gateway.reconfigured(bound(&["read"]));
+    let next = later.token(&refresh(&client, first["refresh_token"].as_str().unwrap())).await.json();
+    assert_eq!(next["scope"], "read");
+}
+
 #[tokio::test]
 async fn the_consent_page_says_what_each_scope_is_for() {
     let gateway = Gateway::new(scoped());

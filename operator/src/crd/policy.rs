@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    policy_client::StaticClient,
+    policy_client::{StaticClient, dangerous_rule, reserved_rule},
     policy_status::OAuthClientPolicyStatus,
     primitive::{GepDuration, Mode},
 };
@@ -157,13 +157,17 @@ pub struct RedirectUris {
     /// The callbacks of Claude, ChatGPT, Cursor and Visual Studio Code.
     #[serde(default)]
     pub known_clients: Mode,
-    /// More redirect URIs, in addition: exact, or with * as the whole last path segment.
+    /// More redirect URIs, in addition: exact, or with * as the whole last path segment, below a host and a path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
         inner(length(min = 1, max = 512), regex(pattern = r"^[a-z][a-z0-9+.-]*:[!-)+-~]+(/\*)?$"))
     )]
-    #[x_kube(validation = ("!self.exists(u, u.matches('^(javascript|data|vbscript|file|blob|about|http):') && !u.matches('^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])[:/]'))", "redirectUris.allow takes https, http on loopback, and schemes of applications; never javascript, data, vbscript, file, blob or about"))]
+    #[x_kube(
+        validation = dangerous_rule("redirectUris.allow"),
+        validation = reserved_rule("redirectUris.allow"),
+        validation = ("self.all(u, !u.endsWith('/*') || u.matches('^[a-z][a-z0-9+.-]*://[^/?]+/[^?]*[^/?]/[*]$'))", "redirectUris.allow: before /* there must be a host and a path, and no query")
+    )]
     pub allow: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Clients that a policy knows in advance.
 
 use gatehouse_gateway_config::policy;
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,13 +31,46 @@ pub struct StaticClient {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
-        inner(length(min = 1, max = 512), regex(pattern = r"^[a-z][a-z0-9+.-]*://[!-)+-~]+$"))
+        inner(
+            length(min = 1, max = 512),
+            regex(pattern = r"^([a-z][a-z0-9+.-]*://|[a-z][a-z0-9+-]*[.][a-z0-9+.-]*:/)[!-)+-~]+$")
+        )
+    )]
+    #[x_kube(
+        validation = dangerous_rule("clients[].redirectUris"),
+        validation = reserved_rule("clients[].redirectUris")
     )]
     pub redirect_uris: Vec<String>,
     /// How the client gets tokens.
     #[serde(default = "StaticClient::default_grants")]
     #[schemars(length(min = 1, max = 2))]
     pub grants: Vec<ClientGrant>,
+    /// The scopes that the client may be granted, of those of each server: one that a server does not have refuses the
+    /// client there. Absent: all that clients may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[!#-\[\]-~]+$"))
+    )]
+    pub scopes: Option<Vec<String>>,
+}
+
+/// No address of a client is one that a browser runs or opens itself, or http beyond loopback.
+pub(super) fn dangerous_rule(field: &str) -> Rule {
+    let message = format!(
+        "{field} takes https, http on loopback, and schemes of applications; never javascript, data, vbscript, file, blob \
+         or about"
+    );
+    let schemes = "^(javascript|data|vbscript|file|blob|about|http):";
+    let loopback = "^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]*)?([/?]|$)";
+    Rule::new(format!("!self.exists(u, u.matches('{schemes}') && !u.matches('{loopback}'))"))
+        .message(message.as_str())
+}
+
+/// What the answer adds to the query must not stand there already.
+pub(super) fn reserved_rule(field: &str) -> Rule {
+    let message = format!("{field} must not have code, state, iss or error in a query: the answer has them");
+    Rule::new("!self.exists(u, u.matches('[?&](code|state|iss|error)(=|&|$)'))").message(message.as_str())
 }
 
 impl StaticClient {
@@ -53,6 +86,7 @@ impl StaticClient {
             secrets: self.secret_refs.iter().map(SecretKeyRef::key_ref).collect(),
             redirect_uris: self.redirect_uris.clone(),
             grants: self.grants.iter().map(|grant| (*grant).into()).collect(),
+            scopes: self.scopes.clone(),
         }
     }
 }
