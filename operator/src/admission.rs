@@ -13,6 +13,7 @@ mod world;
 use std::{fmt, path::PathBuf};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use serde_json::Value;
 
 use crate::crd::{McpServer, OAuthClientPolicy};
 
@@ -157,4 +158,23 @@ pub fn read(sources: &[Source]) -> Result<Manifests, Vec<Finding>> {
         }
     }
     if findings.is_empty() { Ok(manifests) } else { Err(findings) }
+}
+
+/// Checks a part of the spec of an OAuthClientPolicy as the API server would; `path` is the field of the spec, with dots,
+/// that has the value.
+///
+/// # Errors
+/// Everything that is wrong, each with the path of its field below the value.
+pub fn policy_part(path: &str, value: Value) -> Result<(), Vec<(String, String)>> {
+    let below = |schema: &Value, name: &str| schema.get("properties")?.get(name).cloned();
+    let fields = ["spec"].into_iter().chain(path.split('.').filter(|name| !name.is_empty()));
+    let mut schema = objects::schema("OAuthClientPolicy").cloned().unwrap_or_default();
+    for name in fields {
+        schema = below(&schema, name).unwrap_or_default();
+    }
+    // Whom the policy is for is not a part of its terms.
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|field| field != "targetRefs");
+    }
+    schema::check(&schema, value).map(|_| ())
 }

@@ -1,6 +1,7 @@
 //! The operator's configuration file, read by `gatehouse run`, `dev` and `render`.
 
 mod check;
+mod issuer;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -10,11 +11,17 @@ use gatehouse_gateway_config::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::check::ConfigError;
-use crate::crd::{
-    policy::{Lifetimes, PolicyScopes, RedirectUris, Registration},
-    primitive::{GepDuration, Mode, ResourceQuantity},
-    server_gateway::Resources,
+pub use self::{
+    check::ConfigError,
+    issuer::{IssuerPattern, endpoint},
+};
+use crate::{
+    crd::{
+        policy::{Lifetimes, MetadataDocuments, PolicyScopes, RedirectUris, Registration},
+        primitive::{GepDuration, Mode, ResourceQuantity},
+        server_gateway::Resources,
+    },
+    server::names::short_hash,
 };
 
 /// The image that is used when the configuration names none.
@@ -193,8 +200,7 @@ pub struct HostSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdentitySettings {
-    /// The issuers (oidc) and origins of authorization endpoints (oauth2) that are allowed; a `*` at the end stands
-    /// for any text. Empty: all.
+    /// The issuers (oidc) and the origins of all endpoints (oauth2) that are allowed, see [`IssuerPattern`]. Empty: all.
     pub allowed_issuers: Vec<String>,
     /// Whether `identity.local` may be used.
     pub local: Mode,
@@ -262,9 +268,13 @@ pub struct PolicyCeilings {
     /// The longest life of a dynamic registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration_lifetime: Option<GepDuration>,
-    /// `Refused` wherever one of these is.
+    /// `Refused`: no policy allows it. Without `metadata_documents` this closes documents too: they are another way for
+    /// clients to come that nobody named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dynamic_registration: Option<Mode>,
+    /// The most that any policy admits of Client ID Metadata Documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_documents: Option<MetadataDocuments>,
 }
 
 /// The longest lifetimes.
@@ -297,6 +307,14 @@ pub struct WatchSettings {
 }
 
 impl OperatorConfig {
+    /// A hash of all that decides, besides a server and its policy, what is rendered for it.
+    pub fn defaults_hash(&self) -> String {
+        let Self { redis, gateway, egress, policy, hosts: _, identity: _, rollouts: _, watch: _ } = self;
+        let rendered = (env!("CARGO_PKG_VERSION"), redis, gateway, egress, policy);
+        // Plain data with text keys always serializes.
+        short_hash(&serde_json::to_vec(&rendered).unwrap_or_default(), 16)
+    }
+
     /// What `gatehouse dev` and `gatehouse render` take where no file is given: the defaults, and a Redis that stands
     /// for the one of the cluster.
     pub fn offline() -> Self {

@@ -168,6 +168,8 @@ def test_namespaced_mode_grants_nothing_in_the_cluster():
 
 def test_namespaced_mode_needs_hosts():
     assert "hosts.allow is required" in refusal({**DEV, "watch": {"namespaces": ["a"]}})
+    for watch in [{"namespaces": ["a"]}, {"labelSelector": "a=b"}]:
+        assert "must have {namespace}" in refusal({**DEV, "watch": watch, "hosts": {"allow": ["*.example.com"]}})
 
 
 def test_write_access_is_not_for_viewers():
@@ -221,6 +223,12 @@ def test_redis_by_sentinels_and_as_a_cluster():
 
 def test_nothing_secret_is_rendered():
     assert not of_kind(render(), "Secret")
+
+
+def test_every_field_of_the_operators_configuration_is_rendered():
+    # The operator's own tests read this file and know that it has every field.
+    rendered = config(render(yaml.safe_load((ROOT / "tests/chart/full.yaml").read_text())))
+    assert rendered == yaml.safe_load((ROOT / "operator/tests/golden/operator.yaml").read_text())
 
 
 def test_a_change_of_the_configuration_rolls_the_operator():

@@ -25,6 +25,11 @@ static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The schema of one of our kinds.
+pub(super) fn schema(kind: &str) -> Option<&'static Value> {
+    SCHEMAS.iter().find(|(name, _)| *name == kind).map(|(_, schema)| schema)
+}
+
 /// Takes a document, or the items of a `List`, into the manifests, or says what is wrong with it.
 pub(super) fn admit(document: &Document, manifests: &mut Manifests, findings: &mut Vec<Finding>) {
     for item in document.items() {
@@ -43,7 +48,7 @@ fn one(mut document: Document, manifests: &mut Manifests, findings: &mut Vec<Fin
         return;
     }
     let ours = format!("{GROUP}/{VERSION}");
-    let schema = SCHEMAS.iter().find(|(name, _)| *name == kind && version == ours).map(|(_, s)| s);
+    let schema = schema(&kind).filter(|_| version == ours);
     let known =
         schema.is_some() || (version == "v1" && matches!(kind.as_str(), "Secret" | "ConfigMap" | "Service"));
     if !known {

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, path::Path};
 
 use gatehouse_gateway_config::redis::RedisTargetError;
+use serde_json::Value;
 use url::Url;
 
-use super::{OperatorConfig, PolicySettings};
-use crate::crd::policy::Lifetimes;
+use super::{IssuerPattern, OperatorConfig, PolicyCeilings};
+use crate::{admission, crd::primitive::GepDuration, server::validate::requirements};
 
 /// Namespaced mode holds one watch per kind and namespace; beyond this, watch all of them.
 const MAX_NAMESPACES: usize = 10;
@@ -64,9 +65,14 @@ impl OperatorConfig {
         let mut problems = Vec::new();
         config.check_redis(&mut problems);
         config.check_gateway(&mut problems);
+        config.check_hosts(&mut problems);
+        config.check_identity(&mut problems);
         config.check_egress(&mut problems);
         config.check_watch(&mut problems);
-        check_policy(&config.policy, &mut problems);
+        // As it was written: fields that no type knows are found by the schema alone.
+        let written: Value = serde_saphyr::from_str(text).unwrap_or_default();
+        check_policy(&written["policy"], &mut problems);
+        check_ceilings(config.policy.ceilings.as_ref(), &mut problems);
         if config.rollouts.max_concurrent == 0 {
             problems.push("rollouts.maxConcurrent: 0 would let no roll-out happen; at least 1".to_owned());
         }
@@ -127,10 +133,36 @@ impl OperatorConfig {
                 policy.escape_debug()
             ));
         }
+        for (field, message) in requirements(&gateway.resources).err().into_iter().flatten() {
+            problems.push(format!("gateway.resources.{field}: {message}"));
+        }
         for network in gateway.trusted_proxies.iter().filter(|n| !is_network(n)) {
             problems.push(format!(
                 "gateway.trustedProxies: \"{}\" is not a network such as 10.0.0.0/8",
                 network.escape_debug()
+            ));
+        }
+    }
+
+    fn check_hosts(&self, problems: &mut Vec<String>) {
+        for (field, patterns) in [("allow", &self.hosts.allow), ("shared", &self.hosts.shared)] {
+            for pattern in patterns.iter().filter(|pattern| !is_host_pattern(pattern)) {
+                problems.push(format!(
+                    "hosts.{field}: \"{}\" must be a host name in which * is a whole label and {{namespace}} a part of \
+                     one, for example *.{{namespace}}.mcp.example.com",
+                    pattern.escape_debug()
+                ));
+            }
+        }
+    }
+
+    fn check_identity(&self, problems: &mut Vec<String>) {
+        let bad = |pattern: &&String| IssuerPattern::parse(pattern).is_none();
+        for pattern in self.identity.allowed_issuers.iter().filter(bad) {
+            problems.push(format!(
+                "identity.allowedIssuers: \"{}\" must be an http or https URL in which * is a whole label of the host or \
+                 the whole last segment, for example https://*.corp.example.com/*",
+                pattern.escape_debug()
             ));
         }
     }
@@ -158,12 +190,20 @@ impl OperatorConfig {
                 watch.namespaces.len()
             ));
         }
-        if (!watch.namespaces.is_empty() || watch.label_selector.is_some()) && self.hosts.allow.is_empty() {
+        let partial = !watch.namespaces.is_empty() || watch.label_selector.is_some();
+        if partial && self.hosts.allow.is_empty() {
             problems.push(
                 "hosts.allow: is required with watch.namespaces and watch.labelSelector, because an operator that does not see all servers cannot \
                  know who had a host first; for example [\"*.{namespace}.mcp.example.com\"]"
                     .to_owned(),
             );
+        }
+        for pattern in self.hosts.allow.iter().filter(|p| partial && !p.contains("{namespace}")) {
+            problems.push(format!(
+                "hosts.allow: \"{}\" must have {{namespace}} with watch.namespaces and watch.labelSelector: two operators \
+                 that do not see each other's servers would let two namespaces have one host",
+                pattern.escape_debug()
+            ));
         }
         if let Some(selector) = &watch.label_selector
             && !is_selector(selector)
@@ -176,26 +216,34 @@ impl OperatorConfig {
     }
 }
 
-fn check_policy(policy: &PolicySettings, problems: &mut Vec<String>) {
-    let Some(lifetimes) = policy.default.as_ref().and_then(|d| d.lifetimes.as_ref()) else { return };
-    let Lifetimes { authorization_code, access_token, refresh_token, refresh_grace, sign_in } = lifetimes;
-    let mut must = |good: bool, message: &str| {
-        if !good {
-            problems.push(format!("policy.default.lifetimes: {message}"));
+/// What has the form of an OAuthClientPolicy's is checked by its schema and rules.
+fn check_policy(written: &Value, problems: &mut Vec<String>) {
+    for (at, part) in [("default", ""), ("ceilings.metadataDocuments", "registration.metadataDocuments")] {
+        let value = at.split('.').fold(written, |value, name| &value[name]);
+        if value.is_null() {
+            continue;
         }
-    };
-    let second = std::time::Duration::from_secs(1);
-    must(
-        [authorization_code, access_token, refresh_token, sign_in].iter().all(|d| d.0 >= second),
-        "must be at least 1s; only refreshGrace may be 0s",
-    );
-    must(
-        authorization_code.0 <= 600 * second,
-        "authorizationCode must be at most 10m (RFC 6749 section 4.1.2)",
-    );
-    must(access_token.0 >= refresh_grace.0 * 2, "accessToken must be at least twice refreshGrace");
-    must(refresh_token >= access_token, "refreshToken must not be shorter than accessToken");
-    must(sign_in >= refresh_token, "signIn must not be shorter than refreshToken");
+        for (field, message) in admission::policy_part(part, value.clone()).err().into_iter().flatten() {
+            let dot = if field.is_empty() { "" } else { "." };
+            problems.push(format!("policy.{at}{dot}{field}: {message}"));
+        }
+    }
+}
+
+/// A ceiling lowers what is above it; only the grace may be lowered to nothing.
+fn check_ceilings(ceilings: Option<&PolicyCeilings>, problems: &mut Vec<String>) {
+    let Some(ceilings) = ceilings else { return };
+    let lifetimes = ceilings.lifetimes.clone().unwrap_or_default();
+    for (field, life) in [
+        ("lifetimes.accessToken", lifetimes.access_token),
+        ("lifetimes.refreshToken", lifetimes.refresh_token),
+        ("lifetimes.signIn", lifetimes.sign_in),
+        ("registrationLifetime", ceilings.registration_lifetime),
+    ] {
+        if life.is_some_and(|life| life < GepDuration::from_secs(1)) {
+            problems.push(format!("policy.ceilings.{field}: must be at least 1s"));
+        }
+    }
 }
 
 fn is_network(text: &str) -> bool {
@@ -213,6 +261,13 @@ fn is_host(text: &str) -> bool {
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Labels of letters, digits and `-`, `{namespace}` among them, or `*` alone.
+fn is_host_pattern(text: &str) -> bool {
+    let filled = text.replace("{namespace}", "n");
+    let label = |l: &str| l == "*" || (is_host(l) && !l.starts_with('-') && !l.ends_with('-'));
+    filled.len() <= 253 && filled.split('.').all(label) && filled != "*"
 }
 
 /// `key`, `!key`, `key=value`, `key==value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, by commas.
@@ -264,11 +319,15 @@ mod tests {
     fn everything_is_said_at_once() {
         let text = "
 redis: { url: 'http://redis', keyPrefix: '{a}' }
-gateway: { replicas: -1, imagePullPolicy: Sometimes, trustedProxies: [10.0.0.0/33] }
+gateway: { replicas: -1, imagePullPolicy: Sometimes, trustedProxies: [10.0.0.0/33], resources: { limits: { memory: 256MB } } }
+hosts: { shared: ['*shared.example.com'] }
+identity: { allowedIssuers: ['https://sso.corp*'] }
 egress: { allow: ['a b'], proxy: 'socks5://x' }
 watch: { namespaces: [a], labelSelector: '!!' }
 rollouts: { maxConcurrent: 0 }
-policy: { default: { lifetimes: { accessToken: 1m } } }
+policy:
+  default: { lifetimes: { accessToken: 1m }, redirectUris: { allow: ['javascript:alert(1)'] } }
+  ceilings: { lifetimes: { signIn: 0s }, metadataDocuments: { allowedHosts: [Claude.ai] } }
 ";
         let message = problems(text);
         for field in [
@@ -283,8 +342,63 @@ policy: { default: { lifetimes: { accessToken: 1m } } }
             "watch.labelSelector",
             "rollouts.maxConcurrent",
             "policy.default.lifetimes",
+            "policy.default.redirectUris.allow",
+            "policy.ceilings.lifetimes.signIn",
+            "policy.ceilings.metadataDocuments.allowedHosts",
+            "gateway.resources.limits.memory",
+            "identity.allowedIssuers",
+            "hosts.shared",
         ] {
             assert!(message.contains(&format!("\n  {field}: ")), "{field} in {message}");
+        }
+    }
+
+    #[test]
+    fn no_field_of_a_policy_is_ignored() {
+        for (policy, field) in [
+            ("default: { lifetimes: { acessToken: 1h } }", "default.lifetimes.acessToken"),
+            ("default: { registration: { dynamic: { mod: Refused } } }", "default.registration.dynamic.mod"),
+            ("default: { registration: { metadataDocument: {} } }", "default.registration.metadataDocument"),
+            (
+                "ceilings: { metadataDocuments: { hosts: [a.example.com] } }",
+                "ceilings.metadataDocuments.hosts",
+            ),
+        ] {
+            let message = problems(&format!("redis: {{ url: 'redis://redis' }}\npolicy: {{ {policy} }}\n"));
+            assert!(message.contains(&format!("\n  policy.{field}: unknown field")), "{message}");
+        }
+    }
+
+    #[test]
+    fn resources_are_texts_and_numbers() {
+        let resources = "{ requests: { cpu: 0.5, memory: 64Mi }, limits: { cpu: 1 } }";
+        let text = format!("redis: {{ url: 'redis://redis' }}\ngateway: {{ resources: {resources} }}\n");
+        let config = OperatorConfig::parse("operator.yaml", &text).unwrap();
+        let canonical = serde_json::to_value(requirements(&config.gateway.resources).unwrap()).unwrap();
+        let wanted =
+            serde_json::json!({ "requests": { "cpu": "500m", "memory": "64Mi" }, "limits": { "cpu": "1" } });
+        assert_eq!(canonical, wanted);
+    }
+
+    #[test]
+    fn an_operator_that_sees_some_servers_ties_hosts_to_namespaces() {
+        let of = |hosts: &str, watch: &str| {
+            let text = format!(
+                "redis: {{ url: 'redis://redis' }}\nhosts: {{ allow: [{hosts}] }}\nwatch: {{ {watch} }}\n"
+            );
+            OperatorConfig::parse("operator.yaml", &text).map_err(|e| e.to_string())
+        };
+        for watch in ["namespaces: [a]", "labelSelector: a=b"] {
+            let message = of("'*.{namespace}.example.com', '*.example.com'", watch).unwrap_err();
+            assert!(message.contains("hosts.allow: \"*.example.com\" must have {namespace}"), "{message}");
+            assert!(of("'mcp-{namespace}.example.com'", watch).is_ok());
+        }
+        assert!(of("'*.example.com'", "").is_ok());
+        for wrong in
+            ["'*'", "'a*.example.com'", "'https://a.example.com'", "'{name}.example.com'", "'a..b'", "''"]
+        {
+            let message = of(wrong, "").unwrap_err();
+            assert!(message.contains("hosts.allow"), "{wrong} {message}");
         }
     }
 

@@ -63,10 +63,12 @@ impl<'de> Deserialize<'de> for ResourceQuantity {
         enum TextOrNumber {
             Text(String),
             Number(i64),
+            Fraction(f64),
         }
         Ok(Self(match TextOrNumber::deserialize(deserializer)? {
             TextOrNumber::Text(text) => text,
             TextOrNumber::Number(number) => number.to_string(),
+            TextOrNumber::Fraction(number) => number.to_string(),
         }))
     }
 }

@@ -11,6 +11,8 @@ use crate::crd::{McpServer, OAuthClientPolicy, policy::TargetRef};
 pub struct Attachment {
     /// Its name; absent: the operator's default policy.
     pub name: Option<String>,
+    /// Which edit of it: its UID and generation.
+    pub edit: Option<String>,
     /// What the operator's ceilings lowered, in words.
     pub capped: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! `OAuthClientPolicy`: which one wins for a server, and what its status says.
 
 pub mod attach;
+pub mod check;
 pub mod controller;
 pub mod guarded;
 pub mod status;

@@ -10,10 +10,13 @@ use super::{
     attach::{Outcome, attach},
     guarded::UnreadablePolicy,
 };
-use crate::crd::{
-    GROUP, McpServer, OAuthClientPolicy, OAuthClientPolicyStatus,
-    condition::{ConditionType, Reason},
-    policy_status::{AncestorRef, AncestorStatus, TargetCounts},
+use crate::{
+    crd::{
+        GROUP, McpServer, OAuthClientPolicy, OAuthClientPolicyStatus,
+        condition::{ConditionType, Problem, Reason},
+        policy_status::{AncestorRef, AncestorStatus, TargetCounts},
+    },
+    server::status::bounded,
 };
 
 /// Who writes the entries of `ancestors`.
@@ -57,12 +60,14 @@ pub fn status(
     let count = |matches: &dyn Fn(&Target) -> bool| {
         i32::try_from(targets.iter().filter(|t| matches(t)).count()).unwrap_or(i32::MAX)
     };
+    let invalid = super::check::problems(&policy.spec);
     let counts = TargetCounts {
         matched: count(&|_| true),
         programmed: count(&|t| t.programmed.holds),
         overridden: count(&|t| t.programmed.reason == Reason::Overridden),
     };
-    let conditions = conditions(generation, &old.conditions, (accepted(&targets), programmed(&targets)), now);
+    let conditions =
+        conditions(generation, &old.conditions, (accepted(&invalid, &targets), programmed(&targets)), now);
     let ancestors = targets.into_iter().take(MOST_ANCESTORS).map(|t| {
         let before = old.ancestors.iter().find(|a| a.ancestor_ref.name == t.name);
         let before = before.map(|a| a.conditions.as_slice()).unwrap_or_default();
@@ -126,7 +131,11 @@ fn running(policy: &str, server: &McpServer) -> Verdict {
     Verdict::new(false, Reason::Progressing, format!("the server does not run with this policy yet: {why}"))
 }
 
-fn accepted(targets: &[Target]) -> Verdict {
+fn accepted(invalid: &[Problem], targets: &[Target]) -> Verdict {
+    if !invalid.is_empty() {
+        let all: Vec<String> = invalid.iter().map(Problem::to_string).collect();
+        return Verdict::new(false, Reason::Invalid, bounded(&all.join("; ")));
+    }
     if targets.is_empty() {
         return Verdict::new(false, Reason::TargetNotFound, "no McpServer of this namespace is a target");
     }
@@ -274,6 +283,18 @@ mod tests {
         let status = of(&younger, &[server("s", Some("z"))], &[older, younger.clone()]);
         assert_eq!(reasons(&status), ("Conflicted".to_owned(), "Conflicted".to_owned()));
         assert!(status.conditions[0].message.contains("OAuthClientPolicy z"), "{:?}", status.conditions[0]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_invalid_before_anything_else() {
+        let mut broken = policy("p", OLD, &json!({ "selector": {} }));
+        broken.spec.redirect_uris = Some(serde_json::from_value(json!({ "allow": ["https://*"] })).unwrap());
+        for servers in [&[server("s", Some("p"))][..], &[]] {
+            let status = of(&broken, servers, std::slice::from_ref(&broken));
+            assert_eq!(status.conditions[0].reason, "Invalid");
+            let message = &status.conditions[0].message;
+            assert!(message.contains("spec.redirectUris.allow[0]: before /*"), "{message}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn words(problems: &[&Problem]) -> String {
 }
 
 /// The API server takes messages of up to 32 KiB; people read less.
-fn bounded(text: &str) -> String {
+pub(crate) fn bounded(text: &str) -> String {
     const LIMIT: usize = 1024;
     if text.chars().count() <= LIMIT {
         return text.to_owned();

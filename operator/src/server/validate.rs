@@ -19,6 +19,7 @@ mod scope;
 mod url;
 
 pub use host::matches as host_matches;
+pub(crate) use resources::requirements;
 use std::collections::BTreeSet;
 
 use gatehouse_gateway_config::{

@@ -237,6 +237,59 @@ fn identity_not_allowed() {
     assert!(check(good(), &world(), &config).is_ok());
 }
 
+/// Whoever answers at one of these says who the user is.
+#[test]
+fn every_endpoint_of_a_provider_is_on_an_allowed_origin() {
+    let mut config = OperatorConfig::offline();
+    config.identity.allowed_issuers = vec!["https://*.sso.example.com/*".to_owned()];
+    let oauth2 = |field: &str| {
+        let mut identity = json!({
+            "authorizationUrl": "https://a.sso.example.com/authorize", "tokenUrl": "https://b.sso.example.com/token",
+            "userInfo": { "url": "https://a.sso.example.com/me", "subject": "/id" },
+            "clientId": "x", "clientSecretRef": { "name": "api", "key": "key" },
+        });
+        if let Some(endpoint) = identity.pointer_mut(field) {
+            *endpoint = json!("https://evil.example.com/x");
+        }
+        let mut server = with("/spec/identity", json!({ "oauth2": identity }));
+        server["spec"]["access"] = json!({ "everyone": {} });
+        server["spec"]["credentials"].as_array_mut().unwrap().remove(1);
+        server["spec"]["backends"][0]["inject"].as_array_mut().unwrap().remove(1);
+        server
+    };
+    assert!(check(oauth2("/none"), &world(), &config).is_ok());
+    for (pointer, field) in [
+        ("/authorizationUrl", "authorizationUrl"),
+        ("/tokenUrl", "tokenUrl"),
+        ("/userInfo/url", "userInfo.url"),
+    ] {
+        let found = problem(oauth2(pointer), &world(), &config);
+        let field = format!("spec.identity.oauth2.{field}");
+        says(&found, Reason::IdentityNotAllowed, &field, &["https://evil.example.com/x"]);
+    }
+
+    let oidc = |issuer: &str, backchannel: Option<&str>| {
+        let oidc = json!({ "issuer": issuer, "backchannelUrl": backchannel, "clientId": "x" });
+        with("/spec/identity", json!({ "oidc": oidc }))
+    };
+    let issuer = "https://a.sso.example.com/realms/a";
+    let field = "spec.identity.oidc.backchannelUrl";
+    for evil in ["https://evil.example.com/realms/a", "https://a.sso.example.com@evil.example.com/realms/a"] {
+        let problems = check(oidc(issuer, Some(evil)), &world(), &config).unwrap_err();
+        assert_eq!(problems[0].field, field, "{problems:?}");
+        let problems = check(oidc(evil, None), &world(), &config).unwrap_err();
+        assert_eq!(problems[0].field, "spec.identity.oidc.issuer", "{problems:?}");
+    }
+    assert!(check(oidc(issuer, Some("https://b.sso.example.com")), &world(), &config).is_ok());
+    let inside = oidc(issuer, Some("http://keycloak.sso.svc:8080/realms/a"));
+    assert_eq!(check(inside.clone(), &world(), &config).unwrap_err()[0].reason, Reason::IdentityNotAllowed);
+    config.egress.allow = vec!["keycloak.sso.svc".to_owned()];
+    assert!(check(inside, &world(), &config).is_ok());
+    // What egress lets through is no issuer by that.
+    let found = problem(oidc("http://keycloak.sso.svc:8080/realms/a", None), &world(), &config);
+    says(&found, Reason::IdentityNotAllowed, "spec.identity.oidc.issuer", &["is not allowed"]);
+}
+
 #[test]
 fn a_scope_that_access_needs_is_missing() {
     let found = broken("/spec/identity/oauth2/scopes", json!(["repo", "user"]));
@@ -434,6 +487,25 @@ fn a_policy_may_be_required() {
 }
 
 #[test]
+fn a_ceiling_closes_documents_whatever_a_policy_says() {
+    let mut config = OperatorConfig::offline();
+    config.policy.ceilings =
+        Some(serde_json::from_value(json!({ "metadataDocuments": { "mode": "Refused" } })).unwrap());
+    let said = "registration.metadataDocuments.mode from Allowed to Refused";
+    let open = json!({ "targetRefs": [{ "selector": {} }], "registration": { "metadataDocuments": {} } });
+    for policies in [vec![], vec![policy(&open)]] {
+        let mut fetched = world();
+        fetched.policies.readable = policies;
+        let valid = check(good(), &fetched, &config).unwrap();
+        assert!(!valid.server().policy.metadata_documents.as_ref().unwrap().admits("claude.ai"));
+        assert_eq!(valid.policy.capped, [said]);
+    }
+    // A server on loopback has none to close, unless its policy opens them.
+    let local = with("/spec/url", json!("http://localhost:8080/mcp"));
+    assert_eq!(check(local, &world(), &config).unwrap().server().policy.metadata_documents, None);
+}
+
+#[test]
 fn ceilings_lower_a_policy_and_the_default() {
     let mut config = OperatorConfig::offline();
     config.policy.ceilings =
@@ -558,11 +630,19 @@ fn listed_clients_reach_the_gateway_and_their_secrets_the_pods() {
 
 #[test]
 fn a_robot_needs_a_server_whose_credentials_are_not_per_user() {
-    let robot = json!([{ "clientId": "robot", "grants": ["client_credentials"], "secretRefs": [secret("api", "key")] }]);
-    let fetched = with_clients(&robot);
-    let found = problem(good(), &fetched, &OperatorConfig::offline());
+    let clients = json!([
+        { "clientId": "robot", "grants": ["client_credentials"], "secretRefs": [secret("api", "key")] },
+        { "clientId": "both", "grants": ["client_credentials", "authorization_code"],
+            "redirectUris": ["https://ci.example.com/cb"], "secretRefs": [secret("api", "key")] },
+    ]);
+    let fetched = with_clients(&clients);
+    let valid = check(good(), &fetched, &OperatorConfig::offline()).unwrap();
+    // It is refused, and nobody else is.
+    let ids: Vec<&str> = valid.server().policy.clients.iter().map(|c| c.client_id.as_str()).collect();
+    assert_eq!(ids, ["both"]);
+    assert_eq!(valid.server().policy.clients[0].grants.len(), 1);
     let field = "OAuthClientPolicy \"default\": spec.clients[0].grants";
-    says(&found, Reason::Invalid, field, &["robot", "\"me\""]);
+    says(&valid.warnings[0], Reason::Accepted, field, &["robot", "\"me\""]);
     let inject = json!([{ "credential": "api", "header": "X-Api-Key", "format": "{token}" }]);
     let shared = with("/spec/backends/0/inject", inject);
     let valid = check(shared, &fetched, &OperatorConfig::offline()).unwrap();
@@ -570,26 +650,43 @@ fn a_robot_needs_a_server_whose_credentials_are_not_per_user() {
 }
 
 #[test]
-fn a_listed_client_cannot_have_a_dangerous_address() {
+fn a_listed_client_with_a_bad_address_is_refused_and_the_server_is_not() {
     for (uri, fine) in [
         ("https://ci.example.com/cb", true),
         ("http://localhost:80/cb", true),
-        ("http://127.0.0.1/cb", true),
-        ("http://[::1]:80/cb", true),
-        ("cursor://x/cb", true),
+        ("com.example.app:/cb", true),
         ("http://ci.example.com/cb", false),
-        ("http://localhost.example.com/cb", false),
         ("javascript://x/%0aalert(1)", false),
-        ("file:///etc/passwd", false),
+        ("https://ci.example.com/cb?code=x", false),
     ] {
-        let fetched = with_clients(&json!([{ "clientId": "ci", "redirectUris": [uri] }]));
-        match check(good(), &fetched, &OperatorConfig::offline()) {
-            Ok(_) => assert!(fine, "{uri}"),
-            Err(problems) => {
-                assert!(!fine, "{uri}");
-                let field = "OAuthClientPolicy \"default\": spec.clients[0].redirectUris[0]";
-                says(&problems[0], Reason::Invalid, field, &["loopback"]);
-            }
+        let good_one = json!({ "clientId": "good", "redirectUris": ["https://ci.example.com/cb"] });
+        let fetched = with_clients(&json!([{ "clientId": "ci", "redirectUris": [uri] }, good_one]));
+        let valid = check(good(), &fetched, &OperatorConfig::offline()).unwrap();
+        assert_eq!(valid.server().policy.clients.len(), 1 + usize::from(fine), "{uri}");
+        if !fine {
+            let field = "OAuthClientPolicy \"default\": spec.clients[0].redirectUris[0]";
+            says(&valid.warnings[0], Reason::Accepted, field, &["client \"ci\" is refused"]);
         }
     }
+}
+
+#[test]
+fn the_scopes_that_bind_a_client_are_scopes_of_the_server() {
+    let bound = |scopes: &[&str]| {
+        with_clients(
+            &json!([{ "clientId": "ci", "redirectUris": ["https://ci.example.com/cb"], "scopes": scopes }]),
+        )
+    };
+    let scopes = json!([{ "name": "read", "default": true }, { "name": "write" }]);
+    let of = |server: Value, scopes: &[&str]| {
+        let valid = check(server, &bound(scopes), &OperatorConfig::offline()).unwrap();
+        (valid.server().policy.clients.first().and_then(|c| c.scopes.clone()), valid.warnings)
+    };
+    let scoped = with("/spec/scopes", scopes);
+    assert_eq!(of(scoped.clone(), &["write"]), (Some(vec!["write".to_owned()]), Vec::new()));
+    assert_eq!(of(good(), &["mcp"]).0, Some(vec!["mcp".to_owned()]), "the one that each server has");
+    let (found, warnings) = of(scoped, &["read", "wriet"]);
+    assert_eq!(found, None);
+    let field = "OAuthClientPolicy \"default\": spec.clients[0].scopes";
+    says(&warnings[0], Reason::Accepted, field, &["\"wriet\"", "read, write", "\"ci\" is refused"]);
 }

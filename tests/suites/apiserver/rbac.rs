@@ -207,7 +207,7 @@ async fn the_charts_rules_in_one_namespace_are_roles_alone_and_enough() {
         "--set".to_owned(),
         format!("watch.namespaces={{{namespace}}}"),
         "--set".to_owned(),
-        "hosts.allow={*.example.com}".to_owned(),
+        "hosts.allow[0]=*.{namespace}.example.com".to_owned(),
     ]
     .into();
     let roles = render(&release, &arguments);

@@ -55,15 +55,16 @@ async fn many_servers_fit_into_little_memory() {
     let directory = tempfile::TempDir::new().unwrap();
     let config = directory.path().join("operator.yaml");
     let settings = json!({ "redis": { "url": redis.url(), "users": "Managed" },
-        "hosts": { "allow": ["*.example.com"] }, "watch": { "namespaces": [namespace] } });
+        "hosts": { "allow": ["*.{namespace}.example.com"] }, "watch": { "namespaces": [namespace] } });
     std::fs::write(&config, settings.to_string()).unwrap();
     let objects: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
     let count = servers();
     stream::iter(0..count)
         .for_each_concurrent(8, |n| {
-            let objects = objects.clone();
+            let (objects, namespace) = (objects.clone(), namespace.clone());
             async move {
                 let mut object = server(&format!("server-{n}"));
+                object["spec"]["url"] = json!(format!("https://server-{n}.{namespace}.example.com/mcp"));
                 // As `kubectl apply` leaves them.
                 object["metadata"]["annotations"] =
                     json!({ "kubectl.kubernetes.io/last-applied-configuration": server("x").to_string() });

@@ -237,19 +237,19 @@ fn isolated(found: &Findings<'_>) -> Verdict {
 fn affected(found: &Findings<'_>) -> Option<Verdict> {
     let (valid, _) = found.valid.as_ref().ok()?;
     let policy = &valid.policy;
-    let capped = policy.capped.join("; ");
+    let lowered = match policy.capped.join("; ") {
+        capped if capped.is_empty() => String::new(),
+        capped => format!(", lowered by the operator's ceilings: {capped}"),
+    };
     Some(match &policy.name {
         None => no(
             Reason::DefaultPolicy,
-            "no OAuthClientPolicy targets this server; the operator's default applies",
+            format!("no OAuthClientPolicy targets this server; the operator's default applies{lowered}"),
         ),
-        Some(name) if capped.is_empty() => {
-            yes(Reason::PolicyApplied, format!("OAuthClientPolicy {name} applies"))
+        Some(name) => {
+            let reason = if lowered.is_empty() { Reason::PolicyApplied } else { Reason::Capped };
+            yes(reason, format!("OAuthClientPolicy {name} applies{lowered}"))
         }
-        Some(name) => yes(
-            Reason::Capped,
-            format!("OAuthClientPolicy {name} applies, lowered by the operator's ceilings: {capped}"),
-        ),
     })
 }
 

@@ -6,10 +6,13 @@ use gatehouse_gateway_config::{
 use url::Url;
 
 use super::{Checks, host};
-use crate::crd::{
-    condition::Reason,
-    primitive::Mode,
-    server_identity::{OAuth2Identity, OidcIdentity, ProviderPreset, UserInfo},
+use crate::{
+    config::{IssuerPattern, endpoint},
+    crd::{
+        condition::Reason,
+        primitive::Mode,
+        server_identity::{OAuth2Identity, OidcIdentity, ProviderPreset, UserInfo},
+    },
 };
 
 /// What is asked of an OpenID provider when the spec does not say.
@@ -69,12 +72,15 @@ fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2
         );
         checks.warn(format!("{path}.scopes"), message);
     }
-    let base = if provider.is_some() { "baseUrl" } else { "authorizationUrl" };
-    let mut good = reachable(checks, &format!("{path}.{base}"), &authorization_url);
-    if provider.is_none() {
-        good &= reachable(checks, &format!("{path}.tokenUrl"), &token_url);
-        good &= reachable(checks, &format!("{path}.userInfo.url"), &user_info.url);
-    }
+    let good = if provider.is_some() {
+        // Where the other endpoints of a preset are follows from this one.
+        let field = if spec.base_url.is_some() { format!("{path}.baseUrl") } else { path.to_owned() };
+        provider_endpoint(checks, &field, &authorization_url)
+    } else {
+        provider_endpoint(checks, &format!("{path}.authorizationUrl"), &authorization_url)
+            & provider_endpoint(checks, &format!("{path}.tokenUrl"), &token_url)
+            & provider_endpoint(checks, &format!("{path}.userInfo.url"), &user_info.url)
+    };
     let config = OAuth2Config {
         provider,
         authorization_url,
@@ -86,7 +92,6 @@ fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2
         extra_parameters: spec.extra_parameters.into_iter().map(|p| (p.name, p.value)).collect(),
         ca: spec.tls.map(|tls| tls.ca_ref.key_ref()),
     };
-    good &= issuer_allowed(checks, path, &config.issuer());
     good.then_some(config)
 }
 
@@ -105,14 +110,12 @@ fn user_info_config(spec: UserInfo) -> UserInfoConfig {
 
 fn oidc_config(checks: &mut Checks<'_>, spec: OidcIdentity) -> Option<OidcConfig> {
     let path = "spec.identity.oidc";
-    let mut good = true;
+    let mut good = issuer_allowed(checks, &format!("{path}.issuer"), &spec.issuer);
     // Behind a backchannel the public issuer is only compared and shown to browsers, never connected to.
-    if let Some(backchannel) = &spec.backchannel_url {
-        good &= reachable(checks, &format!("{path}.backchannelUrl"), backchannel);
-    } else {
-        good &= reachable(checks, &format!("{path}.issuer"), &spec.issuer);
-    }
-    good &= issuer_allowed(checks, &format!("{path}.issuer"), &spec.issuer);
+    good &= match &spec.backchannel_url {
+        Some(backchannel) => backchannel_allowed(checks, &format!("{path}.backchannelUrl"), backchannel),
+        None => reachable(checks, &format!("{path}.issuer"), &spec.issuer),
+    };
     let claims = spec.claims.unwrap_or_default();
     let named = |claim: Option<String>, default: &str| claim.unwrap_or_else(|| default.to_owned());
     let scopes = if spec.scopes.is_empty() {
@@ -136,15 +139,72 @@ fn oidc_config(checks: &mut Checks<'_>, spec: OidcIdentity) -> Option<OidcConfig
     good.then_some(config)
 }
 
+/// An endpoint of an OAuth 2.0 provider: tokens and profiles come from each, so each must be on an allowed origin.
+fn provider_endpoint(checks: &mut Checks<'_>, field: &str, text: &str) -> bool {
+    let allowed = allowed(checks, text, IssuerPattern::matches_origin);
+    if !allowed {
+        refuse(checks, field, &format!("the origin of \"{}\" is not allowed", text.escape_debug()));
+    }
+    reachable(checks, field, text) && allowed
+}
+
+/// The issuer itself, by origin and path.
+fn issuer_allowed(checks: &mut Checks<'_>, field: &str, issuer: &str) -> bool {
+    if endpoint(issuer).is_none() {
+        let message =
+            format!("\"{}\" must be a URL without user name, query and fragment", issuer.escape_debug());
+        checks.invalid(field, message);
+        return false;
+    }
+    let allowed = allowed(checks, issuer, IssuerPattern::matches_issuer);
+    if !allowed {
+        refuse(checks, field, &format!("issuer \"{}\" is not allowed", issuer.escape_debug()));
+    }
+    allowed
+}
+
+/// Discovery, tokens and keys come from a backchannel: whoever answers there is the identity provider.
+fn backchannel_allowed(checks: &mut Checks<'_>, field: &str, text: &str) -> bool {
+    let named =
+        |url: &Url| host::egress_allows(&checks.config.egress.allow, url.host_str().unwrap_or_default());
+    let allowed =
+        endpoint(text).is_some_and(|url| named(&url)) || allowed(checks, text, IssuerPattern::matches_origin);
+    if !allowed {
+        let what = format!(
+            "\"{}\" is neither on an allowed origin nor on a host that egress.allow names",
+            text.escape_debug()
+        );
+        refuse(checks, field, &what);
+    }
+    reachable(checks, field, text) && allowed
+}
+
+/// Whether one of `identity.allowedIssuers` matches a URL; an empty list allows all. A URL that is none is said by the
+/// other checks.
+fn allowed(checks: &Checks<'_>, text: &str, matches: fn(&IssuerPattern, &Url) -> bool) -> bool {
+    let allowed = &checks.config.identity.allowed_issuers;
+    let Some(url) = endpoint(text) else { return true };
+    // What is no pattern was refused when the configuration was read.
+    allowed.is_empty() || allowed.iter().filter_map(|p| IssuerPattern::parse(p)).any(|p| matches(&p, &url))
+}
+
+fn refuse(checks: &mut Checks<'_>, field: &str, what: &str) {
+    let allowed = checks.config.identity.allowed_issuers.join(", ");
+    let message =
+        format!("{what}; allowed: {allowed} (identity.allowedIssuers of the operator's configuration)");
+    checks.accepted(Reason::IdentityNotAllowed, field, message);
+}
+
 /// Whether the gateway may connect to a provider's endpoint: https anywhere; http, and Services of the cluster, only
 /// where `egress.allow` names the host. Loopback is for `dev`.
 fn reachable(checks: &mut Checks<'_>, field: &str, text: &str) -> bool {
-    let url = match Url::parse(text) {
-        Ok(url) if url.host_str().is_some() => url,
-        _ => {
-            checks.invalid(field, format!("\"{}\" is not a URL with a host", text.escape_debug()));
-            return false;
-        }
+    let Some(url) = endpoint(text) else {
+        let message = format!(
+            "\"{}\" is not a URL with a host, and without user name, query and fragment",
+            text.escape_debug()
+        );
+        checks.invalid(field, message);
+        return false;
     };
     let host = url.host_str().unwrap_or_default();
     if host::is_loopback(host) || host::egress_allows(&checks.config.egress.allow, host) {
@@ -167,21 +227,4 @@ fn reachable(checks: &mut Checks<'_>, field: &str, text: &str) -> bool {
         return false;
     }
     true
-}
-
-fn issuer_allowed(checks: &mut Checks<'_>, field: &str, issuer: &str) -> bool {
-    let allowed = &checks.config.identity.allowed_issuers;
-    let matches = |pattern: &String| match pattern.strip_suffix('*') {
-        Some(prefix) => issuer.starts_with(prefix),
-        None => issuer.trim_end_matches('/') == pattern.trim_end_matches('/'),
-    };
-    if allowed.is_empty() || allowed.iter().any(matches) {
-        return true;
-    }
-    let message = format!(
-        "issuer \"{issuer}\" is not allowed; allowed: {} (identity.allowedIssuers of the operator's configuration)",
-        allowed.join(", ")
-    );
-    checks.accepted(Reason::IdentityNotAllowed, field, message);
-    false
 }

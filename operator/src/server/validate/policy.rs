@@ -5,10 +5,7 @@ use kube::ResourceExt;
 
 use super::{Checks, clients};
 use crate::{
-    crd::{
-        condition::{Problem, Reason},
-        policy_client::StaticClient,
-    },
+    crd::condition::{Problem, Reason},
     policy::{
         Attachment, attach,
         attach::{Level, level},
@@ -25,6 +22,8 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
         return None;
     }
     let name = winner.and_then(|p| p.metadata.name.clone());
+    let edit = winner
+        .map(|p| format!("{}/{}", p.uid().unwrap_or_default(), p.metadata.generation.unwrap_or_default()));
     if winner.is_none() && settings.required {
         let message = format!(
             "no OAuthClientPolicy of namespace \"{}\" targets this server, and one is required (policy.required of the \
@@ -39,12 +38,12 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
         None => settings.default.clone().unwrap_or_default(),
     };
     let ceilings = settings.ceilings.clone().unwrap_or_default();
-    let (mut config, capped) = terms::capped(terms::config(&given), &ceilings);
+    let on_loopback = checks.server.spec.url.starts_with("http://");
+    let (mut config, capped) = terms::capped(terms::config(&given), &ceilings, on_loopback);
     if let Some(policy) = winner {
-        config.clients = policy.spec.clients.iter().map(StaticClient::config).collect();
-        clients::check(checks, &policy.name_any(), &config.clients);
+        config.clients = clients::check(checks, &policy.name_any(), &policy.spec);
     }
-    Some((config, Attachment { name, capped }))
+    Some((config, Attachment { name, edit, capped }))
 }
 
 /// A policy that cannot be read and may be the one in force. Without it another would be, or the default: a server must
