@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     build::Desired,
-    children::{Child, ChildKind, Children, Rollout},
+    children::{CAUSES, Child, ChildKind, Children, Rollout},
     fetch::ServerName,
     names::FIELD_MANAGER,
     project,
@@ -59,8 +59,8 @@ pub enum ApplyError {
 pub enum Applied {
     /// Everything is as desired; this is how far the pods are.
     Done(Rollout),
-    /// The roll-out waits for its turn.
-    Queued,
+    /// The roll-out waits for its turn, which comes after those of these servers.
+    Queued(Vec<ServerName>),
 }
 
 /// Applies the objects of one server.
@@ -91,10 +91,18 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Whether applying the Deployment would replace running pods.
-    pub fn would_roll(&self, desired: &Deployment) -> bool {
+    /// Whether applying the Deployment would replace pods that serve, and the operator itself is the cause: its image or
+    /// its defaults, and no edit of the server or its policy. Where no pod is available nothing can be lost.
+    pub fn would_roll_on_our_account(&self, desired: &Deployment) -> bool {
         let known = self.children.get(ChildKind::Deployment, &self.server.namespace, &desired.name_any());
-        known.is_some_and(|child| child.digest != Some(project::of_desired(&value(desired))))
+        known.is_some_and(|child| {
+            let serves = child.rollout.as_ref().is_some_and(|rollout| rollout.available > 0);
+            let [defaults, edit] = CAUSES.map(|annotation| desired.annotations().get(annotation));
+            let [old_defaults, old_edit] = child.causes.each_ref().map(Option::as_ref);
+            // One of an older version does not say: then an edit is not told from what came with the new one.
+            let ours = defaults != old_defaults && (edit == old_edit || old_edit.is_none());
+            serves && ours && child.digest != Some(project::of_desired(&value(desired)))
+        })
     }
 
     /// Applies the Deployment: last, because its pods need everything else.

@@ -11,9 +11,12 @@ use serde_json::Value;
 
 use super::{
     fetch::ServerName,
-    names::{FIELD_MANAGER, SERVER_LABEL},
+    names::{DEFAULTS_ANNOTATION, EDIT_ANNOTATION, FIELD_MANAGER, SERVER_LABEL},
     project::{self, Digest},
 };
+
+/// The annotations of a Deployment that say what it was made of.
+pub(super) const CAUSES: [&str; 2] = [DEFAULTS_ANNOTATION, EDIT_ANNOTATION];
 
 /// The kinds of children that are applied and watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,8 @@ pub struct Child {
     pub deleting: bool,
     /// A Deployment's progress.
     pub rollout: Option<Rollout>,
+    /// What a Deployment was made of: the operator's defaults, and the edit.
+    pub causes: [Option<String>; 2],
     /// Orders two sightings of one object.
     version: u64,
 }
@@ -86,6 +91,11 @@ pub struct Rollout {
 }
 
 impl Rollout {
+    /// Whether the roll-out does not get on, as its controller says of the newest template.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some() && self.observed >= self.generation
+    }
+
     /// Whether all pods run the newest template, and no other.
     pub fn is_complete(&self) -> bool {
         self.observed >= self.generation
@@ -145,6 +155,7 @@ impl Child {
             digest,
             deleting: object.metadata.deletion_timestamp.is_some(),
             rollout: (kind == ChildKind::Deployment).then(|| Rollout::of(&object)),
+            causes: CAUSES.map(|annotation| object.annotations().get(annotation).cloned()),
             version: object.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default(),
         };
         Some((object.name_any(), child))
@@ -224,15 +235,6 @@ impl Children {
         let state = self.lock();
         let keys = state.by_server.get(server).into_iter().flatten().filter(|key| key.0 == kind);
         keys.filter_map(|key| Some((key.2.clone(), state.children.get(key)?.clone()))).collect()
-    }
-
-    /// How many Deployments are being rolled, of servers other than `except`.
-    pub fn rolling(&self, except: &ServerName) -> usize {
-        let state = self.lock();
-        let rolling = |child: &&Child| {
-            child.server != *except && child.rollout.as_ref().is_some_and(|r| !r.is_complete())
-        };
-        state.children.values().filter(rolling).count()
     }
 
     /// How many children of a kind are known.

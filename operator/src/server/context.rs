@@ -1,7 +1,7 @@
 //! What all passes share: the caches, the client, and a few words of memory about each server.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,12 +14,16 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 use super::{
     children::Children,
     fetch::{Policies, ServerName},
     peers::Peers,
+    rollouts::{Rollouts, Turn},
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -100,9 +104,6 @@ struct Memory {
     failures: u32,
     /// The status that was written last, with the version that it made.
     written: Option<(u64, McpServerStatus)>,
-    /// Whether this process found the server as desired once. What differs before that was caused by the operator
-    /// itself (a new image, new defaults), not by an edit.
-    settled: bool,
     /// The Redis user that is kept for it.
     redis_user: Option<String>,
 }
@@ -131,7 +132,7 @@ pub struct Context {
     /// Randomness.
     pub entropy: Entropy,
     memory: Mutex<HashMap<ServerName, Memory>>,
-    rolling: Mutex<HashSet<ServerName>>,
+    rollouts: Mutex<Rollouts>,
     /// The policies, by UID, of which was said at this generation that they cannot be read.
     unreadable_policies: Mutex<HashMap<String, i64>>,
 }
@@ -160,7 +161,7 @@ impl Context {
             clock: Clock::system(),
             entropy: Entropy::system(),
             memory: Mutex::default(),
-            rolling: Mutex::default(),
+            rollouts: Mutex::default(),
             unreadable_policies: Mutex::default(),
         }
     }
@@ -289,29 +290,29 @@ impl Context {
         }
     }
 
-    /// Whether a roll-out of this server may begin: an edit always, one of the operator's own in its turn.
-    pub fn may_roll(&self, server: &ServerName, edited: bool) -> bool {
-        if edited || self.remember(server, |memory| memory.settled) {
-            return true;
-        }
-        let mut rolling = self.rolling.lock().unwrap_or_else(PoisonError::into_inner);
-        if rolling.contains(server) {
-            return true;
-        }
-        let limit = usize::try_from(self.config.rollouts.max_concurrent.max(1)).unwrap_or(usize::MAX);
-        rolling.len() < limit && rolling.insert(server.clone())
+    /// Whether a roll-out of this server may begin that the operator itself causes.
+    pub fn may_roll(&self, server: &ServerName) -> Turn {
+        let mut rollouts = self.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
+        rollouts.ask(server, self.places(), Instant::now())
     }
 
-    /// Notes that a server is as desired.
-    pub fn settled(&self, server: &ServerName) {
-        self.remember(server, |memory| memory.settled = true);
-        self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+    /// Notes that a server holds up no other: its roll-out is over, or it has none. Asks for a look at those whose turn
+    /// it is.
+    pub fn rolled(&self, server: &ServerName) {
+        let mut rollouts = self.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = rollouts.free(server, self.places(), Instant::now());
+        drop(rollouts);
+        next.iter().for_each(|server| self.enqueue(server));
+    }
+
+    fn places(&self) -> usize {
+        usize::try_from(self.config.rollouts.max_concurrent.max(1)).unwrap_or(usize::MAX)
     }
 
     /// Forgets a server that is gone. Gives the Redis user that was kept for it.
     pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
-        self.rolling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        self.rolled(server);
         self.metrics.server(&server.to_string(), None);
         memory.and_then(|memory| memory.redis_user)
     }

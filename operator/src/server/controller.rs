@@ -22,6 +22,7 @@ use super::{
         live::{Gathered, Source},
     },
     names, peers,
+    rollouts::Turn,
     status::{self, Findings, write},
     validate::{ValidatedServer, validate},
 };
@@ -147,7 +148,10 @@ async fn look_at(
     let desired = valid.as_ref().ok().map(build);
     let applied = match &desired {
         Some(desired) => Some(apply(name, server, desired, context).await),
-        None => None,
+        None => {
+            context.rolled(name);
+            None
+        }
     };
     let valid = match (&valid, &desired) {
         (Ok(valid), Some(desired)) => Ok((valid, desired)),
@@ -228,19 +232,25 @@ async fn apply(
 ) -> Result<Applied, ApplyError> {
     let uid = server.uid().unwrap_or_default();
     let applier = Applier { client: &context.client, children: &context.children, server: name, owner: &uid };
-    let status = server.status.as_ref();
-    let edited = status.and_then(|s| s.observed_generation) != server.metadata.generation;
-    let rolls = applier.would_roll(&desired.deployment);
-    if rolls && !context.may_roll(name, edited) {
-        return Ok(Applied::Queued);
+    if applier.would_roll_on_our_account(&desired.deployment)
+        && let Turn::After(others) = context.may_roll(name)
+    {
+        return Ok(Applied::Queued(others));
     }
-    applier.prepare(desired).await?;
-    let rollout = applier.roll(&desired.deployment).await?;
-    if rollout.is_complete() {
-        context.settled(name);
-        applier.sweep(desired).await?;
+    let done = async {
+        applier.prepare(desired).await?;
+        let rollout = applier.roll(&desired.deployment).await?;
+        if rollout.is_complete() {
+            applier.sweep(desired).await?;
+        }
+        Ok(rollout)
+    };
+    let done = done.await;
+    // What is over, or broken, must not hold the others up.
+    if done.as_ref().map_or(true, |rollout| rollout.is_complete() || rollout.has_failed()) {
+        context.rolled(name);
     }
-    Ok(Applied::Done(rollout))
+    done.map(Applied::Done)
 }
 
 fn findings<'a>(

@@ -12,5 +12,6 @@ pub mod peers;
 pub mod project;
 pub mod redis_login;
 pub mod refs;
+pub mod rollouts;
 pub mod status;
 pub mod validate;

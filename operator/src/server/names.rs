@@ -18,6 +18,10 @@ pub const REDIS_CERTIFICATE_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
 pub const FIELD_MANAGER: &str = "gatehouse";
 /// The label with the server's name, which is also the pods' selector.
 pub const SERVER_LABEL: &str = "gatehouse.dev/server";
+/// The annotation of a Deployment with a hash of what the operator itself decided about it: its image, its defaults.
+pub const DEFAULTS_ANNOTATION: &str = "gatehouse.dev/defaults";
+/// The annotation of a Deployment with the edit of the server, and of its policy, that it was made of.
+pub const EDIT_ANNOTATION: &str = "gatehouse.dev/edit";
 /// The port of a gateway's Service.
 pub const SERVICE_PORT: i32 = 80;
 /// The longest name that a DNS label allows.

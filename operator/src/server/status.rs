@@ -47,12 +47,13 @@ pub struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    /// Whether something is awaited that no watch tells of, so that the server must be looked at again soon. Pods and
-    /// Redis tell of themselves: to ask for them again and again would starve the others where there are thousands.
+    /// Whether something is awaited that no watch tells of, so that the server must be looked at again soon. Pods, Redis
+    /// and whose turn it is to be rolled tell of themselves: to ask for them again and again would starve the others where
+    /// there are thousands.
     pub fn is_unresolved(&self) -> bool {
         let redis = self.redis_failure.is_some() && !self.redis_is_away;
         // What is not valid was not applied.
-        redis || !matches!(&self.applied, Some(Ok(Applied::Done(_))))
+        redis || !matches!(&self.applied, Some(Ok(_)))
     }
 
     /// Whether something is awaited that a watch or the Redis connection tells of.
@@ -163,7 +164,8 @@ mod tests {
             redis_is_away,
             warnings: Vec::new(),
         };
-        assert!(findings(Applied::Queued, None, false).is_unresolved(), "nothing tells whose turn it is");
+        let queued = findings(Applied::Queued(Vec::new()), None, false);
+        assert!(queued.is_awaited() && !queued.is_unresolved(), "it is told when its turn comes");
         let rolling = Applied::Done(Rollout { generation: 1, ..Rollout::default() });
         let rolling = findings(rolling, None, false);
         assert!(rolling.is_awaited() && !rolling.is_unresolved());

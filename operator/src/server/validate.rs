@@ -61,6 +61,10 @@ pub struct ValidatedServer {
     pub redis_users: RedisUsers,
     /// The policy in force.
     pub policy: Attachment,
+    /// A hash of what the operator itself decides about the pods.
+    pub defaults_hash: String,
+    /// Which edit of the server this is; absent offline, where there are no generations.
+    pub generation: Option<i64>,
     /// What is not wrong but worth saying.
     pub warnings: Vec<Problem>,
 }
@@ -217,6 +221,8 @@ fn assemble(checks: &Checks<'_>, parts: Parts) -> Option<ValidatedServer> {
         twin,
         redis_users: checks.config.redis.users,
         policy: attachment,
+        defaults_hash: checks.config.defaults_hash(),
+        generation: checks.server.metadata.generation,
         warnings: checks.warnings.clone(),
     })
 }

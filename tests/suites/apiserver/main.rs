@@ -9,6 +9,7 @@ mod policies;
 mod rbac;
 mod reconcile;
 mod redis_users;
+mod rollouts;
 mod rules;
 mod scale;
 

@@ -1,5 +1,7 @@
 //! The Deployment. A change of the configuration changes the ConfigMap's name and so rolls the pods.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
@@ -19,7 +21,10 @@ const PROGRESS_DEADLINE: i32 = 300;
 
 pub(super) fn build(server: &ValidatedServer, config_hash: &str) -> Deployment {
     Deployment {
-        metadata: metadata(server, names::gateway(&server.name)),
+        metadata: ObjectMeta {
+            annotations: Some(causes(server)),
+            ..metadata(server, names::gateway(&server.name))
+        },
         spec: DeploymentSpec {
             replicas: Some(server.pods.replicas),
             // The immutable ConfigMaps of older revisions are deleted, so there is nothing to roll back to.
@@ -42,6 +47,15 @@ pub(super) fn build(server: &ValidatedServer, config_hash: &str) -> Deployment {
         },
         ..Deployment::default()
     }
+}
+
+/// What this Deployment was made of, so that the next roll-out is known for an edit or for the operator's own.
+fn causes(server: &ValidatedServer) -> BTreeMap<String, String> {
+    let edit = server.generation.map(|generation| {
+        let policy = server.policy.edit.as_ref().map(|edit| format!(" {edit}")).unwrap_or_default();
+        (names::EDIT_ANNOTATION.to_owned(), format!("{generation}{policy}"))
+    });
+    [(names::DEFAULTS_ANNOTATION.to_owned(), server.defaults_hash.clone())].into_iter().chain(edit).collect()
 }
 
 fn template(server: &ValidatedServer, config_hash: &str) -> PodTemplateSpec {

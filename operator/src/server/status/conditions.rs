@@ -12,6 +12,7 @@ use crate::{
     server::{
         apply::{Applied, ApplyError},
         children::Rollout,
+        fetch::ServerName,
     },
 };
 
@@ -141,9 +142,12 @@ fn programmed(found: &Findings<'_>) -> Verdict {
             if matches!(error, ApplyError::Conflict { .. }) { Reason::Blocked } else { Reason::ApplyFailed },
             error.to_string(),
         ),
-        Some(Ok(Applied::Queued)) => no(
+        Some(Ok(Applied::Queued(others))) => no(
             Reason::RolloutQueued,
-            "this roll-out is the operator's own and waits for others (rollouts.maxConcurrent); the pods run on",
+            format!(
+                "this roll-out is the operator's own and waits for that of {} (rollouts.maxConcurrent); the pods run on",
+                named(others)
+            ),
         ),
         Some(Ok(Applied::Done(rollout))) => running(rollout, found),
     }
@@ -212,6 +216,16 @@ fn stalled(accepted: &Verdict, resolved: &Verdict, programmed: &Verdict) -> Verd
     match [accepted, resolved, programmed].iter().find(waits) {
         Some(verdict) => yes(verdict.reason, verdict.message.clone()),
         None => no(Reason::Reconciling, "nothing waits for you"),
+    }
+}
+
+/// Up to three servers, and how many more.
+fn named(servers: &[ServerName]) -> String {
+    let shown: Vec<String> = servers.iter().take(3).map(|server| format!("McpServer {server}")).collect();
+    match servers.len() {
+        0 => "others".to_owned(),
+        1..=3 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), more - shown.len()),
     }
 }
 

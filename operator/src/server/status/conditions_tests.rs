@@ -135,7 +135,7 @@ fn each_failure_after_validation_has_its_words() {
             "refused Deployment s-gateway",
         ),
         (
-            applied(Ok(Applied::Queued), Some(complete())),
+            applied(Ok(Applied::Queued(Vec::new())), Some(complete())),
             ConditionType::Programmed,
             "RolloutQueued",
             "maxConcurrent",
@@ -200,6 +200,18 @@ fn a_shared_user_is_said_on_every_server() {
         let found = Findings { redis_users: users, ..findings(Vec::new()) };
         assert_eq!(find(&all(Some(3), &[], &found, at(1)), ConditionType::TenantIsolated).0, status);
     }
+}
+
+#[test]
+fn who_waits_is_told_for_whom() {
+    let name = |name: &str| ServerName { namespace: "b".to_owned(), name: name.to_owned() };
+    let queued = |others: &[&str]| {
+        let others = others.iter().map(|other| name(other)).collect();
+        let found = applied(Ok(Applied::Queued(others)), Some(complete()));
+        find(&all(Some(3), &[], &found, at(1)), ConditionType::Programmed).2
+    };
+    assert!(queued(&["one"]).contains("that of McpServer b/one (rollouts"), "{}", queued(&["one"]));
+    assert!(queued(&["1", "2", "3", "4", "5"]).contains("b/3 and 2 more"));
 }
 
 #[test]
