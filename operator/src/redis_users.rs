@@ -9,6 +9,7 @@ mod denials;
 mod fleet;
 mod index;
 mod info;
+mod isolation;
 mod login;
 pub mod sweep;
 
@@ -25,6 +26,7 @@ use tokio::sync::{Notify, watch};
 pub use self::{
     acl::User,
     index::Instance,
+    isolation::Isolation,
     login::{RedisConfigError, login, operator_login},
 };
 use self::{
@@ -32,7 +34,8 @@ use self::{
     denials::Denials,
     fleet::{Fleet, Node},
     index::Index,
-    info::describe,
+    info::{Warning, describe, kind},
+    isolation::Door,
 };
 use crate::{
     config::{RedisSettings, RedisUsers},
@@ -50,6 +53,10 @@ pub struct RedisState {
     pub failure: Option<String>,
     /// Settings of it that would lose data or turn users away.
     pub warnings: Vec<String>,
+    /// What the warnings are about.
+    warned_of: BTreeSet<String>,
+    /// Whether whoever has no password gets in.
+    door: Door,
     /// The users that are in force on the present connection.
     users: BTreeSet<String>,
     /// The users that Redis refused, with its reason.
@@ -152,9 +159,11 @@ impl Redis {
         look(&self.inner.state.borrow())
     }
 
-    /// Waits until what concerns every server changes: whether Redis works, and its warnings.
+    /// Waits until what concerns every server changes: whether Redis works, what is warned of, and whom it lets in. Words
+    /// that change are no news: thousands of servers would say them anew.
     pub async fn changed(&self) {
-        let common = |state: &RedisState| (state.failure.clone(), state.warnings.clone());
+        let common =
+            |state: &RedisState| (state.failure.as_deref().map(kind), state.warned_of.clone(), state.door);
         let mut states = self.inner.state.subscribe();
         let before = common(&states.borrow_and_update());
         // The sender lives as long as this value.
@@ -219,7 +228,7 @@ impl Redis {
             metrics.redis(true, users);
             let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
             warnings.extend(fleet.warnings(wanted));
-            self.publish(warnings);
+            self.publish(warnings, fleet.door());
             let _ = tokio::time::timeout(BEAT, changed).await;
         }
     }
@@ -251,11 +260,12 @@ impl Redis {
         });
     }
 
-    fn publish(&self, warnings: Vec<String>) {
+    fn publish(&self, warnings: Vec<Warning>, door: Door) {
+        let (warned_of, warnings) = warnings.into_iter().map(|w| (w.about, w.text)).unzip();
         self.inner.state.send_if_modified(|state| {
-            let changed = state.failure.is_some() || state.warnings != warnings;
-            state.failure = None;
-            state.warnings = warnings;
+            let next = RedisState { failure: None, warnings, warned_of, door, ..state.clone() };
+            let changed = *state != next;
+            *state = next;
             changed
         });
     }
@@ -291,4 +301,37 @@ async fn tell(
         }
     }
     refused
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_another_kind_of_trouble_is_news_to_every_server() {
+        let redis = Redis::default();
+        let fails = |text: &str| {
+            let next = RedisState { failure: Some(text.to_owned()), ..RedisState::default() };
+            redis.inner.state.send_replace(next);
+        };
+        let warns = |text: &str| {
+            let warning = Warning { about: "10.0.0.1:6379".to_owned(), text: text.to_owned() };
+            redis.publish(vec![warning], Door::Closed);
+        };
+        let news = |change: &dyn Fn()| {
+            let mut changed = std::pin::pin!(redis.changed());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert_eq!(changed.as_mut().poll(&mut cx), Poll::Pending);
+            change();
+            changed.as_mut().poll(&mut cx).is_ready()
+        };
+        fails("Redis at redis://r cannot be used: timed out");
+        assert!(!news(&|| fails("Redis at redis://r cannot be used: connection refused")));
+        assert!(news(&|| warns("cannot be used: timed out")), "it works again");
+        assert!(!news(&|| warns("cannot be used: connection refused")));
+        assert!(news(&|| redis.publish(Vec::new(), Door::Closed)));
+        assert!(news(&|| redis.publish(Vec::new(), Door::Open)));
+    }
 }

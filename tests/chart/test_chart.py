@@ -1,4 +1,5 @@
 """What `helm template` makes of the chart: `pytest tests/chart` with pytest and PyYAML; helm from PATH or $HELM."""
+import base64
 import json
 import os
 import re
@@ -221,8 +222,28 @@ def test_redis_by_sentinels_and_as_a_cluster():
     assert "/redis/nodes" in refusal({"redis": {"nodes": ["user:secret@a"]}})
 
 
-def test_nothing_secret_is_rendered():
-    assert not of_kind(render(), "Secret")
+def test_nothing_secret_is_rendered_but_the_development_password():
+    assert not of_kind(render({"redis": {"url": "redis://r:6379"}}), "Secret")
+    assert [s["metadata"]["name"] for s in of_kind(render(), "Secret")] == ["gatehouse-redis"]
+
+
+def test_the_development_redis_has_a_password_that_the_operator_signs_in_with():
+    def password(objects):
+        return base64.b64decode(objects["Secret", "gatehouse-redis", "gatehouse"]["data"]["password"]).decode()
+
+    assert len(password(render())) == 32 and password(render()) != password(render())
+    objects = render({"redis": {"dev": {"enabled": True, "password": "hunter2"}}})
+    assert password(objects) == "hunter2"
+    redis = objects["Deployment", "gatehouse-redis", "gatehouse"]["spec"]["template"]["spec"]["containers"][0]
+    assert redis["args"][redis["args"].index("--requirepass") + 1] == "$(REDIS_PASSWORD)"
+    key = {"name": "gatehouse-redis", "key": "password"}
+    assert redis["env"] == [{"name": "REDIS_PASSWORD", "valueFrom": {"secretKeyRef": key}}]
+    assert "hunter2" not in json.dumps([o for o in objects.values() if o["kind"] != "Secret"])
+    login = next(v for v in operator(objects)["volumes"] if v["name"] == "redis-login")["secret"]
+    assert login == {"secretName": "gatehouse-redis", "items": [{"key": "password", "path": "password"}]}
+    mounts = {m["name"]: m["mountPath"] for m in operator(objects)["containers"][0]["volumeMounts"]}
+    assert config(objects)["redis"]["passwordFile"] == f"{mounts['redis-login']}/password"
+    assert "usernameFile" not in config(objects)["redis"]
 
 
 def test_every_field_of_the_operators_configuration_is_rendered():

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     clients::{Home, Sdk, Session},
     cluster::{Cluster, top, with_cluster},
@@ -77,6 +78,10 @@ async fn install(cluster: &Cluster) {
     namespace(cluster, SYSTEM).await;
     let notes = release(cluster, &[]).await;
     assert!(notes.contains("WARNING: redis.dev.enabled"), "{notes}");
+    let password = cluster.get(SYSTEM, "secret/gatehouse-redis").await["data"]["password"].clone();
+    release(cluster, &[]).await;
+    let kept = cluster.get(SYSTEM, "secret/gatehouse-redis").await["data"]["password"].clone();
+    assert_eq!(kept, password, "an upgrade keeps the password of the development Redis");
     let lease = cluster.get(SYSTEM, "lease/gatehouse").await;
     assert!(
         lease["spec"]["holderIdentity"].as_str().is_some_and(|h| h.contains("gatehouse-")),
@@ -280,7 +285,10 @@ async fn leaves_nothing(cluster: &Cluster) {
     assert!(left.is_empty(), "{left:?}");
     // Its Redis user goes too; what it stored was sealed with the keys that are gone, and ends by itself.
     let _forward = cluster.forward(SYSTEM, "gatehouse-redis", "16379:6379").await;
-    let client = redis::Client::open("redis://127.0.0.1:16379").unwrap();
+    let password = cluster.get(SYSTEM, "secret/gatehouse-redis").await["data"]["password"].clone();
+    let password = STANDARD.decode(password.as_str().unwrap()).unwrap();
+    let password = String::from_utf8(password).unwrap();
+    let client = redis::Client::open(format!("redis://:{password}@127.0.0.1:16379")).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     eventually("the Redis user to be gone", async || {
         let users: Vec<String> = redis::cmd("ACL").arg("USERS").query_async(&mut redis).await.unwrap();

@@ -46,6 +46,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The Secret with the operator's login and its keys, as YAML; nothing without one. The development Redis has its own. */ -}}
+{{- define "gatehouse.redisLogin" -}}
+{{- if .Values.redis.dev.enabled -}}
+{{- dict "name" (printf "%s-redis" (include "gatehouse.fullname" .)) "usernameKey" "" "passwordKey" "password" | toYaml -}}
+{{- else if .Values.redis.existingSecret.name -}}
+{{- toYaml .Values.redis.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What every container of this chart may not do: the restricted Pod Security Standard and a read-only root. */ -}}
 {{- define "gatehouse.containerSecurityContext" -}}
 allowPrivilegeEscalation: false

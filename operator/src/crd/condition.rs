@@ -117,6 +117,10 @@ texts! {
         Reconciling => "Reconciling",
         /// `TenantIsolated=True`: a Redis user of its own.
         OwnRedisUser => "OwnRedisUser",
+        /// `TenantIsolated=False`: Redis lets in whoever has no password.
+        OpenRedis => "OpenRedis",
+        /// `TenantIsolated=Unknown`: the operator may not look whom Redis lets in without a password.
+        DefaultUserUnseen => "DefaultUserUnseen",
         /// `TenantIsolated=False`: all servers share one Redis user.
         SharedRedisUser => "SharedRedisUser",
         /// `TenantIsolated=Unknown`: the tenant provides the Redis user.
@@ -175,6 +179,59 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Users and tools match on them: one that is renamed or taken away breaks theirs.
+    #[test]
+    fn reasons_are_frozen() {
+        let all: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        let frozen = [
+            "Accepted",
+            "Invalid",
+            "IssuerConflict",
+            "HostConflict",
+            "HostNotAllowed",
+            "IdentityNotAllowed",
+            "NotAllowed",
+            "ScopeMissing",
+            "NoPolicy",
+            "PolicyUnreadable",
+            "Conflict",
+            "Resolved",
+            "RefNotFound",
+            "KeyNotFound",
+            "InvalidRef",
+            "ServiceNotFound",
+            "RefNotPermitted",
+            "KeysLost",
+            "KeysInvalid",
+            "Programmed",
+            "Progressing",
+            "RolloutFailed",
+            "RolloutQueued",
+            "ApplyFailed",
+            "RedisUnavailable",
+            "Blocked",
+            "Available",
+            "NoReadyPods",
+            "Parked",
+            "Ready",
+            "Pending",
+            "Reconciling",
+            "OwnRedisUser",
+            "OpenRedis",
+            "DefaultUserUnseen",
+            "SharedRedisUser",
+            "ProvidedRedisUser",
+            "PolicyApplied",
+            "DefaultPolicy",
+            "Capped",
+            "Conflicted",
+            "Overridden",
+            "TargetNotFound",
+            "PartiallyProgrammed",
+        ];
+        assert_eq!(all, frozen);
+    }
 
     #[test]
     fn reasons_are_camel_case_and_each_stands_once() {

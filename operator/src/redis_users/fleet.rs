@@ -12,7 +12,8 @@ use super::{
     TIMEOUT,
     acl::User,
     index,
-    info::{Info, describe, info},
+    info::{Info, Warning, describe, info},
+    isolation::{self, Door},
     login::login,
 };
 use crate::config::RedisSettings;
@@ -22,6 +23,7 @@ pub(super) struct Node {
     pub(super) connection: MultiplexedConnection,
     pub(super) role: Role,
     pub(super) info: Info,
+    door: Door,
     /// The connection was made just now.
     is_new: bool,
     /// The users that are in force on this connection: they die with a restart, which ends it.
@@ -42,7 +44,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When no master can be used.
-    pub(super) async fn meet(&mut self, settings: &RedisSettings) -> Result<Vec<String>, String> {
+    pub(super) async fn meet(&mut self, settings: &RedisSettings) -> Result<Vec<Warning>, String> {
         let (target, login) = whom(settings)?;
         let members = members(&target, &login).await.map_err(|e| words(&e))?;
         let mut known = std::mem::take(&mut self.nodes);
@@ -60,10 +62,11 @@ impl Fleet {
                     self.nodes.insert(address, node);
                 }
                 Err(error) => {
-                    warnings.push(format!(
+                    let text = format!(
                         "Redis at {address} cannot be used: {error}; servers whose users it does not know lose Redis when it \
                          becomes a master"
-                    ));
+                    );
+                    warnings.push(Warning { about: address.to_string(), text });
                     failure = failure.or(Some(error).filter(|_| role == Role::Master));
                 }
             }
@@ -108,14 +111,23 @@ impl Fleet {
     }
 
     /// What is to be said of settings, with so many servers.
-    pub(super) fn warnings(&self, servers: usize) -> Vec<String> {
-        let mut warnings: Vec<String> = Vec::new();
-        for node in self.nodes.values().filter(|node| node.role != Role::Sentinel) {
+    pub(super) fn warnings(&self, servers: usize) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = Vec::new();
+        for node in self.holding_keys() {
             let new =
                 node.info.warnings(servers).into_iter().filter(|w| !warnings.contains(w)).collect::<Vec<_>>();
             warnings.extend(new);
         }
         warnings
+    }
+
+    /// Whether whoever has no password gets in, at the worst of the nodes.
+    pub(super) fn door(&self) -> Door {
+        self.holding_keys().map(|node| node.door).max().unwrap_or_default()
+    }
+
+    fn holding_keys(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.role != Role::Sentinel)
     }
 }
 
@@ -141,17 +153,28 @@ async fn meet(
 ) -> (Member, Result<Node, String>) {
     if let Some(mut node) = known
         && let Ok(info) = info(&mut node.connection).await
+        && let Ok(door) = door_of(&mut node.connection, &member, login).await
     {
-        return (member.clone(), Ok(Node { info, role: member.role, is_new: false, ..node }));
+        return (member.clone(), Ok(Node { info, door, role: member.role, is_new: false, ..node }));
     }
     let node = async {
         let connection = dial(&member.address, tls, login, &timeouts()).await;
         let mut connection = connection.map_err(|e| words(&e))?;
         let info = info(&mut connection).await?;
-        Ok(Node { connection, role: member.role, info, is_new: true, done: BTreeMap::new() })
+        let door = door_of(&mut connection, &member, login).await?;
+        Ok(Node { connection, role: member.role, info, door, is_new: true, done: BTreeMap::new() })
     };
     let node = node.await;
     (member, node)
+}
+
+/// A Sentinel holds nobody's keys.
+async fn door_of(
+    connection: &mut MultiplexedConnection,
+    member: &Member,
+    login: &Login,
+) -> Result<Door, String> {
+    if member.role == Role::Sentinel { Ok(Door::Closed) } else { isolation::look(connection, login).await }
 }
 
 fn timeouts() -> AsyncConnectionConfig {

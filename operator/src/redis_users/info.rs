@@ -5,6 +5,22 @@ use redis::aio::MultiplexedConnection;
 /// What one gateway pod needs of `maxclients`: a connection for calls, one for claims, one for events.
 const CONNECTIONS_PER_POD: u64 = 3;
 
+/// Redis does not take the operator's login.
+const LOGIN: &str =
+    "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)";
+/// The operator's user may do too little.
+const RIGHTS: &str = "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, \
+                      +acl|getuser, +info, +ping, +role and +cluster|slots";
+
+/// Something that would lose data, or turn users away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Warning {
+    /// What it is about: another one about the same is no news.
+    pub(super) about: String,
+    /// In words.
+    pub(super) text: String,
+}
+
 /// What the server says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Info {
@@ -33,20 +49,23 @@ impl Info {
     }
 
     /// What would lose data, or turn users away, with so many servers.
-    pub(super) fn warnings(&self, servers: usize) -> Vec<String> {
+    pub(super) fn warnings(&self, servers: usize) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if let Some(policy) = self.policy.as_deref().filter(|policy| *policy != "noeviction") {
-            warnings.push(format!(
+            let text = format!(
                 "Redis evicts (maxmemory-policy is {policy}): when its memory is full, users are signed out and \
                  credentials are lost; set maxmemory-policy noeviction"
-            ));
+            );
+            warnings.push(Warning { about: "eviction".to_owned(), text });
         }
         let needed = u64::try_from(servers).unwrap_or(u64::MAX).saturating_mul(2 * CONNECTIONS_PER_POD);
         if let Some(max) = self.max_clients.filter(|max| needed > *max) {
-            warnings.push(format!(
-                "Redis takes at most {max} connections (maxclients) and {servers} servers with two pods each need \
-                 about {needed}; raise maxclients"
-            ));
+            // Without the number of servers: every server says this, and would say it anew with each that is made.
+            let text = format!(
+                "Redis takes at most {max} connections (maxclients), which is less than all servers need with two pods \
+                 each ({CONNECTIONS_PER_POD} connections a pod); raise maxclients"
+            );
+            warnings.push(Warning { about: "maxclients".to_owned(), text });
         }
         warnings
     }
@@ -71,15 +90,18 @@ pub(super) async fn info(connection: &mut MultiplexedConnection) -> Result<Info,
 /// An error in words, without what was sent.
 pub(super) fn describe(error: &redis::RedisError) -> String {
     match error.code() {
-        Some("WRONGPASS" | "NOAUTH") => {
-            "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)".to_owned()
-        }
-        Some("NOPERM") => {
-            "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, +info, \
-             +ping, +role and +cluster|slots"
-                .to_owned()
-        }
+        Some("WRONGPASS" | "NOAUTH") => LOGIN.to_owned(),
+        Some("NOPERM") => RIGHTS.to_owned(),
         _ => error.to_string(),
+    }
+}
+
+/// What kind of failure a text tells of. Networks fail in many words, which are all the same to a server.
+pub(super) fn kind(failure: &str) -> &'static str {
+    match () {
+        () if failure.contains(LOGIN) => "login",
+        () if failure.contains(RIGHTS) => "rights",
+        () => "unreachable",
     }
 }
 
@@ -92,7 +114,9 @@ mod tests {
         let info = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\nmaxclients:100\r\n");
         assert_eq!((info.major, info.minor), (7, 0));
         let warnings = info.warnings(50);
-        assert!(warnings[0].contains("allkeys-lru") && warnings[1].contains("maxclients"), "{warnings:?}");
+        assert!(warnings[0].text.contains("allkeys-lru"), "{warnings:?}");
+        assert!(warnings[1].text.contains("maxclients"), "{warnings:?}");
+        assert_eq!(info.warnings(51), warnings, "one server more is no news");
         let good = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\nmaxclients:10000\r\n");
         assert!(good.warnings(50).is_empty());
     }

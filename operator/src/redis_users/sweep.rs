@@ -125,7 +125,7 @@ pub(crate) fn absent<T>(name: &str, answer: Result<T, kube::Error>) -> Result<bo
 async fn erase(settings: &RedisSettings, gone: &[Instance]) -> Result<(), String> {
     let mut fleet = Fleet::default();
     if let Some(away) = fleet.meet(settings).await?.pop() {
-        return Err(away);
+        return Err(away.text);
     }
     if settings.users == RedisUsers::Managed {
         for node in fleet.nodes.values_mut() {

@@ -274,8 +274,8 @@ fn findings<'a>(
     let warnings = own.chain(redis_warnings).collect();
     let keys = gathered.fetched.keys.clone();
     let redis_is_away = context.redis.state(|redis| redis.failure.is_some());
-    let redis_users = context.config.redis.users;
-    Findings { valid, applied, pods, keys, redis_users, redis_failure, redis_is_away, warnings }
+    let isolation = context.redis.state(|redis| redis.isolation(context.config.redis.users, user));
+    Findings { valid, applied, pods, keys, isolation, redis_failure, redis_is_away, warnings }
 }
 
 /// Step 5: the status (pure), then one patch if it changed, and events for what changed.

@@ -17,12 +17,12 @@ use super::{
     validate::ValidatedServer,
 };
 use crate::{
-    config::RedisUsers,
     crd::{
         McpServer, McpServerStatus,
         condition::Problem,
         server_status::{KeysStatus, PolicyStatusRef, ServiceStatus},
     },
+    redis_users::Isolation,
 };
 
 /// What one pass over a server found.
@@ -36,8 +36,8 @@ pub struct Findings<'a> {
     pub pods: Option<Rollout>,
     /// The sealing keys.
     pub keys: Keys,
-    /// How the Redis users are made.
-    pub redis_users: RedisUsers,
+    /// What keeps other tenants from what the server stores.
+    pub isolation: Isolation,
     /// Why Redis does not work for this server.
     pub redis_failure: Option<String>,
     /// Whether that is because Redis cannot be reached at all.
@@ -159,7 +159,7 @@ mod tests {
             applied: Some(Ok(applied)),
             pods: None,
             keys: Keys::Offline,
-            redis_users: RedisUsers::Managed,
+            isolation: Isolation::Own,
             redis_failure: redis_failure.map(str::to_owned),
             redis_is_away,
             warnings: Vec::new(),

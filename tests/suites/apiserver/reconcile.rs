@@ -6,11 +6,14 @@ use e2e::{
     operator::{Operator, apply, condition, reaches, ready, references, server},
     redis::Redis,
 };
-use gatehouse_operator::crd::{McpServer, condition::ConditionType};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
-    events::v1::Event,
+use gatehouse_operator::crd::{McpServer, OAuthClientPolicy, condition::ConditionType};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+        events::v1::Event,
+    },
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -86,6 +89,26 @@ async fn a_server_becomes_ready_and_owns_its_children() {
     assert_eq!(map.immutable, Some(true));
     assert!(server.metadata.finalizers.is_none());
     assert_eq!(world.api.client().default_namespace(), "default");
+}
+
+/// kstatus takes an object without conditions for current.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_looked_at_is_pending() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("pending").await;
+    let server: McpServer = apply(&client, &namespace, &server("one")).await;
+    let policy = json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
+        "metadata": { "name": "p" }, "spec": { "targetRefs": [{ "selector": {} }] } });
+    let policy: OAuthClientPolicy = apply(&client, &namespace, &policy).await;
+    let pending = |conditions: &[Condition]| -> Vec<String> {
+        assert!(conditions.iter().all(|c| c.status == "Unknown" && c.reason == "Pending"), "{conditions:?}");
+        conditions.iter().map(|c| c.type_.clone()).collect()
+    };
+    let status = server.status.unwrap();
+    assert_eq!(pending(&status.conditions), ["Accepted", "Programmed", "Ready"]);
+    assert_eq!(status.observed_generation, None);
+    assert_eq!(pending(&policy.status.unwrap().conditions), ["Accepted", "Programmed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

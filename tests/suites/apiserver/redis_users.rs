@@ -87,9 +87,8 @@ async fn a_server_reaches_its_own_keys_alone() {
         apply::<McpServer>(&world.client, &world.namespace, &server(name)).await;
     }
     let (own, other) = (world.prefix("one").await, world.prefix("two").await);
-    let isolated =
-        reaches(&world.client, &world.namespace, "one", "TenantIsolated", "True", "OwnRedisUser").await;
-    assert!(condition(&isolated, "TenantIsolated").is_some());
+    // The operator needs no password here, so nobody does.
+    reaches(&world.client, &world.namespace, "one", "TenantIsolated", "False", "OpenRedis").await;
     let mut connection = world.sign_in(&redis, "one").await.unwrap();
     let (mine, theirs) = (format!("{own}a"), format!("{other}a"));
     // What the gateway does.
@@ -129,6 +128,41 @@ async fn a_server_reaches_its_own_keys_alone() {
         let refused = error.code() == Some("NOPERM") || error.to_string().contains("NOPERM") || script;
         assert!(refused, "{words:?}: {error}");
     }
+}
+
+/// With a login, the operator sees for itself whether others need one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_isolated_where_nobody_gets_in_without_a_password() {
+    let redis = Redis::start().await;
+    let mut admin = redis.connection().await;
+    let operator = "ACL SETUSER operator on >secret ~* &* +@all";
+    run(&mut admin, &operator.split(' ').collect::<Vec<_>>()).await.unwrap();
+    let files = tempfile::TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let settings = json!({ "url": redis.url(), "users": "Managed",
+        "usernameFile": file("username", "operator"), "passwordFile": file("password", "secret") });
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("isolated").await;
+    references(&client, &namespace).await;
+    let config = config_from(json!({ "redis": settings, "hosts": { "allow": ["*.example.com"] },
+        "watch": { "namespaces": [namespace] } }));
+    let _operator = Operator::with(api.config(), config, "e2e", Some(&namespace)).await;
+    let _kubelet = Kubelet::start(client.clone(), &namespace);
+    apply::<McpServer>(&client, &namespace, &server("one")).await;
+    let isolated = async |status: &str, reason: &str| {
+        reaches(&client, &namespace, "one", "TenantIsolated", status, reason).await;
+    };
+    isolated("False", "OpenRedis").await;
+    run(&mut admin, &["ACL", "SETUSER", "default", "resetpass", ">other"]).await.unwrap();
+    isolated("True", "OwnRedisUser").await;
+    // What the operator may not look at is not known.
+    run(&mut admin, &["ACL", "SETUSER", "operator", "-acl|getuser"]).await.unwrap();
+    isolated("Unknown", "DefaultUserUnseen").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

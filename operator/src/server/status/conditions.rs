@@ -7,8 +7,8 @@ use k8s_openapi::{
 
 use super::{Findings, bounded, words};
 use crate::{
-    config::RedisUsers,
     crd::condition::{ConditionType, Problem, Reason},
+    redis_users::Isolation,
     server::{
         apply::{Applied, ApplyError},
         children::Rollout,
@@ -230,21 +230,31 @@ fn named(servers: &[ServerName]) -> String {
 }
 
 fn isolated(found: &Findings<'_>) -> Verdict {
-    match found.redis_users {
-        RedisUsers::Managed => {
+    let unknown = |reason, message: &str| Verdict { status: "Unknown", reason, message: message.to_owned() };
+    match found.isolation {
+        Isolation::Own => {
             yes(Reason::OwnRedisUser, "a Redis user of its own reaches this server's keys alone")
         }
-        RedisUsers::Shared => no(
+        Isolation::Open => no(
+            Reason::OpenRedis,
+            "a Redis user of its own reaches this server's keys alone, but Redis lets in whoever has no password: give its \
+             user default one (requirepass), or turn it off, and the operator a login",
+        ),
+        Isolation::Unseen => unknown(
+            Reason::DefaultUserUnseen,
+            "a Redis user of its own reaches this server's keys alone; whether Redis lets in whoever has no password the \
+             operator may not look (+acl|getuser)",
+        ),
+        Isolation::Awaited => unknown(Reason::Pending, "its Redis user is not in force"),
+        Isolation::Shared => no(
             Reason::SharedRedisUser,
             "all servers share one Redis user (redis.users: Shared): whoever takes over a gateway reaches the \
              records of every tenant",
         ),
-        RedisUsers::Provided => Verdict {
-            status: "Unknown",
-            reason: Reason::ProvidedRedisUser,
-            message: "the Redis user is provided in Secret gatehouse-redis; its rights are not looked at"
-                .to_owned(),
-        },
+        Isolation::Provided => unknown(
+            Reason::ProvidedRedisUser,
+            "the Redis user is provided in Secret gatehouse-redis; its rights are not looked at",
+        ),
     }
 }
 

@@ -2,8 +2,13 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
+    config::OperatorConfig,
     crd::{McpServer, McpServerStatus},
-    server::fetch::Keys,
+    server::{
+        build::build,
+        fetch::{Fetched, Keys},
+        validate::validate,
+    },
 };
 
 fn server() -> McpServer {
@@ -21,7 +26,7 @@ fn findings<'a>(problems: Vec<Problem>) -> Findings<'a> {
         applied: None,
         pods: None,
         keys: Keys::Offline,
-        redis_users: RedisUsers::Managed,
+        isolation: Isolation::Own,
         redis_failure: None,
         redis_is_away: false,
         warnings: Vec::new(),
@@ -193,12 +198,64 @@ fn parked_is_ready() {
 }
 
 #[test]
-fn a_shared_user_is_said_on_every_server() {
-    for (users, status) in
-        [(RedisUsers::Managed, "True"), (RedisUsers::Shared, "False"), (RedisUsers::Provided, "Unknown")]
-    {
-        let found = Findings { redis_users: users, ..findings(Vec::new()) };
-        assert_eq!(find(&all(Some(3), &[], &found, at(1)), ConditionType::TenantIsolated).0, status);
+fn who_else_reaches_the_records_is_said_on_every_server() {
+    for (isolation, status, reason) in [
+        (Isolation::Own, "True", "OwnRedisUser"),
+        (Isolation::Open, "False", "OpenRedis"),
+        (Isolation::Unseen, "Unknown", "DefaultUserUnseen"),
+        (Isolation::Awaited, "Unknown", "Pending"),
+        (Isolation::Shared, "False", "SharedRedisUser"),
+        (Isolation::Provided, "Unknown", "ProvidedRedisUser"),
+    ] {
+        let found = Findings { isolation, ..findings(Vec::new()) };
+        let (found_status, found_reason, _) =
+            find(&all(Some(3), &[], &found, at(1)), ConditionType::TenantIsolated);
+        assert_eq!((found_status.as_str(), found_reason.as_str()), (status, reason));
+    }
+}
+
+#[test]
+fn pods_that_are_not_ready_are_said_while_nothing_waits_for_the_user() {
+    let starting = Rollout { ready: 0, available: 0, ..complete() };
+    for pods in [Some(starting.clone()), None] {
+        let found = Findings { pods, ..applied(Ok(Applied::Done(starting.clone())), None) };
+        let all = all(Some(3), &[], &found, at(1));
+        let (status, reason, message) = find(&all, ConditionType::Available);
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "NoReadyPods"), "{message}");
+        let (status, reason, _) = find(&all, ConditionType::Stalled);
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Reconciling"));
+    }
+}
+
+/// A server that is valid under a policy, or under none.
+fn under(policy: Option<&str>, capped: &[&str]) -> (String, String, String) {
+    let mut server = serde_json::to_value(server()).unwrap();
+    server["spec"]["identity"] =
+        serde_json::json!({ "oidc": { "issuer": "https://sso.example.com", "clientId": "x" } });
+    server["spec"]["access"] = serde_json::json!({ "everyone": {} });
+    server["spec"]["backends"] = serde_json::json!([{ "name": "b", "url": "https://b.example.com/mcp" }]);
+    let server: McpServer = serde_json::from_value(server).unwrap();
+    let fetched = Fetched { assume_refs: true, ..Fetched::default() };
+    let mut valid = validate(&server, &fetched, &OperatorConfig::offline()).unwrap();
+    valid.policy.name = policy.map(str::to_owned);
+    valid.policy.capped = capped.iter().map(|&text| text.to_owned()).collect();
+    let desired = build(&valid);
+    let found = Findings { valid: Ok((&valid, &desired)), ..findings(Vec::new()) };
+    find(&all(Some(3), &[], &found, at(1)), ConditionType::PolicyAffected)
+}
+
+#[test]
+fn the_policy_in_force_and_what_was_lowered_are_said() {
+    let capped = ["lifetimes.accessToken from 1h to 10m"];
+    for (policy, capped, status, reason) in [
+        (None, &[][..], "False", "DefaultPolicy"),
+        (None, &capped, "False", "DefaultPolicy"),
+        (Some("strict"), &[], "True", "PolicyApplied"),
+        (Some("strict"), &capped, "True", "Capped"),
+    ] {
+        let (found, found_reason, message) = under(policy, capped);
+        assert_eq!((found.as_str(), found_reason.as_str()), (status, reason));
+        assert_eq!(message.contains("from 1h to 10m"), !capped.is_empty(), "{message}");
     }
 }
 

@@ -80,7 +80,7 @@ pub async fn unreadable(
             .get(ChildKind::Deployment, &name.namespace, &names::gateway(&name.name))
             .and_then(|c| c.rollout),
         keys: Keys::Offline,
-        redis_users: context.config.redis.users,
+        isolation: context.redis.state(|redis| redis.isolation(context.config.redis.users, None)),
         redis_failure: None,
         redis_is_away: false,
         warnings: Vec::new(),
