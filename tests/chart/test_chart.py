@@ -282,3 +282,10 @@ def test_notes_lead_on_and_warn():
     assert "WARNING" not in notes({"redis": {"url": "redis://r:6379"}})
     assert "keeps nothing" in notes(DEV)
     assert "TenantIsolated=False" in notes({"redis": {"url": "redis://r:6379", "users": "Shared"}})
+    assert "kubectl create namespace demo" in notes(DEV) and "kubectl get mcps -A" in notes(DEV)
+    some = {"namespaces": ["team-a", "team-b"], "labelSelector": "colour=blue"}
+    namespaced = notes({**DEV, "watch": some, "hosts": {"allow": ["*.{namespace}.example.com"]}})
+    assert "kubectl -n team-a apply" in namespaced and "kubectl get mcps -n team-a" in namespaced
+    assert "colour=blue" in namespaced and "demo" not in namespaced.replace("demo backend", "")
+    refused = notes({**DEV, "identity": {"local": "Refused"}})
+    assert "quickstart" not in refused and "crds/examples" in refused
