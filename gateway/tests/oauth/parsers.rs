@@ -268,8 +268,10 @@ fn urls_of_documents() {
         [
             DOCUMENT,
             "https://a.example.com/c?v=2",
-            "https://a.example.com:8443/x/../c#f",
-            "https://u:p@a.example.com/",
+            "https://a.example.com/c#f",
+            "https://a.example.com:8443/c",
+            "https://a.example.com/x/../c",
+            "https://u:p@a.example.com/c",
             "https://[::1]/%2e%2e/c",
             "https:\\\\2130706433\\c",
         ],
