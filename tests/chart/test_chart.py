@@ -124,6 +124,32 @@ def test_pods_meet_the_restricted_standard(name):
         assert container["livenessProbe"] and container["readinessProbe"]
 
 
+def labels(objects):
+    """Every label of the objects and of their pods."""
+    for o in objects.values():
+        yield from o["metadata"].get("labels", {}).items()
+        if o["kind"] == "Deployment":
+            yield from o["spec"]["selector"]["matchLabels"].items()
+            yield from o["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_labels_are_texts_whatever_the_release_is_called():
+    found = list(labels(render(release="42")))
+    assert ("app.kubernetes.io/instance", "42") in found
+    assert [pair for pair in found if not isinstance(pair[1], str)] == []
+
+
+def test_the_label_of_the_chart_takes_any_version(tmp_path):
+    chart = tmp_path / "gatehouse"
+    shutil.copytree(CHART, chart)
+    about = yaml.safe_load((chart / "Chart.yaml").read_text())
+    (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "1.2.3-rc.1+build.7"}))
+    result = helm("template", "gatehouse", str(chart), values=DEV)
+    assert result.returncode == 0, result.stderr
+    said = {line.strip() for line in result.stdout.splitlines() if line.strip().startswith("helm.sh/chart:")}
+    assert said == {"helm.sh/chart: gatehouse-1.2.3-rc.1_build.7"}
+
+
 def test_the_operator_stands_by_and_may_be_drained():
     objects = render()
     assert objects["Deployment", "gatehouse", "gatehouse"]["spec"]["replicas"] == 2
