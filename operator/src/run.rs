@@ -151,11 +151,20 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     });
     // A standby has nothing to finish, and its `work` never ends.
     if metrics.is_leading() {
-        let _ = tokio::time::timeout(GRACE, work).await;
+        finish(work, &mut election).await?;
     }
     stopping.send_replace(true);
     election.await;
     Ok(())
+}
+
+/// Lets running passes end, and keeps the lease meanwhile: without it they could not write any more.
+async fn finish(work: impl Future<Output = ()>, election: impl Future<Output = ()>) -> Result<(), RunError> {
+    tokio::select! {
+        // Passes that do not end in time are cut off, as by a crash.
+        _ = tokio::time::timeout(GRACE, work) => Ok(()),
+        () = election => Err(RunError::LostLease),
+    }
 }
 
 fn elector(options: &Options) -> Result<Option<Elector>, kube::Error> {
@@ -249,4 +258,25 @@ fn requests<K: kube::Resource<DynamicType = ()>>(
     mut queue: UnboundedReceiver<ObjectRef<K>>,
 ) -> impl futures::Stream<Item = Result<ObjectRef<K>, Infallible>> {
     stream::poll_fn(move |cx| queue.poll_recv(cx)).map(Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_lease_is_kept_while_running_passes_end() {
+        let (renewed, pass) = oneshot::channel();
+        let election = async {
+            // What a running pass writes waits for this.
+            let _ = renewed.send(());
+            std::future::pending::<()>().await;
+        };
+        let work = async { pass.await.expect("the lease is renewed") };
+        finish(work, election).await.unwrap();
+        let lost = finish(std::future::pending(), std::future::ready(())).await;
+        assert!(matches!(lost, Err(RunError::LostLease)));
+    }
 }
