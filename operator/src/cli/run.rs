@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use rand::Rng;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -10,6 +11,7 @@ use tokio::{
 
 use super::CliError;
 use crate::{
+    clock::Entropy,
     config::OperatorConfig,
     lease::Timing,
     metrics::Metrics,
@@ -61,7 +63,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
     let options = Options {
         kube,
         config,
-        identity: identity.unwrap_or_else(|| format!("gatehouse-{}", std::process::id())),
+        identity: identity.unwrap_or_else(|| unnamed(&Entropy::system())),
         lease: (!no_lease).then_some((namespace, lease)),
         timing: Timing::default(),
         admin,
@@ -71,6 +73,11 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
         run::RunError::Redis(error) => CliError::Input(error.to_string()),
         error => CliError::Failed(error.to_string()),
     })
+}
+
+/// A name for a process that was given none. Not its number: in containers, every process has the same.
+fn unnamed(entropy: &Entropy) -> String {
+    format!("gatehouse-{:016x}", entropy.with(|rng| rng.next_u64()))
 }
 
 async fn told_to_stop() {
@@ -83,5 +90,16 @@ async fn told_to_stop() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_without_names_are_two_candidates() {
+        let entropy = Entropy::seeded(1);
+        assert_ne!(unnamed(&entropy), unnamed(&entropy));
     }
 }
