@@ -102,6 +102,7 @@ pub struct PodTemplate {
     /// How pods spread, as in a pod. Absent: over zones and hosts where that is possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["topologyKey".into(), "whenUnsatisfiable".into()]))]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     /// The priority class, where the operator allows tenants to say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,5 +111,6 @@ pub struct PodTemplate {
     /// Secrets with which the image is pulled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["name".into()]))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    core::Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -234,16 +235,34 @@ fn value(object: &impl Serialize) -> Value {
 fn refusal(kind: &str, name: &str, error: kube::Error) -> ApplyError {
     let (kind, name) = (kind.to_owned(), name.to_owned());
     match error {
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 413 | 422) => {
+        kube::Error::Api(status)
+            if matches!(status.code, 400 | 403 | 404 | 413 | 422) || is_untypable(&status) =>
+        {
             ApplyError::Refused { kind, name, message: status.message.clone() }
         }
         error => ApplyError::Api(error),
     }
 }
 
+/// An object that server-side apply cannot read, such as one with a key twice in a list-map: the API server answers as
+/// if it were at fault itself.
+fn is_untypable(status: &Status) -> bool {
+    status.code == 500 && status.message.starts_with("failed to create typed patch object")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_can_never_be_applied_is_a_refusal() {
+        let message = "failed to create typed patch object (a/s; apps/v1, Kind=Deployment): errors:\n  \
+                       .spec.template.spec.imagePullSecrets: duplicate entries for key [name=\"x\"]";
+        let status = json!({ "code": 500, "message": message, "reason": "InternalError" });
+        let status = serde_json::from_value(status).unwrap();
+        let error = refusal("Deployment", "s", kube::Error::Api(Box::new(status)));
+        assert!(matches!(&error, ApplyError::Refused { message: said, .. } if said == message), "{error}");
+    }
 
     #[test]
     fn only_what_a_person_must_mend_is_a_refusal() {

@@ -473,6 +473,25 @@ fn labels_that_the_api_server_would_refuse_are_invalid() {
 }
 
 #[test]
+fn what_the_api_server_cannot_apply_twice_is_invalid() {
+    let pod = |pod: Value| with("/spec/gateway", json!({ "pod": pod }));
+    let spread =
+        |key: &str, when: &str| json!({ "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": when });
+    let pulled = json!({ "imagePullSecrets": [{ "name": "a" }, { "name": "b" }, { "name": "a" }] });
+    let found = problem(pod(pulled), &world(), &OperatorConfig::offline());
+    says(&found, Reason::Invalid, "spec.gateway.pod.imagePullSecrets", &["\"a\" stands twice"]);
+    let twice =
+        [spread("zone", "DoNotSchedule"), spread("zone", "ScheduleAnyway"), spread("zone", "DoNotSchedule")];
+    let found =
+        problem(pod(json!({ "topologySpreadConstraints": twice })), &world(), &OperatorConfig::offline());
+    says(&found, Reason::Invalid, "spec.gateway.pod.topologySpreadConstraints", &["zone", "DoNotSchedule"]);
+    let both = json!({ "topologySpreadConstraints": twice[..2], "imagePullSecrets": [{ "name": "a" }, { "name": "b" }] });
+    let mut config = OperatorConfig::offline();
+    config.gateway.image_pull_secrets = vec!["a".to_owned()];
+    check(pod(both), &world(), &config).unwrap();
+}
+
+#[test]
 fn a_policy_may_be_required() {
     let mut config = OperatorConfig::offline();
     config.policy.required = true;

@@ -108,6 +108,12 @@ async fn the_schema_lets_in_what_is_meant_and_nothing_else() {
     let oauth2 =
         json!({ "provider": "GitHub", "clientId": "x", "clientSecretRef": { "name": "s", "key": "k" } });
     let twice = json!([{ "name": "me", "fromIdentity": {} }, { "name": "me", "fromIdentity": {} }]);
+    let spread = |when: &str| json!({ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when });
+    let pulled = json!({ "imagePullSecrets": [{ "name": "a" }, { "name": "a" }] });
+    let spread_twice =
+        json!({ "topologySpreadConstraints": [spread("DoNotSchedule"), spread("DoNotSchedule")] });
+    let spread_apart =
+        json!({ "topologySpreadConstraints": [spread("DoNotSchedule"), spread("ScheduleAnyway")] });
     let cases = [
         ("metadata.name", json!("a".repeat(48)), ""),
         ("spec.url", json!("http://localhost:8080/mcp"), ""),
@@ -121,6 +127,9 @@ async fn the_schema_lets_in_what_is_meant_and_nothing_else() {
         ("spec.backends.0.headers", json!([{ "name": "X-A", "value": "x" }]), ""),
         ("spec.backends.0.timeouts", json!({ "connect": "5s" }), ""),
         ("spec.gateway", json!({ "replicas": 0, "drainPeriod": "30s" }), ""),
+        ("spec.gateway", json!({ "pod": spread_apart }), ""),
+        ("spec.gateway", json!({ "pod": spread_twice }), "uplicate"),
+        ("spec.gateway", json!({ "pod": pulled }), "uplicate"),
         ("spec.unknown", json!(1), "unknown"),
         ("spec.access", json!({ "allow": [] }), "spec.access.allow"),
         ("spec.access.recheck", json!({ "every": "1.5h" }), "spec.access.recheck.every"),

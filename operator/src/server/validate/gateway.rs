@@ -1,6 +1,6 @@
 //! `spec.gateway`: the pods.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
 
@@ -59,8 +59,28 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<PodSettings> {
         checks.invalid("spec.gateway.replicas", format!("{} is below 0", settings.replicas));
     }
     template_allowed(checks, &settings.template);
+    keys_once(checks, &settings.template);
     labels::check(checks, &settings.template);
     Some(settings)
+}
+
+/// The keys of the pod's list-maps: with one of them twice, nothing can be applied. The schema says so, but not always did.
+fn keys_once(checks: &mut Checks<'_>, template: &PodTemplate) {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = template.image_pull_secrets.iter().find(|secret| !seen.insert(&secret.name)) {
+        let message = format!("\"{}\" stands twice", twice.name.escape_debug());
+        checks.invalid("spec.gateway.pod.imagePullSecrets", message);
+    }
+    let mut seen = BTreeSet::new();
+    let mut spread = template.topology_spread_constraints.iter().flatten();
+    if let Some(twice) = spread.find(|c| !seen.insert((&c.topology_key, &c.when_unsatisfiable))) {
+        let message = format!(
+            "topologyKey \"{}\" stands twice with whenUnsatisfiable \"{}\"",
+            twice.topology_key.escape_debug(),
+            twice.when_unsatisfiable.escape_debug()
+        );
+        checks.invalid("spec.gateway.pod.topologySpreadConstraints", message);
+    }
 }
 
 /// What the operator's admin leaves to tenants.
