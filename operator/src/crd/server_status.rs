@@ -70,10 +70,16 @@ pub struct KeysStatus {
     pub instance: String,
 }
 
-/// A policy of the same namespace.
+/// A policy of the same namespace, as it was when the server's configuration was made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatusRef {
     /// Its name.
     pub name: String,
 }
+    /// Its UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The generation of its spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,

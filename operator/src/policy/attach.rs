@@ -11,10 +11,20 @@ use crate::crd::{McpServer, OAuthClientPolicy, policy::TargetRef};
 pub struct Attachment {
     /// Its name; absent: the operator's default policy.
     pub name: Option<String>,
-    /// Which edit of it: its UID and generation.
-    pub edit: Option<String>,
+    /// Its UID.
+    pub uid: Option<String>,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
     /// What the operator's ceilings lowered, in words.
     pub capped: Vec<String>,
+}
+
+impl Attachment {
+    /// Which edit of which policy: `UID/generation`. `None` for the operator's default policy.
+    pub fn edit(&self) -> Option<String> {
+        let uid = self.uid.as_ref()?;
+        Some(format!("{uid}/{}", self.generation.unwrap_or_default()))
+    }
 }
 
 /// How specifically a policy targets a server. The order is that of precedence.

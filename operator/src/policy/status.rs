@@ -15,6 +15,7 @@ use crate::{
         GROUP, McpServer, OAuthClientPolicy, OAuthClientPolicyStatus,
         condition::{ConditionType, Problem, Reason},
         policy_status::{AncestorRef, AncestorStatus, TargetCounts},
+        server_status::PolicyStatusRef,
     },
     server::status::bounded,
 };
@@ -104,7 +105,7 @@ fn target(policy: &OAuthClientPolicy, server: &McpServer, policies: &[OAuthClien
     let (_, outcome) = attach(server, policies).into_iter().find(|(p, _)| p.name_any() == name)?;
     let accepted = Verdict::new(true, Reason::Accepted, "the policy is valid");
     let (accepted, programmed) = match outcome {
-        Outcome::Wins => (accepted, running(&name, server)),
+        Outcome::Wins => (accepted, running(policy, server)),
         Outcome::Overridden(by) => {
             let message = format!("OAuthClientPolicy {by} targets this server more specifically");
             (accepted, Verdict::new(false, Reason::Overridden, message))
@@ -118,13 +119,17 @@ fn target(policy: &OAuthClientPolicy, server: &McpServer, policies: &[OAuthClien
     Some(Target { name: server.name_any(), accepted, programmed })
 }
 
-/// Whether a server runs with the policy that won.
-fn running(policy: &str, server: &McpServer) -> Verdict {
+/// Whether a server runs with the terms of the policy that won, as they are now.
+fn running(policy: &OAuthClientPolicy, server: &McpServer) -> Verdict {
     let status = server.status.clone().unwrap_or_default();
     let programmed = status.conditions.iter().find(|c| c.type_ == ConditionType::Programmed.as_str());
     let current =
         programmed.filter(|c| c.status == "True" && c.observed_generation == server.metadata.generation);
-    if current.is_some() && status.policy.is_some_and(|p| p.name == policy) {
+    let meta = &policy.metadata;
+    let has = |p: &PolicyStatusRef| {
+        Some(&p.name) == meta.name.as_ref() && p.uid == meta.uid && p.generation == meta.generation
+    };
+    if current.is_some() && status.policy.as_ref().is_some_and(has) {
         return Verdict::new(true, Reason::Programmed, "the server's pods run with this policy");
     }
     let why = programmed.map_or("not looked at yet", |c| c.message.as_str());
@@ -208,7 +213,7 @@ mod tests {
     fn policy(name: &str, created: &str, target: &Value) -> OAuthClientPolicy {
         serde_json::from_value(json!({
             "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
-            "metadata": { "name": name, "namespace": "a", "generation": 2, "creationTimestamp": created },
+            "metadata": { "name": name, "namespace": "a", "uid": name, "generation": 2, "creationTimestamp": created },
             "spec": { "targetRefs": [target] }
         }))
         .unwrap()
@@ -216,7 +221,7 @@ mod tests {
 
     fn server(name: &str, running: Option<&str>) -> McpServer {
         let status = running.map(|policy| {
-            json!({ "policy": { "name": policy }, "conditions": [{ "type": "Programmed", "status": "True",
+            json!({ "policy": { "name": policy, "uid": policy, "generation": 2 }, "conditions": [{ "type": "Programmed", "status": "True",
                 "reason": "Programmed", "message": "", "observedGeneration": 1,
                 "lastTransitionTime": "2026-01-01T00:00:00Z" }] })
         });
@@ -262,6 +267,21 @@ mod tests {
         assert_eq!(reasons(&behind).1, "PartiallyProgrammed");
         assert_eq!(behind.ancestors[0].ancestor_ref.name, "t", "what is wrong stands first");
         assert!(behind.conditions[1].message.starts_with("t: "), "{}", behind.conditions[1].message);
+    }
+
+    #[test]
+    fn terms_that_no_pod_has_are_not_programmed() {
+        let only = policy("p", OLD, &json!({ "selector": {} }));
+        let servers = [server("s", Some("p"))];
+        let reason =
+            |policy: OAuthClientPolicy| reasons(&of(&policy, &servers, std::slice::from_ref(&policy))).1;
+        assert_eq!(reason(only.clone()), "Programmed");
+        let mut edited = only.clone();
+        edited.metadata.generation = Some(3);
+        assert_eq!(reason(edited), "Progressing");
+        let mut another = only;
+        another.metadata.uid = Some("another of the same name".to_owned());
+        assert_eq!(reason(another), "Progressing");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
         condition::Problem,
         server_status::{KeysStatus, PolicyStatusRef, ServiceStatus},
     },
+    policy::Attachment,
     redis_users::Isolation,
 };
 
@@ -87,7 +88,8 @@ fn status_of(
         status.resource = Some(valid.server().url.clone());
         status.callback_url = valid.callback_url();
         status.service = service(desired);
-        status.policy = valid.policy.name.clone().map(|name| PolicyStatusRef { name });
+        let Attachment { name, uid, generation, .. } = valid.policy.clone();
+        status.policy = name.map(|name| PolicyStatusRef { name, uid, generation });
         if let Some(Ok(Applied::Done(_))) = &found.applied {
             status.config_hash = Some(desired.config_hash.clone());
         }

@@ -73,6 +73,14 @@ async fn the_most_specific_wins_and_each_says_what_became_of_it() {
     let targets = wide.status.unwrap().targets.unwrap();
     assert_eq!((targets.matched, targets.programmed, targets.overridden), (2, 1, 1));
 
+    // The terms of an edit count when the pods have them.
+    apply::<OAuthClientPolicy>(&client, &namespace, &policy("narrow", &json!({ "name": "one" }), "30m"))
+        .await;
+    let narrow = says(&client, &namespace, "narrow", "Accepted", "Programmed").await.metadata;
+    let api: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
+    let runs = api.get("one").await.unwrap().status.unwrap().policy.unwrap();
+    assert_eq!((runs.uid, runs.generation), (narrow.uid, narrow.generation));
+
     // A mapper sees only the new selector: the server that the policy leaves must hear of it too.
     apply::<OAuthClientPolicy>(&client, &namespace, &policy("narrow", &json!({ "name": "two" }), "1h")).await;
     runs_with(&client, &namespace, "two", Some("narrow")).await;

@@ -52,7 +52,7 @@ pub(super) fn build(server: &ValidatedServer, config_hash: &str) -> Deployment {
 /// What this Deployment was made of, so that the next roll-out is known for an edit or for the operator's own.
 fn causes(server: &ValidatedServer) -> BTreeMap<String, String> {
     let edit = server.generation.map(|generation| {
-        let policy = server.policy.edit.as_ref().map(|edit| format!(" {edit}")).unwrap_or_default();
+        let policy = server.policy.edit().map(|edit| format!(" {edit}")).unwrap_or_default();
         (names::EDIT_ANNOTATION.to_owned(), format!("{generation}{policy}"))
     });
     [(names::DEFAULTS_ANNOTATION.to_owned(), server.defaults_hash.clone())].into_iter().chain(edit).collect()

@@ -22,8 +22,6 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
         return None;
     }
     let name = winner.and_then(|p| p.metadata.name.clone());
-    let edit = winner
-        .map(|p| format!("{}/{}", p.uid().unwrap_or_default(), p.metadata.generation.unwrap_or_default()));
     if winner.is_none() && settings.required {
         let message = format!(
             "no OAuthClientPolicy of namespace \"{}\" targets this server, and one is required (policy.required of the \
@@ -43,7 +41,9 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<(PolicyConfig, Attachment
     if let Some(policy) = winner {
         config.clients = clients::check(checks, &policy.name_any(), &policy.spec);
     }
-    Some((config, Attachment { name, edit, capped }))
+    let meta = winner.map(|policy| &policy.metadata);
+    let (uid, generation) = (meta.and_then(|m| m.uid.clone()), meta.and_then(|m| m.generation));
+    Some((config, Attachment { name, uid, generation, capped }))
 }
 
 /// A policy that cannot be read and may be the one in force. Without it another would be, or the default: a server must
