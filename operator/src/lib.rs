@@ -22,4 +22,6 @@ pub mod redis_users;
 pub mod run;
 pub mod server;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod watch;

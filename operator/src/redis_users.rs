@@ -154,6 +154,12 @@ impl Redis {
         self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
+    /// The names of the users that shall be.
+    #[cfg(test)]
+    pub(crate) fn wanted(&self) -> Vec<String> {
+        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Looks at the state.
     pub fn state<T>(&self, look: impl FnOnce(&RedisState) -> T) -> T {
         look(&self.inner.state.borrow())

@@ -38,11 +38,12 @@ use crate::{
     policy::GuardedPolicy,
     server::{
         children::ChildKind,
-        context::{Context, GuardedServer, Scope},
+        context::{Context, Scope},
         controller::name_of,
         fetch::ServerName,
+        guarded::GuardedServer,
         names::SERVER_LABEL,
-        peers,
+        peers::Claim,
     },
 };
 
@@ -128,9 +129,8 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
 fn server_seen(context: &Context, scope: &Scope, server: &GuardedServer) {
     let name = name_of(server);
     scope.server_queue.push(ObjectRef::from_obj(server));
-    // One that cannot be read any more keeps what it had: its pods serve on.
-    let Ok(server) = &server.0 else { return };
-    context.peers.moved(&name, peers::host(server)).iter().for_each(|rival| context.enqueue(rival));
+    let host = Claim::of_guarded(server).host;
+    context.peers.moved(&name, host).iter().for_each(|rival| context.enqueue(rival));
 }
 
 /// What of an object a pass looks at, besides its status.

@@ -85,7 +85,7 @@ texts! {
         ServiceNotFound => "ServiceNotFound",
         /// `ResolvedRefs=False`: a Service that leads elsewhere.
         RefNotPermitted => "RefNotPermitted",
-        /// `ResolvedRefs=False`: the generated keys are gone.
+        /// `ResolvedRefs=False`: the generated keys are gone, or others are in their place.
         KeysLost => "KeysLost",
         /// `ResolvedRefs=False`: the keys Secret is not ours or not readable.
         KeysInvalid => "KeysInvalid",

@@ -1,6 +1,6 @@
 //! `McpServer.status`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub struct McpServerStatus {
     /// The OAuth issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
+    /// Since when the server has had its issuer. Of two that name one host or issuer, the first keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_since: Option<Time>,
     /// The OAuth resource, which is the MCP endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
@@ -76,10 +79,10 @@ pub struct KeysStatus {
 pub struct PolicyStatusRef {
     /// Its name.
     pub name: String,
-}
     /// Its UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// The generation of its spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+}

@@ -8,7 +8,6 @@ use std::{
 
 use kube::{
     Client, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         events::{Recorder, Reporter},
         reflector::{ObjectRef, Store},
@@ -22,7 +21,8 @@ use tokio::{
 use super::{
     children::Children,
     fetch::{Policies, ServerName},
-    peers::Peers,
+    guarded::GuardedServer,
+    peers::{Claim, Peers},
     rollouts::{Rollouts, Turn},
 };
 use crate::{
@@ -34,11 +34,10 @@ use crate::{
     redis_users::Redis,
 };
 
-/// An McpServer that may not be one: an object that an older schema let in must not stop the others.
-pub type GuardedServer = DeserializeGuard<McpServer>;
-
 /// The first pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The first pause after a refusal, which seldom is mended within seconds; it doubles too.
+const FIRST_REFUSED: Duration = Duration::from_secs(15);
 /// The longest pause after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
@@ -102,6 +101,8 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
 struct Memory {
     /// Failures in a row.
     failures: u32,
+    /// Refusals by the API server in a row.
+    refusals: u32,
     /// The status that was written last, with the version that it made.
     written: Option<(u64, McpServerStatus)>,
     /// The Redis user that is kept for it.
@@ -167,10 +168,15 @@ impl Context {
     }
 
     /// A server as the cache has it.
-    pub fn server(&self, name: &ServerName) -> Option<McpServer> {
+    pub fn server(&self, name: &ServerName) -> Option<Arc<GuardedServer>> {
         let key = ObjectRef::new(&name.name).within(&name.namespace);
-        let found = self.scopes.iter().find_map(|scope| scope.servers.get(&key))?;
-        found.0.clone().ok()
+        self.scopes.iter().find_map(|scope| scope.servers.get(&key))
+    }
+
+    /// What the other servers of a host claim, those that cannot be read included.
+    pub fn rivals(&self, host: &str, server: &ServerName) -> Vec<Claim> {
+        let others = self.peers.on_host(host, server);
+        others.iter().filter_map(|rival| Some(Claim::of_guarded(&*self.server(rival)?))).collect()
     }
 
     /// The servers of a namespace.
@@ -223,6 +229,13 @@ impl Context {
         }
     }
 
+    /// Asks for a look at every policy.
+    pub fn enqueue_all_policies(&self) {
+        for scope in &self.scopes {
+            scope.policies.state().iter().for_each(|p| scope.policy_queue.push(ObjectRef::from_obj(&**p)));
+        }
+    }
+
     /// Asks for a look at every server of a namespace.
     pub fn enqueue_servers_of(&self, namespace: &str) {
         for scope in self.queues(namespace) {
@@ -254,7 +267,7 @@ impl Context {
         let written = self.remember(server, |memory| memory.written.clone());
         match written {
             Some((at, status)) if at > version => Some(status),
-            _ => cached.0.as_ref().ok().and_then(|server| server.status.clone()),
+            _ => cached.status().cloned(),
         }
     }
 
@@ -282,10 +295,25 @@ impl Context {
         self.remember(server, |memory| memory.failures = 0);
     }
 
-    /// Notes the Redis user of a server, and ends the one of an earlier instance.
-    pub fn uses_redis_user(&self, server: &ServerName, user: Option<&String>) {
-        let old = self.remember(server, |memory| std::mem::replace(&mut memory.redis_user, user.cloned()));
-        if let Some(old) = old.filter(|old| Some(old) != user) {
+    /// The pause before the next attempt after the API server refused something for good, as far as it knows.
+    pub fn refused(&self, server: &ServerName) -> Duration {
+        let refusals = self.remember(server, |memory| {
+            memory.refusals = memory.refusals.saturating_add(1);
+            memory.refusals
+        });
+        doubled(FIRST_REFUSED, refusals, self.entropy.fraction())
+    }
+
+    /// Notes that nothing was refused.
+    pub fn admitted(&self, server: &ServerName) {
+        self.remember(server, |memory| memory.refusals = 0);
+    }
+
+    /// Notes the Redis user of a server, and ends the one of an earlier instance. What kept a pass from having one says
+    /// nothing of the one that the pods use.
+    pub fn uses_redis_user(&self, server: &ServerName, user: &str) {
+        let old = self.remember(server, |memory| memory.redis_user.replace(user.to_owned()));
+        if let Some(old) = old.filter(|old| old != user) {
             self.redis.forget(&old);
         }
     }
@@ -322,16 +350,21 @@ impl Context {
     }
 }
 
-/// The pause after so many failures in a row: doubled each time, and spread so that a common cause does not bring
-/// everyone back at once.
+/// The pause after so many failures in a row.
 pub fn backoff(failures: u32, fraction: f64) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    doubled(FIRST_RETRY, failures, fraction)
+}
+
+/// A pause that is doubled each time, and spread so that a common cause does not bring everyone back at once.
+fn doubled(first: Duration, times: u32, fraction: f64) -> Duration {
+    let doubled = first.saturating_mul(2u32.saturating_pow(times.saturating_sub(1).min(16)));
     doubled.min(LAST_RETRY).mul_f64(0.5 + fraction / 2.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     #[test]
     fn pauses_double_up_to_five_minutes_and_are_spread() {
@@ -339,5 +372,20 @@ mod tests {
         assert_eq!(backoff(2, 0.0), Duration::from_secs(1));
         assert_eq!(backoff(40, 0.0), Duration::from_secs(150));
         assert!(backoff(40, 0.999) <= LAST_RETRY);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_again_and_again_is_asked_for_less_and_less() {
+        let (scope, ..) = testing::scope();
+        let client = testing::client(|_| None);
+        let context = testing::context(client, OperatorConfig::offline(), &scope);
+        let server = ServerName { namespace: "a".to_owned(), name: "s".to_owned() };
+        assert!(context.refused(&server) <= FIRST_REFUSED);
+        for _ in 0..10 {
+            context.refused(&server);
+        }
+        assert!(context.refused(&server) >= LAST_RETRY / 2);
+        context.admitted(&server);
+        assert!(context.refused(&server) <= FIRST_REFUSED);
     }
 }

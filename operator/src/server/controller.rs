@@ -4,24 +4,20 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use kube::{
-    Resource, ResourceExt,
-    api::ApiResource,
-    core::{DeserializeGuard, error_boundary::InvalidObject},
-    runtime::controller::Action,
-};
+use kube::{Resource, ResourceExt, api::ApiResource, runtime::controller::Action};
 use tokio::time::Instant;
 
 use super::{
     apply::{Applied, Applier, ApplyError},
     build::{Desired, build},
     children::ChildKind,
-    context::{Context, GuardedServer},
+    context::Context,
     fetch::{
-        Keys, ServerName,
+        ServerName,
         live::{Gathered, Source},
     },
-    names, peers,
+    guarded::{GuardedServer, UnreadableServer},
+    names, peers, redis_login,
     rollouts::Turn,
     status::{self, Findings, write},
     validate::{ValidatedServer, validate},
@@ -141,9 +137,12 @@ async fn look_at(
     }
     let server = match &guarded.0 {
         Ok(server) => server,
-        Err(invalid) => return report_unreadable(guarded, invalid, context).await,
+        Err(unreadable) => return report_unreadable(guarded, unreadable, context).await,
     };
     let Some(gathered) = fetch(name, server, context).await? else { return Ok(RECHECK) };
+    if let Some(why) = &gathered.refused {
+        return report_refused(name, guarded, server, (why, &gathered), context).await;
+    }
     let valid = validate_with(server, &gathered, context);
     let desired = valid.as_ref().ok().map(build);
     let applied = match &desired {
@@ -164,8 +163,11 @@ async fn look_at(
         return Err(ReconcileError::Apply(error));
     }
     written?;
-    let events = gathered.keys_created.then(keys_created).into_iter().collect();
-    write::publish(&context.recorder, &server.object_ref(&()), events).await;
+    tell_keys(server, &gathered, context).await;
+    if let Some(Err(ApplyError::Refused { .. })) = found.applied {
+        return Ok(context.refused(name));
+    }
+    context.admitted(name);
     let pause = match () {
         () if found.is_unresolved() => RECHECK_UNRESOLVED,
         () if found.is_awaited() => RECHECK_AWAITED,
@@ -180,33 +182,24 @@ async fn fetch(
     server: &McpServer,
     context: &Context,
 ) -> Result<Option<Gathered>, ReconcileError> {
-    let host = peers::host(server);
-    let on_host = host.map(|host| context.peers.on_host(&host, name)).unwrap_or_default();
-    let rivals: Vec<McpServer> = on_host.iter().filter_map(|rival| context.server(rival)).collect();
-    let source = Source {
+    let rivals = peers::host(server).map(|host| context.rivals(&host, name)).unwrap_or_default();
+    let policies = context.policies_of(&name.namespace);
+    let gathered = source(context).gather(server, &rivals, policies).await?;
+    if let Some(user) = gathered.as_ref().and_then(|gathered| gathered.redis_user.as_ref()) {
+        context.uses_redis_user(name, user);
+        context.redis.settled(user, REDIS_PATIENCE).await;
+    }
+    Ok(gathered)
+}
+
+fn source(context: &Context) -> Source<'_> {
+    Source {
         client: &context.client,
         config: &context.config,
         redis: &context.redis,
         clock: &context.clock,
         entropy: &context.entropy,
-    };
-    let gathered = match source.gather(server, &rivals, context.policies_of(&name.namespace)).await {
-        // What waits for a person is a condition, not a loop.
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
-            let message = format!("the API server refused the operator: {}", status.message);
-            Some(Gathered::refused(Problem::refs(Reason::InvalidRef, "metadata.namespace", message)))
-        }
-        other => other?,
-    };
-    if let Some(Gathered { redis_user, fetched, .. }) = &gathered
-        && matches!(fetched.keys, Keys::Present { .. })
-    {
-        context.uses_redis_user(name, redis_user.as_ref());
-        if let Some(user) = redis_user {
-            context.redis.settled(user, REDIS_PATIENCE).await;
-        }
     }
-    Ok(gathered)
 }
 
 /// Step 2 (pure): a server that is proven valid, or everything that is wrong.
@@ -335,7 +328,7 @@ async fn report_interrupted(
     if !told {
         return;
     }
-    let guarded = DeserializeGuard(Ok(server.clone()));
+    let guarded = GuardedServer(Ok(server.clone()));
     let work = async {
         let old = context.current_status(name, &guarded).unwrap_or_default();
         let new = status::interrupted(server, &old, &error.to_string(), context.clock.now());
@@ -348,18 +341,38 @@ async fn report_interrupted(
     }
 }
 
-/// An object that is no McpServer of this version: said in its status, and nothing else is touched.
+/// Says in the status, and nothing else of it, that the API server let a pass go no further. Gives the time until the
+/// next look: somebody must act first.
+async fn report_refused(
+    name: &ServerName,
+    guarded: &GuardedServer,
+    server: &McpServer,
+    (why, gathered): (&str, &Gathered),
+    context: &Context,
+) -> Result<Duration, ReconcileError> {
+    let old = context.current_status(name, guarded).unwrap_or_default();
+    let new = status::refused(server, &old, &gathered.fetched.keys, why, context.clock.now());
+    put_status(name, server, &old, new, &[], context).await?;
+    tell_keys(server, gathered, context).await;
+    Ok(context.refused(name))
+}
+
+/// An object that is no McpServer of this version: said in its status, and nothing else is touched. Its pods run on.
 async fn report_unreadable(
     guarded: &GuardedServer,
-    invalid: &InvalidObject,
+    unreadable: &UnreadableServer,
     context: &Context,
 ) -> Result<Duration, ReconcileError> {
     let name = name_of(guarded);
+    let UnreadableServer { metadata, status, .. } = unreadable;
+    if let Some(user) = redis_login::keep(&source(context), metadata, status).await? {
+        context.uses_redis_user(&name, &user);
+    }
     let message = format!(
         "this object cannot be read, perhaps an older version of the CRD let it in: {}; correct it",
-        invalid.error
+        unreadable.error
     );
-    tracing::warn!(server = %name, error = invalid.error, "an McpServer cannot be read");
+    tracing::warn!(server = %name, error = unreadable.error, "an McpServer cannot be read");
     context.metrics.server(&name.to_string(), Some(false));
     let problem = Problem::accepted(Reason::Invalid, "spec", message);
     let (events, version) = write::unreadable(context, guarded, problem).await?;
@@ -370,14 +383,17 @@ async fn report_unreadable(
     Ok(RECHECK)
 }
 
-fn keys_created() -> kube::runtime::events::Event {
-    kube::runtime::events::Event {
+/// Keys that were made just now are an event: somebody has to back them up.
+async fn tell_keys(server: &McpServer, gathered: &Gathered, context: &Context) {
+    let made = kube::runtime::events::Event {
         type_: kube::runtime::events::EventType::Normal,
         reason: "KeysCreated".to_owned(),
         note: Some("made the keys that seal what this server stores; back the Secret up".to_owned()),
         action: "CreateKeys".to_owned(),
         secondary: None,
-    }
+    };
+    let events = if gathered.keys_created { vec![made] } else { Vec::new() };
+    write::publish(&context.recorder, &server.object_ref(&()), events).await;
 }
 
 /// A tenth more or less, so that servers made together are not looked at together for ever.
@@ -390,3 +406,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -59,6 +59,13 @@ pub enum Keys {
         /// The instance that was lost.
         instance: String,
     },
+    /// The status knows an instance and the Secret holds another.
+    Replaced {
+        /// The instance that is missing.
+        instance: String,
+        /// The instance that is there.
+        found: String,
+    },
     /// A Secret of this name is not ours, or cannot be read as keys.
     Unusable {
         /// What is wrong with it.

@@ -4,7 +4,8 @@
 //! - Decisions come from a live GET of the Secret and of the McpServer.
 //! - Creation is a POST, which cannot overwrite. There is no PATCH. A change of metadata is a PUT with the
 //!   `resourceVersion` that was read.
-//! - Keys that the status knows and the cluster does not are lost, and stay lost until a person accepts it.
+//! - Keys that the status knows and the cluster does not, or has others in their place, are lost, and stay lost until a
+//!   person accepts it.
 
 use std::collections::BTreeMap;
 
@@ -56,16 +57,21 @@ pub async fn ensure_keys(
         let found = secrets.get_opt(&name).await?;
         let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
         let Some(server) = live(&servers, cached).await? else { return Ok(Ensured::ServerGone) };
+        let known = known(&server);
         if let Some(secret) = found {
-            return Ok(match inspect(&secret, &server) {
-                Ok(ring) => {
+            return Ok(match (inspect(&secret, &server), known) {
+                // They cannot open what is stored; whoever put them there may yet bring the others back.
+                (Ok(ring), Some(instance)) if instance != ring.instance => {
+                    without_keys(Keys::Replaced { instance, found: ring.instance })
+                }
+                (Ok(ring), _) => {
                     keep_metadata(&secrets, secret, &server, issuer).await?;
                     present(ring, false)
                 }
-                Err(why) => without_keys(Keys::Unusable { why }),
+                (Err(why), _) => without_keys(Keys::Unusable { why }),
             });
         }
-        if let Some(instance) = lost(&server) {
+        if let Some(instance) = known {
             return Ok(without_keys(Keys::Lost { instance }));
         }
         let ring = entropy.with(Keyring::generate);
@@ -96,7 +102,7 @@ async fn live(api: &Api<McpServer>, cached: &McpServer) -> Result<Option<McpServ
 }
 
 /// The instance that the status knows, unless its loss was accepted.
-fn lost(server: &McpServer) -> Option<String> {
+fn known(server: &McpServer) -> Option<String> {
     let instance = server.status.as_ref()?.keys.as_ref()?.instance.clone();
     (server.annotations().get(ACCEPT_KEY_LOSS) != Some(&instance)).then_some(instance)
 }
@@ -130,6 +136,18 @@ fn full_name(server: &McpServer) -> String {
 fn owners(server: &McpServer) -> Option<Vec<OwnerReference>> {
     let policy = server.spec.keys.as_ref().map(|keys| keys.deletion_policy).unwrap_or_default();
     (policy == DeletionPolicy::Delete).then(|| server.controller_owner_ref(&()).into_iter().collect())
+}
+
+/// The owners that a Secret shall have: this server or not, and whoever else owns it.
+fn owners_beside(now: Option<Vec<OwnerReference>>, server: &McpServer) -> Option<Vec<OwnerReference>> {
+    let mut all = now.unwrap_or_default();
+    let ours = owners(server).into_iter().flatten().next();
+    match (all.iter_mut().find(|owner| Some(&owner.uid) == server.uid().as_ref()), ours) {
+        (Some(owner), Some(ours)) => *owner = ours,
+        (None, Some(ours)) => all.push(ours),
+        (_, None) => all.retain(|owner| Some(&owner.uid) != server.uid().as_ref()),
+    }
+    Some(all).filter(|owners| !owners.is_empty())
 }
 
 /// The keys, if the Secret is this server's and holds some; else what is wrong with it.
@@ -172,7 +190,7 @@ async fn keep_metadata(
     issuer: Option<&str>,
 ) -> Result<(), kube::Error> {
     let before = secret.metadata.clone();
-    secret.metadata.owner_references = owners(server).filter(|o| !o.is_empty());
+    secret.metadata.owner_references = owners_beside(secret.metadata.owner_references, server);
     secret.labels_mut().extend(names::labels(&server.name_any()));
     secret.annotations_mut().insert(SERVER_ANNOTATION.to_owned(), full_name(server));
     if let Some(issuer) = issuer {
@@ -208,17 +226,36 @@ pub async fn ensure_redis_secret(
         }
         return Ok(Some(data));
     };
-    if !secret.owner_references().iter().any(|o| Some(&o.uid) == server.uid().as_ref()) {
+    if !is_owned(&secret, server.uid().as_ref()) {
         return Ok(None);
     }
-    let now: RedisData =
-        secret.data.take().into_iter().flatten().map(|(key, value)| (key, value.0)).collect();
+    let now = values(secret.data.take());
     let data = wanted(&now);
     if now != data {
         secret.data = redis_secret(server, &data).data;
         secrets.replace(&name, &PostParams::default(), &secret).await?;
     }
     Ok(Some(data))
+}
+
+/// The data of the Secret with a server's Redis user, if there is one and it is this server's.
+///
+/// # Errors
+/// When the API server fails or refuses.
+pub async fn redis_data(client: &Client, server: &ObjectMeta) -> Result<Option<RedisData>, kube::Error> {
+    let namespace = server.namespace.as_deref().unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let name = names::redis_secret(server.name.as_deref().unwrap_or_default());
+    let secret = secrets.get_opt(&name).await?.filter(|secret| is_owned(secret, server.uid.as_ref()));
+    Ok(secret.map(|secret| values(secret.data)))
+}
+
+fn is_owned(secret: &Secret, uid: Option<&String>) -> bool {
+    secret.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
+}
+
+fn values(data: Option<BTreeMap<String, ByteString>>) -> RedisData {
+    data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect()
 }
 
 fn redis_secret(server: &McpServer, data: &RedisData) -> Secret {

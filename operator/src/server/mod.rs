@@ -6,6 +6,7 @@ pub mod children;
 pub mod context;
 pub mod controller;
 pub mod fetch;
+pub mod guarded;
 pub mod keys;
 pub mod names;
 pub mod peers;

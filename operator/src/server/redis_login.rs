@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use gatehouse_gateway_config::{denial::Denial, keys::Keyring};
 use gatehouse_redis::Login;
-use kube::ResourceExt;
+use kube::{ResourceExt, api::ObjectMeta};
 use rand::Rng;
 
 use super::{
@@ -16,11 +16,14 @@ use super::{
 use crate::{
     config::RedisUsers,
     crd::{
-        McpServer,
+        McpServer, McpServerStatus,
         condition::{Problem, Reason},
     },
     redis_users::{self, Instance, User},
 };
+
+/// Shorter ones are not ours.
+const SHORTEST_PASSWORD: usize = 32;
 
 /// Ensures the Secret, and asks for the user where the operator makes it. Gives the user's name in that case.
 pub(super) async fn ensure(
@@ -46,7 +49,8 @@ pub(super) async fn ensure(
             let (name, entropy) = (name.clone(), source.entropy.clone());
             Box::new(move |now| {
                 let ours = now.get(names::REDIS_USERNAME_KEY).is_some_and(|n| n == name.as_bytes());
-                let kept = now.get(names::REDIS_PASSWORD_KEY).filter(|p| ours && p.len() >= 32);
+                let kept =
+                    now.get(names::REDIS_PASSWORD_KEY).filter(|p| ours && p.len() >= SHORTEST_PASSWORD);
                 let password = kept.cloned().unwrap_or_else(|| entropy.with(password).into_bytes());
                 login(name.as_bytes(), &password)
             })
@@ -91,6 +95,33 @@ pub(super) async fn ensure(
     let password = data.get(names::REDIS_PASSWORD_KEY).map(|p| String::from_utf8_lossy(p).into_owned());
     source.redis.want(User::new(&name, &password.unwrap_or_default(), &prefix));
     Ok(Ok(Some(name)))
+}
+
+/// Keeps the user of a server whose keys or spec cannot be read, as its Secret has it: its pods run on and need it, also
+/// after Redis has forgotten it. Writes nothing. Gives the user's name where there is one.
+///
+/// The instance is the one that the status knows: whoever writes the Secret does not choose whose records it opens.
+pub(super) async fn keep(
+    source: &Source<'_>,
+    server: &ObjectMeta,
+    status: &McpServerStatus,
+) -> Result<Option<String>, kube::Error> {
+    let settings = &source.config.redis;
+    let (RedisUsers::Managed, Some(keys)) = (settings.users, &status.keys) else { return Ok(None) };
+    let instance = Instance {
+        namespace: server.namespace.clone().unwrap_or_default(),
+        name: server.name.clone().unwrap_or_default(),
+        id: keys.instance.clone(),
+    };
+    let Some(data) = keys::redis_data(source.client, server).await? else { return Ok(None) };
+    let name = instance.username(&settings.key_prefix);
+    let ours = data.get(names::REDIS_USERNAME_KEY).is_some_and(|n| n == name.as_bytes());
+    let password = data.get(names::REDIS_PASSWORD_KEY).filter(|p| ours && p.len() >= SHORTEST_PASSWORD);
+    let Some(password) = password else { return Ok(None) };
+    let prefix = instance.prefix(&settings.key_prefix);
+    source.redis.index(instance);
+    source.redis.want(User::new(&name, &String::from_utf8_lossy(password), &prefix));
+    Ok(Some(name))
 }
 
 /// Who may not use the server, as its latest edit says.

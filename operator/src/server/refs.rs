@@ -96,10 +96,12 @@ fn of_kind(server: &McpServer, kind: RefKind) -> BTreeSet<String> {
 
 /// The issuer of a server: what it says, or the origin of its URL.
 pub fn issuer(server: &McpServer) -> String {
-    server.spec.issuer.clone().unwrap_or_else(|| {
-        url::Url::parse(&server.spec.url)
-            .map_or_else(|_| server.spec.url.clone(), |url| url.origin().ascii_serialization())
-    })
+    server.spec.issuer.clone().unwrap_or_else(|| origin(&server.spec.url))
+}
+
+/// The origin of a URL, or what stands there instead of one.
+pub fn origin(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
 /// The host of a server, without a port: cookies ignore ports, so tenants on two ports share a browser origin's cookies.

@@ -5,7 +5,7 @@ pub mod write;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{ResourceExt, api::ObjectMeta};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     build::Desired,
     children::Rollout,
     fetch::Keys,
-    names,
+    names, refs,
     validate::ValidatedServer,
 };
 use crate::{
@@ -71,7 +71,12 @@ pub fn status(
     found: &Findings<'_>,
     now: Timestamp,
 ) -> McpServerStatus {
-    status_of(&server.metadata, old, found, now)
+    let mut status = status_of(&server.metadata, old, found, now);
+    if status.issuer.as_ref() != Some(&refs::issuer(server)) {
+        // It asks for another: what it had may become somebody else's.
+        status.issuer_since = None;
+    }
+    status
 }
 
 /// The same, for an object of which only the metadata can be read.
@@ -84,7 +89,10 @@ fn status_of(
     let mut status = old.clone();
     status.observed_generation = meta.generation;
     if let Ok((valid, desired)) = &found.valid {
-        status.issuer = Some(valid.server().issuer.clone());
+        let issuer = Some(valid.server().issuer.clone());
+        let since = old.issuer_since.clone().filter(|_| old.issuer == issuer);
+        status.issuer_since = Some(since.unwrap_or_else(|| Time(conditions::whole_seconds(now))));
+        status.issuer = issuer;
         status.resource = Some(valid.server().url.clone());
         status.callback_url = valid.callback_url();
         status.service = service(desired);
@@ -94,10 +102,7 @@ fn status_of(
             status.config_hash = Some(desired.config_hash.clone());
         }
     }
-    if let Keys::Present { instance } = &found.keys {
-        let secret = names::keys_secret(meta.name.as_deref().unwrap_or_default());
-        status.keys = Some(KeysStatus { secret, instance: instance.clone() });
-    }
+    note_keys(&mut status, meta, &found.keys);
     let pods = found.pods.clone().unwrap_or_default();
     status.replicas = found.pods.as_ref().map(|pods| pods.replicas);
     status.ready_replicas = found.pods.as_ref().map(|pods| pods.ready);
@@ -113,6 +118,28 @@ fn status_of(
 pub fn interrupted(server: &McpServer, old: &McpServerStatus, why: &str, now: Timestamp) -> McpServerStatus {
     let conditions = conditions::interrupted(server.metadata.generation, &old.conditions, why, now);
     McpServerStatus { conditions, ..old.clone() }
+}
+
+/// The status of a server of which the API server let the operator see no more, for this reason: nothing else is known
+/// to have changed, and somebody must act. Keys that were made before that are noted, so that their loss is noticed.
+pub fn refused(
+    server: &McpServer,
+    old: &McpServerStatus,
+    keys: &Keys,
+    why: &str,
+    now: Timestamp,
+) -> McpServerStatus {
+    let conditions = conditions::refused(server.metadata.generation, &old.conditions, why, now);
+    let mut status = McpServerStatus { conditions, ..old.clone() };
+    note_keys(&mut status, &server.metadata, keys);
+    status
+}
+
+fn note_keys(status: &mut McpServerStatus, meta: &ObjectMeta, keys: &Keys) {
+    if let Keys::Present { instance } = keys {
+        let secret = names::keys_secret(meta.name.as_deref().unwrap_or_default());
+        status.keys = Some(KeysStatus { secret, instance: instance.clone() });
+    }
 }
 
 fn service(desired: &Desired) -> Option<ServiceStatus> {
@@ -153,6 +180,10 @@ pub(crate) fn bounded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::OperatorConfig,
+        server::{build::build, fetch::Fetched, validate::validate},
+    };
 
     #[test]
     fn what_tells_of_itself_is_not_asked_for_again_and_again() {
@@ -176,6 +207,52 @@ mod tests {
         assert!(away.is_awaited() && !away.is_unresolved());
         assert!(findings(complete(), Some("refused"), false).is_unresolved());
         assert!(!findings(complete(), None, false).is_awaited());
+    }
+
+    #[test]
+    fn a_server_has_its_issuer_from_its_acceptance_until_it_asks_for_another() {
+        let server = |url: &str| -> McpServer {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer", "metadata": { "name": "s", "namespace": "a" },
+                "spec": {
+                    "url": url,
+                    "identity": { "local": { "usersSecretRef": { "name": "users", "key": "users.yaml" } } },
+                    "access": { "everyone": {} },
+                    "backends": [{ "name": "tools", "service": { "name": "tools", "port": 80 } }],
+                },
+            }))
+            .unwrap()
+        };
+        let (here, there) = (server("https://h.example.com/mcp"), server("https://other.example.com/mcp"));
+        let fetched = Fetched { assume_refs: true, ..Fetched::default() };
+        let valid = validate(&here, &fetched, &OperatorConfig::offline()).unwrap();
+        let desired = build(&valid);
+        let found = |valid| Findings {
+            valid,
+            applied: None,
+            pods: None,
+            keys: Keys::Offline,
+            redis_users: RedisUsers::Managed,
+            redis_failure: None,
+            redis_is_away: false,
+            warnings: Vec::new(),
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let since = |status: &McpServerStatus| status.issuer_since.as_ref().map(|time| time.0.as_second());
+        let accepted =
+            |old: &McpServerStatus, second| status(&here, old, &found(Ok((&valid, &desired))), at(second));
+        let refused =
+            |server, old: &McpServerStatus, second| status(server, old, &found(Err(Vec::new())), at(second));
+
+        let first = accepted(&McpServerStatus::default(), 1);
+        assert_eq!(since(&first), Some(1));
+        assert_eq!(since(&accepted(&first, 2)), Some(1));
+        let broken = refused(&here, &first, 3);
+        assert_eq!(since(&broken), Some(1), "its pods serve on");
+        let left = refused(&there, &broken, 4);
+        assert_eq!((since(&left), left.issuer.as_deref()), (None, Some("https://h.example.com")));
+        assert_eq!(since(&refused(&here, &left, 5)), None);
+        assert_eq!(since(&accepted(&left, 6)), Some(6));
     }
 
     #[test]

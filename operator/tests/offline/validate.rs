@@ -586,6 +586,9 @@ fn lost_and_unusable_keys() {
     let found = problem(good(), &fetched, &OperatorConfig::offline());
     let command = "kubectl annotate mcps github -n team-a gatehouse.dev/accept-key-loss=k3v9x2";
     says(&found, Reason::KeysLost, "status.keys.instance", &["github-gateway-keys", command]);
+    fetched.keys = Keys::Replaced { instance: "k3v9x2".to_owned(), found: "other1".to_owned() };
+    let found = problem(good(), &fetched, &OperatorConfig::offline());
+    says(&found, Reason::KeysLost, "status.keys.instance", &["github-gateway-keys", "other1", command]);
     fetched.keys = Keys::Unusable { why: "another owner".to_owned() };
     let found = problem(good(), &fetched, &OperatorConfig::offline());
     says(&found, Reason::KeysInvalid, "status.keys.secret", &["another owner"]);

@@ -3,13 +3,14 @@
 use e2e::{
     apiserver::{ApiServer, Kubelet},
     net::{eventually, free_port},
-    operator::{Operator, apply, condition, reaches, ready, references, server},
+    operator::{Operator, apply, condition, config, reaches, ready, references, server},
     redis::Redis,
 };
 use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::ValidatingWebhookConfiguration,
+        apps::v1::Deployment,
         core::v1::{Secret, Service},
         events::v1::Event,
     },
@@ -222,6 +223,72 @@ async fn a_policy_that_an_older_schema_wrote() {
     let mended = Patch::Merge(json!({ "spec": { "lifetimes": { "accessToken": "10m" } } }));
     objects.patch("strict", &PatchParams::default(), &mended).await.unwrap();
     ready(&world.client, &world.namespace, "one").await;
+}
+
+/// A server that cannot be read keeps its host, also for an operator that never could read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incumbent_that_an_older_schema_wrote() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let (first, second) = (api.namespace("incumbent").await, api.namespace("rival").await);
+    for namespace in [&first, &second] {
+        references(&client, namespace).await;
+    }
+    let redis = Redis::start().await;
+    let start =
+        async || Operator::with(api.config(), config(&[&first, &second], &redis.url()), "e2e", None).await;
+    let _kubelets = [Kubelet::start(client.clone(), &first), Kubelet::start(client.clone(), &second)];
+    let operator = start().await;
+    let mut holder = server("holder");
+    let host = format!("{first}.example.com");
+    holder["spec"]["url"] = json!(format!("https://{host}/holder/mcp"));
+    holder["spec"]["issuer"] = json!(format!("https://{host}/holder"));
+    apply::<McpServer>(&client, &first, &holder).await;
+    ready(&client, &first, "holder").await;
+    operator.stop().await.unwrap();
+
+    let resource = ApiResource::erase::<McpServer>(&());
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &first, &resource);
+    let schema = crate::SCHEMA.write().await;
+    install_older(&client, "mcpservers.gatehouse.dev").await;
+    eventually("the older schema to be in force", async || {
+        let old = Patch::Merge(json!({ "spec": { "backends": "tools" } }));
+        objects.patch("holder", &PatchParams::default(), &old).await.ok()
+    })
+    .await;
+    api.install_crds().await;
+    drop(schema);
+
+    let operator = start().await;
+    let mut rival = server("rival");
+    rival["spec"]["url"] = json!(format!("https://{host}/rival/mcp"));
+    rival["spec"]["issuer"] = json!(format!("https://{host}/rival"));
+    apply::<McpServer>(&client, &second, &rival).await;
+    let found = reaches(&client, &second, "rival", "Accepted", "False", "HostConflict").await;
+    let message = &condition(&found, "Accepted").unwrap().message;
+    assert!(message.contains(&format!("{first}/holder")), "{message}");
+
+    // It goes, and the host is free.
+    objects.delete("holder", &DeleteParams::default()).await.unwrap();
+    ready(&client, &second, "rival").await;
+    operator.stop().await.unwrap();
+}
+
+/// What server-side apply cannot read, the API server tells as a failure of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_template_that_can_never_be_applied() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("untypable").await;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let labels = json!({ "app": "x" });
+    let pod = json!({ "containers": [{ "name": "x", "image": "x" }], "imagePullSecrets": [{ "name": "a" }, { "name": "a" }] });
+    let object = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "x" },
+        "spec": { "selector": { "matchLabels": labels }, "template": { "metadata": { "labels": labels }, "spec": pod } } });
+    let answer = deployments.patch("x", &PatchParams::apply("e2e"), &Patch::Apply(&object)).await;
+    let Err(kube::Error::Api(status)) = answer else { panic!("{answer:?}") };
+    assert_eq!(status.code, 500, "{status:?}");
+    assert!(status.message.starts_with("failed to create typed patch object"), "{status:?}");
 }
 
 /// An object that an older version of the CRD let in: it lacks what is required now, and has a field of another type.

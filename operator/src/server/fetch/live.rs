@@ -15,7 +15,7 @@ use crate::{
     server::{
         keys::{self, Ensured},
         names,
-        peers::{self, Candidate},
+        peers::{self, Candidate, Claim},
         redis_login, refs,
         validate::host_matches,
     },
@@ -40,7 +40,7 @@ pub struct Source<'a> {
 }
 
 /// What a live read came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gathered {
     /// What `validate` looks at.
     pub fetched: Fetched,
@@ -50,6 +50,8 @@ pub struct Gathered {
     pub keys_created: bool,
     /// The name of the Redis user that the operator keeps, if it keeps one.
     pub redis_user: Option<String>,
+    /// Why the API server let the operator read no further: nothing is known of what is not here.
+    pub refused: Option<String>,
 }
 
 /// What there is to know of Secrets without knowing them.
@@ -59,51 +61,62 @@ struct Secrets {
     bad_content: BTreeMap<(String, String), String>,
 }
 
-impl Gathered {
-    /// Nothing could be read, for this reason.
-    pub fn refused(problem: Problem) -> Self {
-        Self { fetched: Fetched::default(), problems: vec![problem], keys_created: false, redis_user: None }
-    }
-}
-
 impl Source<'_> {
     /// Reads everything, and ensures the Secrets whose content is generated. `None` when the server is gone, or is
     /// another one of the same name.
     ///
     /// # Errors
-    /// When the API server fails or refuses.
+    /// When the API server fails.
     pub async fn gather(
         &self,
         server: &McpServer,
-        rivals: &[McpServer],
+        rivals: &[Claim],
         policies: Policies,
     ) -> Result<Option<Gathered>, kube::Error> {
+        let mut gathered = Gathered::default();
+        match self.gather_into(&mut gathered, server, rivals, policies).await {
+            Ok(is_there) => Ok(is_there.then_some(gathered)),
+            // What waits for a person is a condition, not a loop; and what was made before it is not forgotten.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
+                let why = format!("the API server refused the operator: {}", status.message);
+                Ok(Some(Gathered { refused: Some(why), ..gathered }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server is there.
+    async fn gather_into(
+        &self,
+        gathered: &mut Gathered,
+        server: &McpServer,
+        rivals: &[Claim],
+        policies: Policies,
+    ) -> Result<bool, kube::Error> {
         let (issuer_holder, host_holder) = self.holders(server, rivals).await?;
         let holds_both = issuer_holder.is_none() && host_holder.is_none();
         let issuer = holds_both.then(|| refs::issuer(server));
         let ensured = keys::ensure_keys(self.client, server, issuer.as_deref(), self.entropy).await?;
-        let Ensured::Keys { keys, created, ring } = ensured else { return Ok(None) };
-        let mut problems = Vec::new();
-        let mut redis_user = None;
-        if let Some(ring) = ring {
-            match redis_login::ensure(self, server, &ring).await? {
-                Ok(user) => redis_user = user,
-                Err(problem) => problems.push(problem),
+        let Ensured::Keys { keys, created, ring } = ensured else { return Ok(false) };
+        gathered.fetched = Fetched { keys, issuer_holder, host_holder, ..Fetched::default() };
+        gathered.keys_created = created;
+        match ring {
+            Some(ring) => match redis_login::ensure(self, server, &ring).await? {
+                Ok(user) => gathered.redis_user = user,
+                Err(problem) => gathered.problems.push(problem),
+            },
+            None => {
+                let status = server.status.clone().unwrap_or_default();
+                gathered.redis_user = redis_login::keep(self, &server.metadata, &status).await?;
             }
         }
         let secrets = self.secrets(server, &policies.readable).await?;
-        let fetched = Fetched {
-            secrets: secrets.keys,
-            bad_content: secrets.bad_content,
-            config_maps: self.config_maps(server).await?,
-            services: self.services(server).await?,
-            policies,
-            keys,
-            issuer_holder,
-            host_holder,
-            ..Fetched::default()
-        };
-        Ok(Some(Gathered { fetched, problems, keys_created: created, redis_user }))
+        let fetched = &mut gathered.fetched;
+        (fetched.secrets, fetched.bad_content) = (secrets.keys, secrets.bad_content);
+        fetched.config_maps = self.config_maps(server).await?;
+        fetched.services = self.services(server).await?;
+        fetched.policies = policies;
+        Ok(true)
     }
 
     async fn secrets(
@@ -169,33 +182,34 @@ impl Source<'_> {
     async fn holders(
         &self,
         server: &McpServer,
-        rivals: &[McpServer],
+        rivals: &[Claim],
     ) -> Result<(Option<ServerName>, Option<ServerName>), kube::Error> {
         if rivals.is_empty() {
             return Ok((None, None));
         }
+        let own = Claim::of(server);
         let wanted = refs::issuer(server);
-        let host = peers::host(server);
+        let host = own.host.clone();
         let (mut for_issuer, mut for_host) = (Vec::new(), Vec::new());
         // A server that is refused its host takes it from nobody.
-        let admitted = |rival: &&McpServer| {
-            let (allow, namespace) = (&self.config.hosts.allow, rival.namespace().unwrap_or_default());
+        let admitted = |rival: &&Claim| {
+            let (allow, namespace) = (&self.config.hosts.allow, &rival.name.namespace);
             let host = host.as_deref().unwrap_or_default();
-            allow.is_empty() || allow.iter().any(|pattern| host_matches(pattern, host, &namespace))
+            allow.is_empty() || allow.iter().any(|pattern| host_matches(pattern, host, namespace))
         };
-        for candidate in std::iter::once(server).chain(rivals.iter().filter(admitted)) {
-            let holds = candidate.status.as_ref().and_then(|status| status.issuer.as_deref());
-            if refs::issuer(candidate) == wanted {
-                for_issuer.push((candidate, Candidate::of(candidate, holds == Some(wanted.as_str()))));
+        for claim in std::iter::once(&own).chain(rivals.iter().filter(admitted)) {
+            let held = claim.held.as_deref();
+            if claim.issuer.as_ref() == Some(&wanted) {
+                for_issuer.push(claim.candidate(held == Some(wanted.as_str())));
             }
-            for_host.push((candidate, Candidate::of(candidate, holds.and_then(peers::host_of) == host)));
+            for_host.push(claim.candidate(held.and_then(peers::host_of) == host));
         }
         let is_own = |recorded: &str| recorded == wanted;
         let for_issuer = self.with_records(for_issuer, is_own).await?;
         let for_host = self.with_records(for_host, |recorded| peers::host_of(recorded) == host).await?;
-        let own = Candidate::of(server, false).name;
-        let issuer = peers::incumbent(&for_issuer).filter(|holder| **holder != own).cloned();
-        let host = peers::incumbent(&for_host).filter(|holder| holder.namespace != own.namespace).cloned();
+        let issuer = peers::incumbent(&for_issuer).filter(|holder| **holder != own.name).cloned();
+        let host =
+            peers::incumbent(&for_host).filter(|holder| holder.namespace != own.name.namespace).cloned();
         Ok((issuer, host))
     }
 
@@ -203,21 +217,22 @@ impl Source<'_> {
     /// asked: of those that are left out none is older.
     async fn with_records(
         &self,
-        mut candidates: Vec<(&McpServer, Candidate)>,
+        mut candidates: Vec<Candidate>,
         is_it: impl Fn(&str) -> bool,
     ) -> Result<Vec<Candidate>, kube::Error> {
-        if !candidates.iter().any(|(_, candidate)| candidate.holds) {
-            candidates.sort_by_key(|(_, candidate)| (candidate.created.is_none(), candidate.created));
-            for (server, candidate) in candidates.iter_mut().take(MOST_RIVALS) {
-                candidate.recorded = self.recorded_issuer(server).await?.as_deref().is_some_and(&is_it);
+        if !candidates.iter().any(|candidate| candidate.holds) {
+            candidates.sort_by_key(|candidate| (candidate.created.is_none(), candidate.created));
+            for candidate in candidates.iter_mut().take(MOST_RIVALS) {
+                let recorded = self.recorded_issuer(&candidate.name).await?;
+                candidate.recorded = recorded.as_deref().is_some_and(&is_it);
             }
         }
-        Ok(candidates.into_iter().map(|(_, candidate)| candidate).collect())
+        Ok(candidates)
     }
 
-    async fn recorded_issuer(&self, server: &McpServer) -> Result<Option<String>, kube::Error> {
-        let api: Api<Secret> = self.api(server);
-        let secret = api.get_opt(&names::keys_secret(&server.name_any())).await?;
+    async fn recorded_issuer(&self, server: &ServerName) -> Result<Option<String>, kube::Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &server.namespace);
+        let secret = api.get_opt(&names::keys_secret(&server.name)).await?;
         Ok(secret.and_then(|s| s.annotations().get(ISSUER_ANNOTATION).cloned()))
     }
 }

@@ -73,9 +73,35 @@ pub(super) fn interrupted(
     now: Timestamp,
 ) -> Vec<Condition> {
     let verdict = no(Reason::ApplyFailed, format!("{why}; it is tried again by itself"));
+    let turned = [(ConditionType::Programmed, &verdict), (ConditionType::Ready, &verdict)];
+    turn(generation, old, &turned, now)
+}
+
+/// The same for a pass that the API server let go no further, which waits for somebody.
+pub(super) fn refused(
+    generation: Option<i64>,
+    old: &[Condition],
+    why: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let (verdict, stalled) = (no(Reason::ApplyFailed, why), yes(Reason::ApplyFailed, why));
+    let turned = [
+        (ConditionType::Programmed, &verdict),
+        (ConditionType::Ready, &verdict),
+        (ConditionType::Stalled, &stalled),
+    ];
+    turn(generation, old, &turned, now)
+}
+
+fn turn(
+    generation: Option<i64>,
+    old: &[Condition],
+    turned: &[(ConditionType, &Verdict)],
+    now: Timestamp,
+) -> Vec<Condition> {
     let mut conditions = old.to_vec();
-    for type_ in [ConditionType::Programmed, ConditionType::Ready] {
-        let new = condition(generation, old, type_, &verdict, now);
+    for (type_, verdict) in turned {
+        let new = condition(generation, old, *type_, verdict, now);
         match conditions.iter_mut().find(|c| c.type_ == type_.as_str()) {
             Some(condition) => *condition = new,
             None => conditions.push(new),
@@ -104,7 +130,7 @@ fn condition(
     }
 }
 
-fn whole_seconds(time: Timestamp) -> Timestamp {
+pub(super) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

@@ -17,8 +17,9 @@ use crate::{
     },
     server::{
         children::ChildKind,
-        context::{Context, GuardedServer},
+        context::Context,
         fetch::{Keys, ServerName},
+        guarded::GuardedServer,
         names,
     },
 };
@@ -67,11 +68,7 @@ pub async fn unreadable(
     let reference = object.object_ref(&());
     let resource = ApiResource::erase::<GuardedServer>(&());
     let name = ServerName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    let old = match context.current_status(&name, object) {
-        Some(status) => status,
-        // The cache could not read the object, so neither its status.
-        None => live_status(&context.client, &resource, &name).await?,
-    };
+    let old = context.current_status(&name, object).unwrap_or_default();
     let found = Findings {
         valid: Err(vec![problem]),
         applied: None,
@@ -124,17 +121,6 @@ pub async fn merge(
         }
         Err(error) => Err(error),
     }
-}
-
-async fn live_status(
-    client: &Client,
-    resource: &ApiResource,
-    name: &ServerName,
-) -> Result<McpServerStatus, kube::Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, resource);
-    let object = api.get_opt(&name.name).await?;
-    let status = object.and_then(|o| o.data.get("status").cloned());
-    Ok(status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default())
 }
 
 /// The events that tell a change of conditions: what went wrong as a warning, what got well again as a normal one.

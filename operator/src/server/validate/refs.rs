@@ -58,6 +58,15 @@ fn keys(checks: &mut Checks<'_>) {
             );
             checks.unresolved(Reason::KeysLost, "status.keys.instance", message);
         }
+        Keys::Replaced { instance, found } => {
+            let message = format!(
+                "Secret \"{secret}\" holds the sealing keys of instance {found}, which open no stored credential and \
+                 sign-in of instance {instance}; restore its keys from a backup, or accept the loss: kubectl annotate \
+                 mcps {} -n {} {ACCEPT_KEY_LOSS}={instance}",
+                checks.name, checks.namespace
+            );
+            checks.unresolved(Reason::KeysLost, "status.keys.instance", message);
+        }
         Keys::Unusable { why } => {
             let message = format!("Secret \"{secret}\" with the sealing keys cannot be used: {why}");
             checks.unresolved(Reason::KeysInvalid, "status.keys.secret", message);

@@ -1,0 +1,238 @@
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gatehouse_gateway_config::{KEYRING_KEY, keys::Keyring};
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    config::{OperatorConfig, RedisUsers},
+    testing::{self, Objects},
+};
+
+const SERVER: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/mcpservers/s";
+const KEYS: &str = "/api/v1/namespaces/a/secrets/s-gateway-keys";
+const USERS: &str = "/api/v1/namespaces/a/secrets/users";
+const REDIS: &str = "/api/v1/namespaces/a/secrets/s-gateway-redis";
+
+fn server() -> Value {
+    json!({
+        "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer",
+        "metadata": { "name": "s", "namespace": "a", "uid": "uid-of-s", "generation": 1 },
+        "spec": {
+            "url": "https://h.example.com/mcp",
+            "identity": { "local": { "usersSecretRef": { "name": "users", "key": "users.yaml" } } },
+            "access": { "everyone": {} },
+            "backends": [{ "name": "tools", "service": { "name": "tools", "port": 80 } }],
+        },
+    })
+}
+
+/// One process, from its start on.
+struct Process {
+    objects: Objects,
+    context: Arc<Context>,
+}
+
+impl Process {
+    fn start(objects: &Objects, config: OperatorConfig) -> Self {
+        let (scope, ..) = testing::scope();
+        let context = Arc::new(testing::context(objects.client(), config, &scope));
+        Self { objects: objects.clone(), context }
+    }
+
+    /// A pass over the server as it is now; gives its status after that.
+    async fn pass(&self) -> Value {
+        let cached: GuardedServer = serde_json::from_value(self.objects.get(SERVER)).unwrap();
+        reconcile(Arc::new(cached), self.context.clone()).await.unwrap();
+        self.objects.get(SERVER)["status"].clone()
+    }
+
+    fn users(&self) -> Vec<String> {
+        self.context.redis.wanted()
+    }
+}
+
+/// What the server names.
+fn references(objects: &Objects) {
+    let hash =
+        "$argon2id$v=19$m=19456,t=2,p=1$mFHYlGtXagusfD3r4lRY6A$SglUPcYqNsymz6bTWMuX19dHnAF+EHAEpkqtva7g8aA";
+    let users = format!("- {{ name: alice, uid: 5d0cf1c4b7d84a0e, passwordHash: \"{hash}\" }}\n");
+    let secret = json!({ "metadata": { "name": "users" }, "data": { "users.yaml": STANDARD.encode(users) } });
+    objects.put(USERS, secret);
+    let spec = json!({ "selector": { "app": "tools" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
+    objects
+        .put("/api/v1/namespaces/a/services/tools", json!({ "metadata": { "name": "tools" }, "spec": spec }));
+}
+
+/// A cluster with the server in it, and a process that made its first pass.
+async fn begun() -> (Objects, Process, Value) {
+    let objects = Objects::default();
+    references(&objects);
+    objects.put(SERVER, server());
+    let process = Process::start(&objects, OperatorConfig::offline());
+    let status = process.pass().await;
+    (objects, process, status)
+}
+
+fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
+    let all = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().find(|c| c["type"] == type_).unwrap_or(&Value::Null)
+}
+
+/// The keys Secret, changed.
+fn edit_keys(objects: &Objects, edit: impl FnOnce(&mut Value)) {
+    let mut keys = objects.get(KEYS);
+    edit(&mut keys);
+    objects.put(KEYS, keys);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_alone_and_keys_that_were_made_are_noted() {
+    let objects = Objects::default();
+    let condition_of = |type_: &str| {
+        json!({ "type": type_, "status": "True", "reason": type_, "message": "was good", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z" })
+    };
+    let before = ["Accepted", "ResolvedRefs", "Available", "Ready"].map(condition_of);
+    let mut known = server();
+    known["status"] = json!({ "observedGeneration": 1, "conditions": before });
+    objects.put(SERVER, known);
+    objects.forbid(USERS);
+    let process = Process::start(&objects, OperatorConfig::offline());
+    let status = process.pass().await;
+    for type_ in ["Accepted", "ResolvedRefs", "Available"] {
+        assert_eq!(*condition(&status, type_), condition_of(type_), "nothing is known of it");
+    }
+    for (type_, is) in [("Programmed", "False"), ("Ready", "False"), ("Stalled", "True")] {
+        let told = condition(&status, type_);
+        assert_eq!((&told["status"], &told["reason"]), (&json!(is), &json!("ApplyFailed")), "{type_}");
+        assert!(told["message"].as_str().unwrap().contains("quota exceeded"), "{told}");
+    }
+    assert!(status["keys"]["instance"].is_string(), "{status}");
+    assert!(objects.get(KEYS).is_object());
+}
+
+#[tokio::test]
+async fn a_problem_of_the_operator_ends_no_redis_user() {
+    let objects = Objects::default();
+    objects.put(SERVER, server());
+    let password = tempfile::NamedTempFile::new().unwrap();
+    let mut config = OperatorConfig::offline();
+    config.redis.password_file = Some(password.path().to_path_buf());
+    let process = Process::start(&objects, config);
+    process.pass().await;
+    let users = process.users();
+    assert_eq!(users.len(), 1, "{users:?}");
+    drop(password);
+    let status = process.pass().await;
+    assert_eq!(condition(&status, "ResolvedRefs")["reason"], "InvalidRef", "{status}");
+    assert_eq!(process.users(), users, "its pods still use it");
+
+    // Other keys, whose user takes its place.
+    process.context.uses_redis_user(&ServerName { namespace: "a".into(), name: "s".into() }, "another");
+    assert!(process.users().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_leader_keeps_the_redis_user_of_a_server_whose_keys_are_lost() {
+    let (objects, first, _) = begun().await;
+    objects.remove(KEYS);
+    let second = Process::start(&objects, OperatorConfig::offline());
+    let status = second.pass().await;
+    assert_eq!(condition(&status, "ResolvedRefs")["reason"], "KeysLost", "{status}");
+    assert_eq!(second.users(), first.users());
+}
+
+#[tokio::test]
+async fn a_new_leader_keeps_the_redis_user_of_a_server_that_cannot_be_read() {
+    let (objects, first, _) = begun().await;
+    let mut broken = objects.get(SERVER);
+    broken["spec"]["backends"] = json!("tools");
+    objects.put(SERVER, broken);
+    let second = Process::start(&objects, OperatorConfig::offline());
+    second.pass().await;
+    assert_eq!(second.users(), first.users());
+
+    // Whoever can write the Secret cannot have the records of another instance.
+    let mut secret = objects.get(REDIS);
+    secret["data"]["username"] = json!(STANDARD.encode("gatehouse:a/s.0123456789abcdef"));
+    objects.put(REDIS, secret);
+    let third = Process::start(&objects, OperatorConfig::offline());
+    third.pass().await;
+    assert!(third.users().is_empty(), "{:?}", third.users());
+}
+
+#[tokio::test]
+async fn other_keys_in_the_place_of_the_known_ones_are_not_taken_before_a_person_accepts_it() {
+    let (objects, process, status) = begun().await;
+    let known = status["keys"]["instance"].as_str().unwrap().to_owned();
+    let other = process.context.entropy.with(Keyring::generate);
+    edit_keys(&objects, |keys| keys["data"][KEYRING_KEY] = json!(STANDARD.encode(other.to_json())));
+    let secret = objects.get(KEYS);
+    let status = process.pass().await;
+    let told = condition(&status, "ResolvedRefs");
+    assert_eq!(told["reason"], "KeysLost", "{status}");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains(&known) && message.contains(&other.instance), "{message}");
+    assert_eq!(status["keys"]["instance"], json!(known));
+    assert_eq!(objects.get(KEYS), secret, "it is left as it is");
+    assert_eq!(condition(&status, "Programmed")["reason"], "Blocked", "{status}");
+
+    let mut accepting = objects.get(SERVER);
+    accepting["metadata"]["annotations"] = json!({ "gatehouse.dev/accept-key-loss": known });
+    objects.put(SERVER, accepting);
+    let status = process.pass().await;
+    assert_eq!(status["keys"]["instance"], json!(other.instance));
+    assert_eq!(condition(&status, "ResolvedRefs")["status"], "True");
+}
+
+#[tokio::test]
+async fn other_owners_of_the_keys_stay_owners() {
+    let (objects, process, _) = begun().await;
+    let other = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "backup", "uid": "uid-of-backup" });
+    let ours = objects.get(KEYS)["metadata"]["ownerReferences"][0].clone();
+    assert_eq!(ours["uid"], "uid-of-s");
+    edit_keys(&objects, |keys| {
+        keys["metadata"]["ownerReferences"] = json!([other, ours]);
+        keys["metadata"]["labels"] = json!({});
+    });
+    process.pass().await;
+    let kept = objects.get(KEYS)["metadata"].clone();
+    assert_eq!(kept["ownerReferences"], json!([other, ours]));
+    assert_ne!(kept["labels"], json!({}), "it was written");
+
+    let mut retained = objects.get(SERVER);
+    retained["spec"]["keys"] = json!({ "deletionPolicy": "Retain" });
+    objects.put(SERVER, retained);
+    process.pass().await;
+    assert_eq!(objects.get(KEYS)["metadata"]["ownerReferences"], json!([other]));
+}
+
+/// A server of another namespace on the same host, which is older, and which the operator accepted and cannot read now.
+#[tokio::test]
+async fn an_incumbent_that_cannot_be_read_keeps_its_host() {
+    let objects = Objects::default();
+    objects.put(SERVER, server());
+    let (scope, mut servers, _) = testing::scope();
+    let mut config = OperatorConfig::offline();
+    config.redis.users = RedisUsers::Provided;
+    let context = Arc::new(testing::context(objects.client(), config, &scope));
+    let mut holder = server();
+    holder["metadata"] = json!({ "name": "holder", "namespace": "b", "uid": "uid-of-holder",
+        "creationTimestamp": "2026-02-01T00:00:00Z" });
+    holder["spec"] = json!({ "url": "https://h.example.com/t/mcp", "backends": "tools" });
+    holder["status"] = json!({ "issuer": "https://h.example.com/t", "issuerSince": "2026-02-01T00:00:00Z" });
+    let holder: GuardedServer = serde_json::from_value(holder).unwrap();
+    assert!(holder.0.is_err());
+    context.peers.moved(&name_of(&holder), peers::Claim::of_guarded(&holder).host);
+    servers.apply_watcher_event(&Event::Apply(holder));
+
+    let mut older = server();
+    older["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    objects.put(SERVER, older);
+    let process = Process { objects: objects.clone(), context };
+    let status = process.pass().await;
+    let told = condition(&status, "Accepted");
+    assert_eq!(told["reason"], "HostConflict", "{status}");
+    assert!(told["message"].as_str().unwrap().contains("b/holder"), "{told}");
+}
