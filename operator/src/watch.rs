@@ -1,15 +1,10 @@
 //! The watches: they fill the caches and ask for passes. All of them run on a standby too, so that it leads at once.
 
+mod hourly;
 mod listing;
 mod vanished;
 
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -30,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
-    listing::Listing,
+    listing::{Listing, fingerprint},
     vanished::{Vanished, confirm},
 };
 use crate::{
@@ -68,6 +63,7 @@ pub async fn run(
         watch_servers(&context, &scope, servers, &health),
         watch_policies(&context, &scope, policies, &health),
         futures::future::join_all(children),
+        hourly::enqueue(&scope, tokio::time::sleep),
     );
 }
 
@@ -101,13 +97,19 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
         let event = event.modify(prune);
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Apply(server) | Event::InitApply(server) => {
-                if matches!(event, Event::InitApply(_)) {
-                    listing.lists(name_of(server));
-                }
+            Event::Init => listing.begins(),
+            Event::InitApply(server) => listing.lists(name_of(server), looked_at(server)),
+            Event::InitDone => {
+                let listed = listing.ends();
+                listed.gone.iter().for_each(gone);
+                listed.news.iter().for_each(|name| server_seen(context, scope, name));
+                context.enqueue_all_policies();
+                health.done(&list("mcpservers", scope.namespace.as_deref()));
+            }
+            Event::Apply(server) => {
                 // Our own writes of its status are no news to its own pass, only to the policies.
-                if listing.is_news(name_of(server), fingerprint(server)) {
-                    server_seen(context, scope, server);
+                if listing.is_news(name_of(server), looked_at(server)) {
+                    server_seen(context, scope, &name_of(server));
                 }
                 context.enqueue_policies_of(&server.namespace().unwrap_or_default());
             }
@@ -115,31 +117,26 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
                 listing.gone(&name_of(server));
                 gone(&name_of(server));
             }
-            Event::Init => listing.begins(),
-            Event::InitDone => {
-                listing.ends().iter().for_each(gone);
-                health.done(&list("mcpservers", scope.namespace.as_deref()));
-            }
         }
         context.metrics.cached("mcpservers", scope.servers.len());
     };
     tokio::join!(forever(context, "mcpservers", api, config, seen), confirm(context, to_confirm));
 }
 
-fn server_seen(context: &Context, scope: &Scope, server: &GuardedServer) {
-    let name = name_of(server);
-    scope.server_queue.push(ObjectRef::from_obj(server));
-    let host = Claim::of_guarded(server).host;
-    context.peers.moved(&name, host).iter().for_each(|rival| context.enqueue(rival));
+/// A server is new, or other than it was; the cache has it.
+fn server_seen(context: &Context, scope: &Scope, name: &ServerName) {
+    let object = ObjectRef::new(&name.name).within(&name.namespace);
+    let Some(server) = scope.servers.get(&object) else { return };
+    scope.server_queue.push(object);
+    let host = Claim::of_guarded(&server).host;
+    context.peers.moved(name, host).iter().for_each(|rival| context.enqueue(rival));
 }
 
 /// What of an object a pass looks at, besides its status.
-fn fingerprint(server: &GuardedServer) -> u64 {
+fn looked_at(server: &GuardedServer) -> u64 {
     let meta = server.meta();
-    let mut hasher = DefaultHasher::new();
-    (&meta.uid, meta.generation, &meta.labels, &meta.annotations).hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    hasher.finish()
+    let deleted = meta.deletion_timestamp.is_some();
+    fingerprint(&(&meta.uid, meta.generation, &meta.labels, &meta.annotations, deleted))
 }
 
 /// Forgets a server that the watch does not show any more. Gives its Redis user when it is not sure that the server was
@@ -164,34 +161,36 @@ async fn watch_policies(
     health: &Health,
 ) {
     let api: Api<GuardedPolicy> = api(context, scope);
-    let mut generations = HashMap::new();
+    let mut listing = Listing::default();
+    let touched = |namespace: &str| {
+        context.enqueue_servers_of(namespace);
+        context.enqueue_policies_of(namespace);
+    };
+    let name = |policy: &GuardedPolicy| (policy.namespace().unwrap_or_default(), policy.name_any());
+    // Our own writes of its status are no news to the servers.
+    let looked_at = |policy: &GuardedPolicy| fingerprint(&(policy.uid(), policy.meta().generation));
     let seen = |event: Event<GuardedPolicy>| {
         let event = event.modify(prune);
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Apply(policy) | Event::InitApply(policy) => {
-                let namespace = policy.namespace().unwrap_or_default();
-                let key = (namespace.clone(), policy.name_any());
-                let generation = (policy.uid(), policy.meta().generation);
-                // Our own writes of its status are no news to the servers.
-                if generations.insert(key, generation.clone()) != Some(generation) {
-                    context.enqueue_servers_of(&namespace);
-                    context.enqueue_policies_of(&namespace);
+            Event::Init => listing.begins(),
+            Event::InitApply(policy) => listing.lists(name(policy), looked_at(policy)),
+            Event::InitDone => {
+                let listed = listing.ends();
+                let changed: BTreeSet<_> = listed.news.iter().chain(&listed.gone).map(|(n, _)| n).collect();
+                changed.into_iter().for_each(|namespace| touched(namespace));
+                health.done(&list("oauthclientpolicies", scope.namespace.as_deref()));
+            }
+            Event::Apply(policy) => {
+                if listing.is_news(name(policy), looked_at(policy)) {
+                    touched(&name(policy).0);
                 }
             }
             Event::Delete(policy) => {
-                let namespace = policy.namespace().unwrap_or_default();
-                generations.remove(&(namespace.clone(), policy.name_any()));
+                listing.gone(&name(policy));
                 context.forget_policy(policy);
-                context.enqueue_servers_of(&namespace);
-                context.enqueue_policies_of(&namespace);
+                touched(&name(policy).0);
             }
-            // What vanished between two lists had no event: everyone is looked at.
-            Event::InitDone => {
-                health.done(&list("oauthclientpolicies", scope.namespace.as_deref()));
-                context.enqueue_all();
-            }
-            Event::Init => {}
         }
         context.metrics.cached("oauthclientpolicies", scope.policies.len());
     };
@@ -287,3 +286,6 @@ where
         None => Api::all(context.client.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;

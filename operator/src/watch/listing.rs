@@ -1,72 +1,110 @@
-//! What a watch has told of, so that what vanished while it was interrupted is found by the next list.
+//! What a watch has told of, so that what is new or vanished while it was interrupted is found by the next list.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
-use crate::server::fetch::ServerName;
-
-/// The servers of one watch.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// What of each a pass looks at, as a hash.
-    known: HashMap<ServerName, u64>,
-    /// Those of the list that is being read.
-    listed: HashSet<ServerName>,
+/// The objects of one watch by their names, each with a hash of what of it a pass looks at.
+#[derive(Debug)]
+pub(super) struct Listing<K> {
+    known: HashMap<K, u64>,
+    /// Those of the list that is being read: one that is interrupted tells nothing.
+    listed: HashMap<K, u64>,
 }
 
-impl Listing {
+/// What a complete list told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listed<K> {
+    /// Those that are new, or other than they were.
+    pub(super) news: Vec<K>,
+    /// Those that are gone, although no event said so.
+    pub(super) gone: Vec<K>,
+}
+
+impl<K> Default for Listing<K> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), listed: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Listing<K> {
     /// A list begins.
     pub(super) fn begins(&mut self) {
         self.listed.clear();
     }
 
-    /// A server is in the list.
-    pub(super) fn lists(&mut self, server: ServerName) {
-        self.listed.insert(server);
+    /// An object is in the list. Whether it is new is told at the end: not before has the cache the list's objects, and a
+    /// pass would find the old one, or none.
+    pub(super) fn lists(&mut self, object: K, fingerprint: u64) {
+        self.listed.insert(object, fingerprint);
     }
 
-    /// A server was seen; whether there is anything new about it.
-    pub(super) fn is_news(&mut self, server: ServerName, fingerprint: u64) -> bool {
-        self.known.insert(server, fingerprint) != Some(fingerprint)
+    /// The list is complete.
+    pub(super) fn ends(&mut self) -> Listed<K> {
+        let before = std::mem::replace(&mut self.known, std::mem::take(&mut self.listed));
+        let news = self.known.iter().filter(|(object, now)| before.get(*object) != Some(now));
+        let news = news.map(|(object, _)| object.clone()).collect();
+        let now: HashSet<&K> = self.known.keys().collect();
+        let gone = before.keys().filter(|object| !now.contains(object)).cloned().collect();
+        Listed { news, gone }
     }
 
-    /// A server is gone.
-    pub(super) fn gone(&mut self, server: &ServerName) {
-        self.known.remove(server);
+    /// An object was seen; whether there is anything new about it.
+    pub(super) fn is_news(&mut self, object: K, fingerprint: u64) -> bool {
+        self.known.insert(object, fingerprint) != Some(fingerprint)
     }
 
-    /// The list is complete. Gives those that it did not name: they are gone, although no event said so.
-    pub(super) fn ends(&mut self) -> Vec<ServerName> {
-        let listed = std::mem::take(&mut self.listed);
-        self.known.extract_if(|server, _| !listed.contains(server)).map(|(server, _)| server).collect()
+    /// An object is gone.
+    pub(super) fn gone(&mut self, object: &K) {
+        self.known.remove(object);
     }
+}
+
+/// A hash.
+pub(super) fn fingerprint(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name(name: &str) -> ServerName {
-        ServerName { namespace: "a".to_owned(), name: name.to_owned() }
+    fn list(listing: &mut Listing<&'static str>, objects: &[(&'static str, u64)]) -> Listed<&'static str> {
+        listing.begins();
+        objects.iter().for_each(|(object, fingerprint)| listing.lists(object, *fingerprint));
+        let Listed { mut news, mut gone } = listing.ends();
+        news.sort_unstable();
+        gone.sort_unstable();
+        Listed { news, gone }
     }
 
     #[test]
-    fn what_vanished_between_two_lists_is_gone() {
+    fn what_is_new_and_what_vanished_between_two_lists_is_told_once() {
+        let mut listing = Listing::default();
+        assert_eq!(
+            list(&mut listing, &[("one", 1), ("two", 1)]),
+            Listed { news: vec!["one", "two"], gone: vec![] }
+        );
+        assert!(listing.is_news("later", 1));
+        assert!(!listing.is_news("later", 1), "a status of our own");
+        let told = list(&mut listing, &[("one", 2), ("three", 1)]);
+        assert_eq!(told, Listed { news: vec!["one", "three"], gone: vec!["later", "two"] });
+        assert_eq!(list(&mut listing, &[("one", 2), ("three", 1)]), Listed { news: vec![], gone: vec![] });
+        listing.gone(&"three");
+        assert!(listing.is_news("three", 1));
+    }
+
+    #[test]
+    fn a_list_that_was_interrupted_takes_no_news_away() {
         let mut listing = Listing::default();
         listing.begins();
-        for server in ["one", "two"] {
-            listing.lists(name(server));
-            assert!(listing.is_news(name(server), 1));
-        }
-        assert!(listing.ends().is_empty());
-        assert!(listing.is_news(name("later"), 1));
-        assert!(!listing.is_news(name("later"), 1), "a status of our own");
+        listing.lists("one", 1);
+        assert_eq!(list(&mut listing, &[("one", 1)]).news, ["one"]);
         listing.begins();
-        listing.lists(name("one"));
-        let mut gone = listing.ends();
-        gone.sort();
-        assert_eq!(gone, [name("later"), name("two")]);
-        listing.begins();
-        listing.lists(name("one"));
-        assert!(listing.ends().is_empty(), "each is told once");
+        listing.lists("one", 2);
+        assert_eq!(list(&mut listing, &[("one", 2)]), Listed { news: vec!["one"], gone: vec![] });
     }
 }

@@ -1,0 +1,155 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use kube::runtime::reflector::Store;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+
+use super::*;
+use crate::{
+    config::OperatorConfig,
+    testing::{self, Asked, client, failure},
+};
+
+/// More than a page.
+const MANY: usize = 120;
+
+/// Serves each list in its turn, in pages, and says at the watch after each but the last that it is too old. Calls `look`
+/// with the turn at every request.
+fn serve(
+    lists: Vec<Vec<Value>>,
+    done: Arc<Notify>,
+    look: impl FnMut(usize) + Send + 'static,
+) -> kube::Client {
+    let state = Mutex::new((0, look));
+    client(move |Asked { query, .. }| {
+        let mut state = state.lock().unwrap();
+        let (turn, look) = &mut *state;
+        look(*turn);
+        if query.contains("watch=true") {
+            *turn += 1;
+            if *turn == lists.len() {
+                done.notify_one();
+                return None;
+            }
+            let (_, status) = failure(410, "Expired", "too old resource version");
+            return Some((200, json!({ "type": "ERROR", "object": status })));
+        }
+        let page = usize::try_from(PAGE).unwrap();
+        let from = if query.contains("continue=") { page } else { 0 };
+        let all = &lists[*turn];
+        let rest = if from + page < all.len() { "more" } else { "" };
+        let items: Vec<&Value> = all.iter().skip(from).take(page).collect();
+        Some((200, json!({ "metadata": { "resourceVersion": "1", "continue": rest }, "items": items })))
+    })
+}
+
+/// What a reconciler would find that looked at once: the UID and generation of each object that was asked for.
+type Found = BTreeMap<String, Vec<Option<(String, i64)>>>;
+
+fn take<K>(queue: &mut UnboundedReceiver<ObjectRef<K>>, cache: &Store<K>, found: &mut Found)
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    while let Ok(object) = queue.try_recv() {
+        let now = cache.get(&object);
+        let now = now.map(|o| (o.uid().unwrap_or_default(), o.meta().generation.unwrap_or_default()));
+        found.entry(object.name).or_default().push(now);
+    }
+}
+
+fn object(kind: &str, name: &str, uid: &str, generation: i64) -> Value {
+    json!({
+        "apiVersion": "gatehouse.dev/v1alpha1", "kind": kind,
+        "metadata": { "name": name, "namespace": "a", "uid": uid, "generation": generation },
+        "spec": { "url": format!("https://{name}.example.com/mcp"), "identity": {}, "access": {}, "backends": [],
+            "targetRefs": [{ "selector": {} }] },
+    })
+}
+
+fn many(kind: &str) -> Vec<Value> {
+    (0..MANY).map(|n| object(kind, &format!("s-{n}"), "first", 1)).collect()
+}
+
+/// A list that comes after the first, with an object edited, one made anew under the same name, one new and one gone.
+fn later(kind: &str) -> Vec<Value> {
+    let mut all = many(kind);
+    all[0] = object(kind, "s-0", "first", 2);
+    all[1] = object(kind, "s-1", "second", 1);
+    all[2] = object(kind, "new", "first", 1);
+    all
+}
+
+/// Which objects a second list makes anyone look at, and what is found of them then: nothing before the cache has them.
+fn news() -> Found {
+    let one = |uid: &str, generation| vec![Some((uid.to_owned(), generation))];
+    [("new", one("first", 1)), ("s-0", one("first", 2)), ("s-1", one("second", 1))]
+        .map(|(name, found)| (name.to_owned(), found))
+        .into()
+}
+
+#[tokio::test]
+async fn servers_that_changed_before_a_new_list_are_looked_at_once_the_cache_has_them() {
+    let (scope, writer, _policies) = testing::scope();
+    let found = Arc::new(Mutex::new([Found::new(), Found::new()]));
+    let (mut queue, cache, seen) = (scope.server_queue.open(), scope.servers.clone(), found.clone());
+    let look = move |turn: usize| take(&mut queue, &cache, &mut seen.lock().unwrap()[turn]);
+    let done = Arc::new(Notify::new());
+    let mut second = later("McpServer");
+    // Nobody but the cache knows of it.
+    second[5]["spec"]["backends"] = json!("tools");
+    let client = serve(vec![many("McpServer"), second], done.clone(), look);
+    let context = testing::context(client, OperatorConfig::offline(), &scope);
+    let health = Health::waiting_for(vec![list("mcpservers", None)]);
+    tokio::select! {
+        () = watch_servers(&context, &scope, writer, &health) => unreachable!("it never ends"),
+        () = done.notified() => {}
+    }
+    health.until_ready().await;
+    let [first, second] = &*found.lock().unwrap();
+    assert_eq!(first.len(), MANY);
+    assert_eq!(*second, news());
+    assert!(context.server(&ServerName { namespace: "a".to_owned(), name: "s-2".to_owned() }).is_none());
+    let nobody = ServerName { namespace: String::new(), name: String::new() };
+    assert_eq!(
+        context.peers.on_host("s-5.example.com", &nobody).len(),
+        1,
+        "it cannot be read and keeps its host"
+    );
+    assert!(context.peers.on_host("s-2.example.com", &nobody).is_empty());
+}
+
+#[tokio::test]
+async fn policies_that_changed_before_a_new_list_are_looked_at_and_so_are_their_servers() {
+    let (scope, mut servers, writer) = testing::scope();
+    let server = serde_json::from_value(object("McpServer", "one", "first", 1)).unwrap();
+    servers.apply_watcher_event(&Event::Apply(server));
+    let found = Arc::new(Mutex::new([Found::new(), Found::new(), Found::new()]));
+    let (mut queue, cache, seen) = (scope.policy_queue.open(), scope.policies.clone(), found.clone());
+    let look = move |turn: usize| take(&mut queue, &cache, &mut seen.lock().unwrap()[turn]);
+    let mut server_queue = scope.server_queue.open();
+    let done = Arc::new(Notify::new());
+    let lists = vec![many("OAuthClientPolicy"), later("OAuthClientPolicy"), later("OAuthClientPolicy")];
+    let client = serve(lists, done.clone(), look);
+    let context = testing::context(client, OperatorConfig::offline(), &scope);
+    let health = Health::waiting_for(Vec::new());
+    tokio::select! {
+        () = watch_policies(&context, &scope, writer, &health) => unreachable!("it never ends"),
+        () = done.notified() => {}
+    }
+    let [_, second, third] = &*found.lock().unwrap();
+    // What changed for one may have changed what became of the others.
+    assert_eq!(second.len(), MANY);
+    assert!(second.values().flatten().all(Option::is_some), "{second:?}");
+    for (name, now) in news() {
+        assert_eq!(second[&name], now);
+    }
+    assert!(third.is_empty(), "the same list again tells nothing: {third:?}");
+    let mut looks = 0;
+    while server_queue.try_recv().is_ok() {
+        looks += 1;
+    }
+    assert_eq!(looks, 2, "once for each list that told something");
+}
