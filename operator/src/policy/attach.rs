@@ -78,7 +78,7 @@ pub fn attach<'a>(
 }
 
 /// How specifically a policy targets a server, if it does.
-pub fn level(server: &McpServer, policy: &OAuthClientPolicy) -> Option<Level> {
+pub fn level(server: &impl ResourceExt, policy: &OAuthClientPolicy) -> Option<Level> {
     if server.namespace() != policy.namespace() {
         return None;
     }
@@ -86,7 +86,7 @@ pub fn level(server: &McpServer, policy: &OAuthClientPolicy) -> Option<Level> {
 }
 
 /// How specifically one of some targets names a server of their namespace.
-pub(super) fn level_of(server: &McpServer, targets: &[TargetRef]) -> Option<Level> {
+pub(super) fn level_of(server: &impl ResourceExt, targets: &[TargetRef]) -> Option<Level> {
     let by = targets.iter().filter_map(|target| match (&target.name, &target.selector) {
         (Some(name), _) => (*name == server.name_any()).then_some(Level::Name),
         (None, Some(selector)) if is_empty(selector) => Some(Level::Namespace),
@@ -101,7 +101,7 @@ fn is_empty(selector: &LabelSelector) -> bool {
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
 
-fn matches(selector: &LabelSelector, server: &McpServer) -> bool {
+fn matches(selector: &LabelSelector, server: &impl ResourceExt) -> bool {
     let labels = server.labels();
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && selector.match_expressions.iter().flatten().all(|requirement| meets(requirement, server))
@@ -112,7 +112,7 @@ pub(super) fn is_known_operator(operator: &str) -> bool {
     matches!(operator, "In" | "NotIn" | "Exists" | "DoesNotExist")
 }
 
-fn meets(requirement: &LabelSelectorRequirement, server: &McpServer) -> bool {
+fn meets(requirement: &LabelSelectorRequirement, server: &impl ResourceExt) -> bool {
     let value = server.labels().get(&requirement.key);
     let listed = || value.is_some_and(|v| requirement.values.iter().flatten().any(|r| r == v));
     match requirement.operator.as_str() {

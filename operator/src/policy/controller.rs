@@ -3,12 +3,16 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use kube::{Resource, ResourceExt, api::ApiResource, runtime::controller::Action};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ApiResource, ListParams},
+    runtime::controller::Action,
+};
 use tokio::time::Instant;
 
-use super::{GuardedPolicy, UnreadablePolicy};
+use super::{GuardedPolicy, UnreadablePolicy, attach::level};
 use crate::{
-    crd::OAuthClientPolicy,
+    crd::{McpServer, OAuthClientPolicy},
     metrics::Outcome,
     server::{
         context::{Context, backoff},
@@ -64,9 +68,7 @@ async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), Recon
     let (servers, policies) = (context.servers_of(&namespace), context.policies_of(&namespace));
     let new = super::status::status(policy, &servers, &policies.readable, context.clock.now());
     let old = policy.status.clone().unwrap_or_default();
-    // With a label selector, the servers of other operators are not seen here, and their policies are not ours to judge.
-    let others = context.config.watch.label_selector.is_some() && new.targets.is_none_or(|t| t.matched == 0);
-    if new == old || others {
+    if new == old || (new.targets.is_none_or(|t| t.matched == 0) && is_for_others(policy, context).await?) {
         return Ok(());
     }
     let object = policy.object_ref(&());
@@ -76,6 +78,18 @@ async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), Recon
         write::publish(&context.recorder, &object, events).await;
     }
     Ok(())
+}
+
+/// Whether a policy that has no target here is for a server that the label selector leaves out: that is another
+/// operator's, and so is the word about the policy. What is for nobody, any of them says.
+async fn is_for_others(policy: &OAuthClientPolicy, context: &Context) -> Result<bool, kube::Error> {
+    if context.config.watch.label_selector.is_none() {
+        return Ok(false);
+    }
+    let namespace = policy.namespace().unwrap_or_default();
+    let servers: Api<McpServer> = Api::namespaced(context.client.clone(), &namespace);
+    let all = servers.list_metadata(&ListParams::default()).await?;
+    Ok(all.iter().any(|server| level(server, policy).is_some()))
 }
 
 /// An object that is no OAuthClientPolicy of this version: said in its status, or at least as an event. The servers that
@@ -103,4 +117,49 @@ async fn report_unreadable(
         write::publish(&context.recorder, &object, events).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        config::OperatorConfig,
+        testing::{self, Objects},
+    };
+
+    const POLICY: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/oauthclientpolicies/p";
+    const SERVERS: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/mcpservers";
+
+    /// What the status of a policy says that once had a target here, and now is for a server of this name.
+    async fn after_a_pass(servers: &[&str]) -> Value {
+        let objects = Objects::default();
+        let items: Vec<Value> =
+            servers.iter().map(|name| json!({ "metadata": { "name": name, "namespace": "a" } })).collect();
+        objects.put(SERVERS, json!({ "metadata": {}, "items": items }));
+        let policy = json!({
+            "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
+            "metadata": { "name": "p", "namespace": "a", "uid": "p", "generation": 2 },
+            "spec": { "targetRefs": [{ "name": "theirs" }] },
+            "status": { "observedGeneration": 1, "targets": { "matched": 1, "programmed": 1, "overridden": 0 } },
+        });
+        objects.put(POLICY, policy.clone());
+        let mut config = OperatorConfig::offline();
+        config.watch.label_selector = Some("colour=blue".to_owned());
+        let (scope, ..) = testing::scope();
+        let context = Arc::new(testing::context(objects.client(), config, &scope));
+        let policy: GuardedPolicy = serde_json::from_value(policy).unwrap();
+        reconcile(Arc::new(policy), context).await.unwrap();
+        objects.get(POLICY)["status"].clone()
+    }
+
+    #[tokio::test]
+    async fn beside_other_operators_a_policy_for_nobody_says_so_and_one_for_theirs_is_theirs() {
+        let nobody = after_a_pass(&["other"]).await;
+        assert_eq!(nobody["targets"]["matched"], 0, "{nobody}");
+        assert_eq!(nobody["conditions"][0]["reason"], "TargetNotFound", "{nobody}");
+        let theirs = after_a_pass(&["other", "theirs"]).await;
+        assert_eq!((&theirs["targets"]["matched"], &theirs["observedGeneration"]), (&json!(1), &json!(1)));
+    }
 }
