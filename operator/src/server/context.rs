@@ -324,6 +324,11 @@ impl Context {
         rollouts.ask(server, self.places(), Instant::now())
     }
 
+    /// Notes that an edit of a server rolls it, or nothing does: it waits for no turn.
+    pub fn waits_no_more(&self, server: &ServerName) {
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner).withdraw(server);
+    }
+
     /// Notes that a server holds up no other: its roll-out is over, or it has none. Asks for a look at those whose turn
     /// it is.
     pub fn rolled(&self, server: &ServerName) {

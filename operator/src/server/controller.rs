@@ -225,9 +225,9 @@ async fn apply(
 ) -> Result<Applied, ApplyError> {
     let uid = server.uid().unwrap_or_default();
     let applier = Applier { client: &context.client, children: &context.children, server: name, owner: &uid };
-    if applier.would_roll_on_our_account(&desired.deployment)
-        && let Turn::After(others) = context.may_roll(name)
-    {
+    if !applier.would_roll_on_our_account(&desired.deployment) {
+        context.waits_no_more(name);
+    } else if let Turn::After(others) = context.may_roll(name) {
         return Ok(Applied::Queued(others));
     }
     let done = async {

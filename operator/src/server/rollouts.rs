@@ -54,11 +54,15 @@ impl Rollouts {
         Turn::After(self.rolling.keys().cloned().collect())
     }
 
+    /// Notes that a server waits no more: an edit brought its roll-out along.
+    pub fn withdraw(&mut self, server: &ServerName) {
+        self.waiting.retain(|other| other != server);
+    }
+
     /// Frees the place of a server, or takes it out of those that wait. Gives those whose turn it is now.
     pub fn free(&mut self, server: &ServerName, places: usize, now: Instant) -> Vec<ServerName> {
-        if self.rolling.remove(server).is_none() {
-            self.waiting.retain(|other| other != server);
-        }
+        self.rolling.remove(server);
+        self.withdraw(server);
         self.rolling.retain(|_, since| now.duration_since(*since) < DEADLINE);
         let free = places.saturating_sub(self.rolling.len()).min(self.waiting.len());
         let next: Vec<ServerName> = self.waiting.drain(..free).collect();
@@ -98,6 +102,18 @@ mod tests {
             rollouts.ask(&name(server), 1, now);
         }
         assert_eq!(rollouts.free(&name("two"), 1, now), []);
+        assert_eq!(rollouts.free(&name("one"), 1, now), [name("three")]);
+    }
+
+    #[test]
+    fn an_edit_gives_up_its_turn_and_keeps_no_place() {
+        let (mut rollouts, now) = (Rollouts::default(), Instant::now());
+        for server in ["one", "edited", "three"] {
+            rollouts.ask(&name(server), 1, now);
+        }
+        rollouts.withdraw(&name("edited"));
+        rollouts.withdraw(&name("one"));
+        assert_eq!(rollouts.ask(&name("one"), 1, now), Turn::Now, "who rolls has its place");
         assert_eq!(rollouts.free(&name("one"), 1, now), [name("three")]);
     }
 

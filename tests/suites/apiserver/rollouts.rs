@@ -42,7 +42,7 @@ async fn our_own_roll_outs_take_turns_and_edits_do_not() {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
     let image = async |name: &str| {
         let deployment = deployments.get(&format!("{name}-gateway")).await.unwrap();
-        deployment.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap()
+        deployment.spec.template.spec.unwrap().containers[0].image.clone().unwrap()
     };
     let rolled = async || {
         let mut rolled = Vec::new();
