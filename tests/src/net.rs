@@ -10,6 +10,10 @@ use std::{
 };
 
 use axum::Router;
+use http::{
+    HeaderMap, HeaderName,
+    header::{COOKIE, SET_COOKIE},
+};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 /// How long anything may take before its test fails.
@@ -87,6 +91,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A cookie of a request (RFC 6265 section 5.4).
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let sent = headers.get_all(COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let mut pairs = sent.flat_map(|line| line.split("; ")).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+/// The header that keeps a stand-in's session in the browser, as identity providers keep theirs.
+pub(crate) fn session_cookie(name: &str, value: &str) -> [(HeaderName, String); 1] {
+    [(SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax"))]
 }
 
 /// A client that follows no redirects.

@@ -7,7 +7,7 @@ mod api;
 mod oauth;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -69,6 +69,10 @@ impl App {
 #[derive(Debug, Default)]
 struct Inner {
     users: HashMap<String, User>,
+    /// Who is signed in, by the browser's cookie.
+    sessions: HashMap<String, String>,
+    /// The scopes that each user gave the app.
+    given: HashMap<String, HashSet<String>>,
     codes: HashMap<String, Code>,
     tokens: HashMap<String, Token>,
     refreshes: HashMap<String, Refresh>,
@@ -149,7 +153,7 @@ impl GitHub {
         let inner = Inner { users: users.collect(), ..Inner::default() };
         let state = Arc::new(Hub { app, log: Log::default(), inner: Mutex::new(inner) });
         let router = Router::new()
-            .route("/login/oauth/authorize", get(oauth::authorize))
+            .route("/login/oauth/authorize", get(oauth::authorize).post(oauth::authorize))
             .route("/login/oauth/access_token", post(oauth::access_token))
             .route("/api/v3/user", get(api::user))
             .route("/api/v3/user/emails", get(api::emails))
@@ -214,6 +218,7 @@ impl GitHub {
         let mut inner = self.state.lock();
         inner.tokens.retain(|_, t| t.login != login);
         inner.refreshes.retain(|_, r| r.login != login);
+        inner.given.remove(login);
     }
 
     /// The access tokens of a user run out; refresh tokens stay.
@@ -246,6 +251,11 @@ impl Inner {
         self.minted += 1;
         let digest = Sha256::digest(format!("{prefix}{}{:?}", self.minted, Instant::now()));
         format!("{prefix}{}", URL_SAFE_NO_PAD.encode(digest))
+    }
+
+    /// Whether a user gave the app all of these scopes.
+    fn gave(&self, login: &str, scope: &str) -> bool {
+        self.given.get(login).is_some_and(|given| scope.split(' ').all(|s| given.contains(s)))
     }
 
     fn live(&self, token: &str) -> Option<Token> {

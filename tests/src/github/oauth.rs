@@ -14,11 +14,24 @@ use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
 use super::{App, Code, Hub, Inner, Quirk, Refresh, Shared, Token};
+use crate::net::{cookie, session_cookie};
 
 type Parameters = HashMap<String, String>;
 
-/// The page that asks who is there; with a `login` it sends the browser back with a code.
-pub(super) async fn authorize(State(hub): State<Shared>, Query(query): Query<Parameters>) -> Response {
+/// GitHub's own name for its session.
+const SESSION: &str = "user_session";
+/// The page that asks who is there and, by its button, whether the app may.
+const SIGN_IN: &str = "<!doctype html><html lang=\"en\"><title>Sign in to GitHub</title><form method=\"post\">\
+    <input name=\"login\" aria-label=\"Username\"><button>Authorize</button></form>";
+
+/// Asks who is there, and sends the browser back with a code. Who is signed in and gave the app these scopes before is
+/// not asked again. A `login` in the address does what the form does.
+pub(super) async fn authorize(
+    State(hub): State<Shared>,
+    headers: HeaderMap,
+    Query(query): Query<Parameters>,
+    Form(form): Form<Parameters>,
+) -> Response {
     let mut inner = hub.lock();
     if inner.outage {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -39,29 +52,25 @@ pub(super) async fn authorize(State(hub): State<Shared>, Query(query): Query<Par
     if challenge.is_some() && get("code_challenge_method") != "S256" {
         return (StatusCode::BAD_REQUEST, "code_challenge_method must be S256").into_response();
     }
-    let Some(login) = query.get("login").filter(|l| inner.users.contains_key(*l)).cloned() else {
-        return Html(sign_in_page(&query)).into_response();
+    let login = match form.get("login") {
+        Some(typed) => Some(typed).filter(|l| inner.users.contains_key(*l)).cloned(),
+        None if get("prompt") == "select_account" => None,
+        None => cookie(&headers, SESSION)
+            .and_then(|session| inner.sessions.get(session).cloned())
+            .filter(|login| inner.gave(login, get("scope"))),
     };
+    let Some(login) = login else {
+        return Html(SIGN_IN).into_response();
+    };
+    inner.given.entry(login.clone()).or_default().extend(get("scope").split(' ').map(str::to_owned));
+    let session = inner.mint("session_");
+    inner.sessions.insert(session.clone(), login.clone());
     let code = inner.mint("code_");
     back.query_pairs_mut().append_pair("code", &code).append_pair("state", get("state"));
     let entry =
         Code { login, scope: get("scope").to_owned(), redirect_uri: redirect_uri.to_owned(), challenge };
     inner.codes.insert(code, entry);
-    Redirect::to(back.as_str()).into_response()
-}
-
-fn sign_in_page(query: &Parameters) -> String {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-    let hidden: Vec<String> = query
-        .iter()
-        .filter(|(name, _)| *name != "login")
-        .map(|(n, v)| format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(n), escape(v)))
-        .collect();
-    let hidden = hidden.concat();
-    format!(
-        "<!doctype html><title>Sign in to GitHub</title><form method=\"get\">{hidden}\
-         <input name=\"login\" aria-label=\"Username\"><button>Authorize</button></form>"
-    )
+    (session_cookie(SESSION, &session), Redirect::to(back.as_str())).into_response()
 }
 
 /// The token endpoint. GitHub answers errors with 200.

@@ -17,8 +17,15 @@ use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
 use super::{Code, Inner, Provider, Shared, Spoil, now, signing::unsigned};
+use crate::net::{cookie, session_cookie};
 
 type Parameters = HashMap<String, String>;
+
+/// The provider's session in a browser.
+const SESSION: &str = "idp_session";
+/// The page that asks who is there.
+const SIGN_IN: &str = "<!doctype html><html lang=\"en\"><title>Sign in</title><form method=\"post\">\
+    <input name=\"login\" aria-label=\"Username\"><button>Sign in</button></form>";
 
 pub(super) async fn discovery(State(idp): State<Shared>) -> Response {
     let inner = idp.lock();
@@ -52,7 +59,14 @@ pub(super) async fn jwks(State(idp): State<Shared>) -> Response {
     Json(json!({ "keys": keys })).into_response()
 }
 
-pub(super) async fn authorize(State(idp): State<Shared>, Query(query): Query<Parameters>) -> Response {
+/// Asks who is there, unless the browser has a session and the request does not ask for more (section 3.1.2.1, `prompt`),
+/// and sends it back with a code. A `login` in the address does what the form does.
+pub(super) async fn authorize(
+    State(idp): State<Shared>,
+    headers: HeaderMap,
+    Query(query): Query<Parameters>,
+    Form(form): Form<Parameters>,
+) -> Response {
     let mut inner = idp.lock();
     let get = |name: &str| query.get(name).map_or("", String::as_str);
     let refuse = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned()).into_response();
@@ -68,21 +82,16 @@ pub(super) async fn authorize(State(idp): State<Shared>, Query(query): Query<Par
     if get("code_challenge_method") != "S256" || get("code_challenge").is_empty() || get("state").is_empty() {
         return refuse("PKCE with S256 and a state are required");
     }
-    let Some(user) = query.get("login").filter(|l| inner.users.contains_key(*l)).cloned() else {
-        let hidden: Vec<String> = query
-            .iter()
-            .filter(|(name, _)| *name != "login")
-            .map(|(name, value)| {
-                let value = value.replace('&', "&amp;").replace('"', "&quot;");
-                format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
-            })
-            .collect();
-        let hidden = hidden.concat();
-        let page = format!(
-            "<form>{hidden}<input name=\"login\" aria-label=\"Username\"><button>Sign in</button></form>"
-        );
-        return Html(page).into_response();
+    let user = match form.get("login") {
+        Some(typed) => Some(typed).filter(|l| inner.users.contains_key(*l)).cloned(),
+        None if !get("prompt").is_empty() => None,
+        None => cookie(&headers, SESSION).and_then(|session| inner.sessions.get(session).cloned()),
     };
+    let Some(user) = user else {
+        return Html(SIGN_IN).into_response();
+    };
+    let session = inner.mint("session-");
+    inner.sessions.insert(session.clone(), user.clone());
     let code = inner.mint("code-");
     let mut back = Url::parse(get("redirect_uri")).expect("the registered one is a URL");
     back.query_pairs_mut()
@@ -96,7 +105,7 @@ pub(super) async fn authorize(State(idp): State<Shared>, Query(query): Query<Par
         nonce: query.get("nonce").cloned(),
     };
     inner.codes.insert(code, entry);
-    Redirect::to(back.as_str()).into_response()
+    (session_cookie(SESSION, &session), Redirect::to(back.as_str())).into_response()
 }
 
 pub(super) async fn token(

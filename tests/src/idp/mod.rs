@@ -67,6 +67,8 @@ struct Inner {
     issuer: String,
     keys: Vec<SigningKey>,
     users: HashMap<String, Value>,
+    /// Who is signed in, by the browser's cookie.
+    sessions: HashMap<String, String>,
     codes: HashMap<String, Code>,
     tokens: HashMap<String, String>,
     refreshes: HashMap<String, String>,
@@ -118,6 +120,7 @@ impl Idp {
             issuer: String::new(),
             keys: vec![SigningKey::generate("k1").await],
             users: users.collect(),
+            sessions: HashMap::new(),
             codes: HashMap::new(),
             tokens: HashMap::new(),
             refreshes: HashMap::new(),
@@ -129,7 +132,7 @@ impl Idp {
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(endpoints::discovery))
             .route("/jwks", get(endpoints::jwks))
-            .route("/authorize", get(endpoints::authorize))
+            .route("/authorize", get(endpoints::authorize).post(endpoints::authorize))
             .route("/token", post(endpoints::token))
             .route("/userinfo", get(endpoints::userinfo))
             .with_state(state.clone())
@@ -161,11 +164,12 @@ impl Idp {
         self.state.lock().tokens.get(token).cloned()
     }
 
-    /// Ends a user's session: every token and refresh token dies.
+    /// Ends a user's sessions: every token and refresh token dies, and every browser is asked who is there.
     pub fn revoke(&self, user: &str) {
         let mut inner = self.state.lock();
         inner.tokens.retain(|_, u| u != user);
         inner.refreshes.retain(|_, u| u != user);
+        inner.sessions.retain(|_, u| u != user);
     }
 
     /// While true, everything is answered with 503.
