@@ -17,6 +17,8 @@ pub struct Tap(Mutex<Vec<Heard>>);
 pub struct Heard {
     /// Method and path, for example `POST /oauth/token`.
     pub what: String,
+    /// Path and query.
+    pub target: String,
     /// The request's headers.
     pub asked: HeaderMap,
     /// The request's body.
@@ -67,6 +69,7 @@ impl Witness for Tap {
     fn see(&self, exchange: &Exchange<'_>) {
         self.lock().push(Heard {
             what: format!("{} {}", exchange.method, exchange.uri.path()),
+            target: exchange.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
             asked: exchange.asked.clone(),
             question: exchange.question.to_owned(),
             status: exchange.status,

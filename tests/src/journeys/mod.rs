@@ -1,0 +1,69 @@
+//! What users do in a browser, written once for every browser.
+
+mod account;
+mod landings;
+mod pages;
+mod policy;
+mod world;
+
+pub use self::{
+    account::{disconnect_and_sign_out, reload_back_and_a_second_tab},
+    landings::every_landing,
+    pages::{every_page, every_page_of_a_provider},
+    policy::form_action,
+    world::Identity,
+};
+use crate::webdriver::WebDriver;
+
+/// The consent page's links.
+pub const APPROVE: &str = "#approve";
+const DENY: &str = "#deny";
+/// The field of a provider's form.
+const LOGIN: &str = "input[name=login]";
+/// The account page's way to sign in.
+const TO_SIGN_IN: &str = "a.button.main";
+/// What the account page of somebody who is signed in has.
+const SIGN_OUT: &str = "#sign-out";
+
+/// Fills the sign-in form of users of the gateway's own.
+pub async fn sign_in(browser: &WebDriver, user: &str, password: &str) {
+    browser.fill("#username", user).await;
+    browser.fill("#password", password).await;
+    browser.click("#signin").await;
+}
+
+/// A test for each journey, in the browser `$kind`.
+#[macro_export]
+macro_rules! journeys {
+    ($kind:expr) => {
+        #[tokio::test]
+        async fn users_of_our_own_arrive_at_every_kind_of_client() {
+            $crate::journeys::every_landing($kind, $crate::journeys::Identity::Local).await;
+        }
+
+        #[tokio::test]
+        async fn users_of_github_arrive_at_every_kind_of_client() {
+            $crate::journeys::every_landing($kind, $crate::journeys::Identity::GitHub).await;
+        }
+
+        #[tokio::test]
+        async fn users_of_openid_connect_arrive_at_every_kind_of_client() {
+            $crate::journeys::every_landing($kind, $crate::journeys::Identity::Oidc).await;
+        }
+
+        #[tokio::test]
+        async fn what_form_action_does_to_redirects_is_known() {
+            $crate::journeys::form_action($kind).await;
+        }
+
+        #[tokio::test]
+        async fn a_user_disconnects_a_client_and_signs_out() {
+            $crate::journeys::disconnect_and_sign_out($kind).await;
+        }
+
+        #[tokio::test]
+        async fn reload_back_and_a_second_tab_leave_consent_working() {
+            $crate::journeys::reload_back_and_a_second_tab($kind).await;
+        }
+    };
+}

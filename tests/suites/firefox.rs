@@ -1,0 +1,10 @@
+//! Firefox through sign-in and consent. Pictures of the pages are kept in `target/tests/pictures`.
+
+use e2e::{journeys::every_page, webdriver::Kind};
+
+e2e::journeys!(Kind::Firefox);
+
+#[tokio::test]
+async fn every_page_is_readable_on_every_screen() {
+    every_page(Kind::Firefox).await;
+}
