@@ -100,7 +100,7 @@ impl Client {
     /// The scopes that the policy binds it to; `None`: it does not.
     pub fn scopes(&self) -> Option<&[String]> {
         match &self.origin {
-            Origin::Registered { .. } | Origin::Document => None,
+            Origin::Registered { .. } | Origin::Document { .. } => None,
             Origin::Listed(config) => config.scopes.as_deref(),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{Check, open_profile},
     keys::{OpenError, Sealed, open_for, seal_for},
-    model::{AccessToken, Grant, Profile, RefreshToken, TokenPair, UserRecord},
+    model::{AccessToken, Client, Grant, Profile, RefreshToken, TokenPair, UserRecord},
     server::{Identity, Server},
     store::{Rotated, Rotation},
 };
