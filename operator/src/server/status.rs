@@ -232,7 +232,7 @@ mod tests {
             applied: None,
             pods: None,
             keys: Keys::Offline,
-            redis_users: RedisUsers::Managed,
+            isolation: Isolation::Own,
             redis_failure: None,
             redis_is_away: false,
             warnings: Vec::new(),
