@@ -213,7 +213,8 @@ async fn works_with_rights_in_one_namespace(cluster: &Cluster) {
         cluster.try_kubectl(&["get", "clusterrole,clusterrolebinding", "gatehouse", "-o", "name"], "").await;
     assert_eq!(role, "");
     patch_and_wait(cluster, r#"{"spec":{"gateway":{"replicas":1}}}"#).await;
-    assert_eq!(cluster.get(TENANT, "mcps/quickstart").await["status"]["readyReplicas"], 1);
+    // Ready says that there are enough pods; the one too many goes a moment later.
+    cluster.wait(TENANT, "mcps/quickstart", "jsonpath={.status.readyReplicas}=1", "60s").await;
 }
 
 /// Changes the server, and waits until it is ready as changed.
