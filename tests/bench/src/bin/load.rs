@@ -1,10 +1,11 @@
-//! The load: connections that each send the next call when the last answer is complete.
-//! `load ADDRESS PID SECONDS CONNECTIONS TOOL [TOKEN]` prints one line of JSON: what a call cost the process PID.
+//! The load: connections that each send the next call when the last answer is complete, or at a pace.
+//! `load ADDRESS PID SECONDS CONNECTIONS TOOL PACE [TOKENS]` prints one line of JSON: what a call cost the process PID.
+//! PACE: calls a second over all connections, 0 for as many as can be. TOKENS: a file with a bearer a line, used in turn.
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,11 +25,16 @@ const TICK_MICROS: u64 = 10_000;
 async fn main() {
     let (address, pid): (String, u32) = (argument(1, "an address"), argument(2, "a process id"));
     let (seconds, connections): (u64, usize) = (argument(3, "seconds"), argument(4, "a number"));
-    let tool: String = argument(5, "a tool");
-    let request: Arc<[u8]> = request(&address, &tool, std::env::args().nth(6).as_deref()).into();
+    let (tool, pace): (String, u64) = (argument(5, "a tool"), argument(6, "calls a second"));
+    let tokens = std::env::args().nth(7).map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let requests = match &tokens {
+        Some(tokens) => tokens.lines().map(|token| request(&address, &tool, Some(token))).collect(),
+        None => vec![request(&address, &tool, None)],
+    };
+    let load = Arc::new(Load { requests, next: AtomicUsize::new(0), pause: pause(pace, connections) });
     let measured = Arc::new(Measured::default());
     for _ in 0..connections {
-        tokio::spawn(connection(address.clone(), request.clone(), measured.clone()));
+        tokio::spawn(connection(address.clone(), load.clone(), measured.clone()));
     }
     tokio::time::sleep(WARM_UP).await;
     let before = cpu_micros(pid);
@@ -36,6 +42,25 @@ async fn main() {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     measured.counts.store(false, Ordering::Relaxed);
     report(&measured, cpu_micros(pid) - before, pid, seconds);
+}
+
+/// What the connections send.
+struct Load {
+    requests: Vec<Vec<u8>>,
+    next: AtomicUsize,
+    /// From one call of a connection to its next.
+    pause: Option<Duration>,
+}
+
+impl Load {
+    fn next(&self) -> &[u8] {
+        &self.requests[self.next.fetch_add(1, Ordering::Relaxed) % self.requests.len()]
+    }
+}
+
+fn pause(pace: u64, connections: usize) -> Option<Duration> {
+    let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+    (pace > 0).then(|| Duration::from_micros(1_000_000 / pace) * connections)
 }
 
 /// What the connections saw.
@@ -60,16 +85,20 @@ fn request(address: &str, tool: &str, token: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn connection(address: String, request: Arc<[u8]>, measured: Arc<Measured>) {
+async fn connection(address: String, load: Arc<Load>, measured: Arc<Measured>) {
     let fail = |text: String| *measured.bad.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     let Ok(mut stream) = TcpStream::connect(&address).await else { return fail("no connection".to_owned()) };
     // Failing to say so would show in the latencies.
     let _ = stream.set_nodelay(true);
     let mut answer = Vec::with_capacity(64 * 1024);
+    let mut pace = load.pause.map(tokio::time::interval);
     loop {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
         let started = Instant::now();
         answer.clear();
-        if stream.write_all(&request).await.is_err() {
+        if stream.write_all(load.next()).await.is_err() {
             return fail("the connection was closed".to_owned());
         }
         while !is_complete(&answer) {
