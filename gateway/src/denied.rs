@@ -11,15 +11,13 @@ use gatehouse_gateway_config::denial::Denial;
 pub struct Denied(RwLock<Arc<Denial>>);
 
 impl Denied {
-    /// Takes a denial; whether it is news.
-    pub fn learn(&self, denial: Denial) -> bool {
+    /// Takes a denial, unless a newer one is known.
+    pub fn learn(&self, denial: impl Into<Arc<Denial>>) {
+        let denial = denial.into();
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if denial.generation < current.generation {
-            return false;
+        if denial.generation >= current.generation {
+            *current = denial;
         }
-        let news = denial.rules != current.rules;
-        *current = Arc::new(denial);
-        news
     }
 
     /// The newest.
@@ -41,11 +39,15 @@ mod tests {
             rules: vec![AccessRule { subjects: vec![subject.to_owned()], ..AccessRule::default() }],
         };
         let denied = Denied::default();
-        assert!(denied.learn(denial(2, "a")));
-        assert!(!denied.learn(denial(1, "b")) && !denied.learn(denial(2, "a")));
-        assert_eq!(*denied.current(), denial(2, "a"));
-        assert!(denied.learn(denial(3, "b")));
-        assert!(denied.learn(Denial { generation: 4, rules: Vec::new() }));
-        assert!(denied.current().rules.is_empty());
+        let none = Denial { generation: 4, rules: Vec::new() };
+        for (learned, current) in [
+            (denial(2, "a"), denial(2, "a")),
+            (denial(1, "b"), denial(2, "a")),
+            (denial(3, "b"), denial(3, "b")),
+            (none.clone(), none),
+        ] {
+            denied.learn(learned);
+            assert_eq!(*denied.current(), current);
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod denied;
 pub mod egress;
 pub mod identity;
+pub mod judge;
 pub mod jws;
 pub mod keys;
 pub mod mcp;

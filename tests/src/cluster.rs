@@ -147,15 +147,7 @@ impl Cluster {
             &["-n", namespace, "describe", "mcps"],
             &["-n", namespace, "get", "events", "--sort-by=.lastTimestamp"],
             &["-n", namespace, "logs", "--tail=50", "--prefix", "-l", "app.kubernetes.io/name"],
-            &[
-                "-n",
-                self.system,
-                "logs",
-                "--tail=80",
-                "--prefix",
-                "-l",
-                "app.kubernetes.io/name=gatehouse",
-            ],
+            &["-n", self.system, "logs", "--tail=80", "--prefix", "-l", "app.kubernetes.io/name=gatehouse"],
         ] {
             let (_, out, err) = self.try_kubectl(arguments, "").await;
             // Writing to a String cannot fail.
@@ -170,11 +162,7 @@ impl Cluster {
     /// When it fails.
     pub async fn helm(&self, arguments: &[&str]) -> String {
         let (status, out, err) = run(Command::new(&self.helm).args(arguments), "").await;
-        assert!(
-            status.success(),
-            "helm {arguments:?}: {err}{out}\n{}",
-            self.explain(self.system).await
-        );
+        assert!(status.success(), "helm {arguments:?}: {err}{out}\n{}", self.explain(self.system).await);
         out
     }
 

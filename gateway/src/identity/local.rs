@@ -39,7 +39,14 @@ pub struct LocalUsers {
 #[derive(Default)]
 struct Seen {
     value: Option<Value>,
-    good: Option<Arc<Users>>,
+    good: Option<Good>,
+}
+
+/// A good file, and the hash of its text.
+#[derive(Clone)]
+struct Good {
+    users: Arc<Users>,
+    digest: Hash32,
 }
 
 /// Why a local sign-in fails.
@@ -82,6 +89,15 @@ impl LocalUsers {
 
     /// The users as the file says now; the last good ones while it is wrong. `None`: there never were any.
     pub fn current(&self) -> Option<Arc<Users>> {
+        self.good().map(|good| good.users)
+    }
+
+    /// Tells the file behind [`LocalUsers::current`] from any other.
+    pub fn digest(&self) -> Option<Hash32> {
+        self.good().map(|good| good.digest)
+    }
+
+    fn good(&self) -> Option<Good> {
         let value = self.refs.get(&self.config.users);
         {
             let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
@@ -90,9 +106,9 @@ impl LocalUsers {
             }
         }
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        match value.as_ref().map(|bytes| Users::parse(bytes)) {
-            Some(Ok(users)) => seen.good = Some(Arc::new(users)),
-            Some(Err(error)) => {
+        match value.as_ref().map(|bytes| (Hash32::of(bytes), Users::parse(bytes))) {
+            Some((digest, Ok(users))) => seen.good = Some(Good { users: Arc::new(users), digest }),
+            Some((_, Err(error))) => {
                 tracing::error!(file = %self.config.users, %error, "the file of users is refused; the last good one stays");
             }
             None => {}
@@ -135,6 +151,16 @@ impl LocalUsers {
     pub fn presence(&self, subject: &str) -> Presence {
         let Some(users) = self.current() else { return Presence::NoFile };
         users.by_uid(subject).cloned().map_or(Presence::Gone, |user| Presence::Here(Box::new(user)))
+    }
+
+    /// Whether somebody known by this profile has left: is not in the file, or has a new password. Nobody has while there
+    /// is no good file.
+    pub fn has_left(&self, known: &Profile) -> bool {
+        match self.presence(&known.subject) {
+            Presence::Here(user) => password_changed(known, &profile(&user)),
+            Presence::Gone => true,
+            Presence::NoFile => false,
+        }
     }
 }
 

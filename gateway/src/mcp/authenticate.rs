@@ -10,8 +10,7 @@ use crate::{
     keys::OpenError,
     metrics::CacheLabels,
     model::{
-        AccessToken, Hash32, IdentityState, Profile, UserRecord, access, token::MAX_TOKEN_LEN,
-        user::CLIENT_IDENTITY,
+        AccessToken, Hash32, IdentityState, Profile, UserRecord, token::MAX_TOKEN_LEN, user::CLIENT_IDENTITY,
     },
     oauth::clients,
     server::{Identity, Server},
@@ -56,10 +55,8 @@ async fn look_up(mcp: &Mcp, access: &Hash32, deaf: bool) -> Result<Option<CallRe
     if !deaf {
         return store.call(access).await;
     }
-    let (record, denial) = tokio::join!(store.call(access), store.denial());
-    if let Some(denial) = denial? {
-        mcp.server.denied.learn(denial);
-    }
+    let (record, learned) = tokio::join!(store.call(access), mcp.server.learn_denial());
+    learned?;
     record
 }
 
@@ -119,12 +116,6 @@ fn not_open(error: OpenError) -> Refusal {
     }
 }
 
-/// `access`, decided anew on each call, by the configuration and by what was denied since it was written.
-pub(super) fn may_use(server: &Server, profile: &Profile) -> bool {
-    access::decide(&server.config.access, profile).is_allowed()
-        && access::denied(&server.denied.current().rules, profile).is_none()
-}
-
 /// Whether a user is, with `identity.local`, in the file as it is now. Who is not is not remembered: the call learns why
 /// from its credentials.
 fn is_present(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
@@ -137,7 +128,7 @@ fn is_present(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
 
 /// Whether a user who listens may go on: alive, allowed, and with `identity.local` still in the file.
 pub(super) fn may_listen(server: &Server, user: &UserRecord, profile: &Profile) -> bool {
-    is_present(server, user, profile) && user.state == IdentityState::Live && may_use(server, profile)
+    is_present(server, user, profile) && user.state == IdentityState::Live && server.allows(profile)
 }
 
 #[cfg(test)]

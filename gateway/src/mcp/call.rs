@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, header};
 use super::{
     Mcp,
     answer::{self, What},
-    authenticate::{authenticate, may_use},
+    authenticate::authenticate,
     caller::Caller,
     envelope::Envelope,
     era::{self, Era},
@@ -193,7 +193,7 @@ impl Exchange<'_> {
     /// `access` is asked on every call. A dead user's profile may be old: they hear first that they must sign in.
     fn forbidden(&self) -> Option<Refusal> {
         let record = &self.caller.record;
-        if record.user.state != IdentityState::Live || may_use(&self.mcp.server, &self.caller.profile) {
+        if record.user.state != IdentityState::Live || self.mcp.server.allows(&self.caller.profile) {
             return None;
         }
         Some(Refusal::Denied { user: self.who() })

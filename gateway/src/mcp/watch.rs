@@ -60,7 +60,9 @@ async fn follow(mcp: &Mcp) -> Result<()> {
         for user in mcp.cache.heard(&batch.events, mcp.now()) {
             check_user(mcp, &user).await?;
         }
-        if batch.events.contains(&Event::Denial) && learn_denial(mcp).await? {
+        if batch.events.contains(&Event::Denial) {
+            // Also when it is no news: a sign-in or a refresh may have heard it first.
+            mcp.server.learn_denial().await?;
             for stream in mcp.cache.streams() {
                 check_user(mcp, &stream.user).await?;
             }
@@ -82,17 +84,12 @@ async fn follow(mcp: &Mcp) -> Result<()> {
 /// Takes a place at the end of the list. Streams that are already open could have missed something: they are checked.
 async fn place(mcp: &Mcp) -> Result<EventCursor> {
     let cursor = mcp.server.store.event_cursor().await?;
-    learn_denial(mcp).await?;
+    mcp.server.learn_denial().await?;
     mcp.cache.reader_placed(mcp.now());
     for stream in mcp.cache.streams() {
         check_stream(mcp, &stream).await?;
     }
     Ok(cursor)
-}
-
-/// Reads who was denied since the configuration was written; whether that is news.
-async fn learn_denial(mcp: &Mcp) -> Result<bool> {
-    Ok(mcp.server.store.denial().await?.is_some_and(|denial| mcp.server.denied.learn(denial)))
 }
 
 /// Checks a stream that has just begun, unless its caller is known to be current: something may have happened between

@@ -233,11 +233,6 @@ impl Scopes {
         self.those(|config| may(&config.allow)).intersection(self.available)
     }
 
-    /// Whether it depends on the user what may be granted.
-    pub fn depend_on_the_user(&self) -> bool {
-        self.declared.iter().any(|scope| scope.config.allow.is_some())
-    }
-
     /// What of `named` lies within `limit`, and what that includes, within it too: a broad scope that one may not have
     /// does not bring the narrower ones.
     fn within(&self, named: ScopeSet, limit: ScopeSet) -> ScopeSet {

@@ -31,7 +31,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::seal_profile,
     identity::{IdentityError, Provider, UpstreamRequest},
-    model::{Flow, FlowState, Hash32, Prompt, access},
+    model::{Flow, FlowState, Hash32, Prompt},
     server::{Identity, Server},
     store::{Approval, UserUpdate},
 };
@@ -123,7 +123,9 @@ async fn approve_local(
         _ if matches!(flow.state, FlowState::Approved { .. }) => return Err(Failure::Expired),
         _ => return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id))),
     };
-    if !access::decide(&server.config.access, &user.profile).is_allowed() {
+    // Taken first: what is heard meanwhile is not among them.
+    let rules = server.rules(None).hash;
+    if !server.allows_now(&user.profile).await? {
         server.audit.write(event.decide(Decision::AccessDenied).user(&user.id));
         return Ok(redirect::see_other(&sign_in_link(server, &flow.request.id)));
     }
@@ -135,7 +137,7 @@ async fn approve_local(
         Approval::Approved { flow: approved, attempt } => {
             tell_approval(server, &flow, event.user(&user.id));
             event.decide(Decision::CodeRefused);
-            let user = (local_update(server, &user), scope);
+            let user = (local_update(server, &user), scope, rules);
             finish::finish(server, &approved, attempt, cookie, user, None, None).await
         }
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,

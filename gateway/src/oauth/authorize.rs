@@ -27,8 +27,8 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     model::{
-        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, Prompt, RedirectUri, access,
-        client::Origin, pkce, resource,
+        Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, Prompt, RedirectUri, client::Origin,
+        pkce, resource,
     },
     server::{Identity, Server},
 };
@@ -133,7 +133,7 @@ async fn begin_local(
 ) -> Result<Response, Failure> {
     if let Standing::User(user) = session::current(server, headers).await?
         && request.prompt.is_none()
-        && access::decide(&server.config.access, &user.profile).is_allowed()
+        && server.allows_now(&user.profile).await?
         && server.store.pin(&request.id, &user.id, &user.session).await?
     {
         return consent::show(server, request, cookie, Reader::User(user), event).await;

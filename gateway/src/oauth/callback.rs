@@ -29,7 +29,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{seal_profile, seal_sign_in},
     identity::{Provider, SignedIn, UpstreamAnswer},
-    model::{Flow, FlowKind, access},
+    model::{Flow, FlowKind},
     server::{Identity, Server},
     store::{CallbackClaim, UserUpdate},
 };
@@ -93,8 +93,10 @@ async fn complete(
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, &profile);
     event.user(&id);
+    // Taken first: what is heard meanwhile is not among them.
+    let rules = server.rules(None).hash;
+    let allowed = server.allows_now(&profile).await?;
     let scope = finish::scope_for(server, &flow.request, &profile);
-    let allowed = access::decide(&server.config.access, &profile).is_allowed();
     let Some(scope) = scope.filter(|_| allowed) else {
         server.audit.write(event.decide(Decision::AccessDenied));
         let next = attempt.saturating_add(1).to_string();
@@ -119,7 +121,7 @@ async fn complete(
     }
     server.audit.write(event.decide(Decision::SignedIn));
     event.decide(Decision::CodeRefused);
-    finish::finish(server, flow, attempt, cookie, (user, scope), credential, Some(headers)).await
+    finish::finish(server, flow, attempt, cookie, (user, scope, rules), credential, Some(headers)).await
 }
 
 /// No flow, or one that was not approved, or another browser's.

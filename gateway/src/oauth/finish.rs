@@ -15,7 +15,7 @@ use crate::{
     model::{
         AuthorizationCode, Client, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
         RedirectUri,
-        access::{self, Attribute},
+        access::{Attribute, Decision as Access},
     },
     server::Server,
     store::{Completion, UserUpdate},
@@ -25,14 +25,14 @@ use crate::{
 pub(super) const NOT_ALLOWED: OAuthError =
     OAuthError::AccessDenied("the user signed in but is not allowed to use this server");
 
-/// Finishes an approved flow for `user`. The browser whose `headers` these are gets a session: it shows who signed in
-/// here last, and opens the user's own page; no approval depends on it.
+/// Finishes an approved flow for `user`, who was admitted by `rules`. The browser whose `headers` these are gets a
+/// session: it shows who signed in here last, and opens the user's own page; no approval depends on it.
 pub(super) async fn finish(
     server: &Server,
     flow: &Flow,
     attempt: u32,
     cookie: &CookieSecret,
-    (user, scope): (UserUpdate, String),
+    (user, scope, rules): (UserUpdate, String, Hash32),
     identity_credential: Option<Sealed>,
     headers: Option<&HeaderMap>,
 ) -> Result<Response, Failure> {
@@ -50,6 +50,7 @@ pub(super) async fn finish(
         user,
         identity_credential,
         grant,
+        rules,
         code: code.hash(),
         challenge: request.challenge.clone(),
         code_life: server.config.policy.lifetimes.authorization_code,
@@ -171,7 +172,7 @@ pub(super) fn who(profile: &Profile) -> String {
 /// What a user reads whom `access` cannot judge, because the identity provider withheld what it needs. The user may
 /// have done that: by removing a scope from the address of the provider's page, or by not ticking a permission.
 pub(super) fn withheld(server: &Server, profile: &Profile) -> Option<String> {
-    let access::Decision::Unknown(attribute) = access::decide(&server.config.access, profile) else {
+    let Access::Unknown(attribute) = server.decide(profile) else {
         return None;
     };
     let preset = match &server.config.identity {

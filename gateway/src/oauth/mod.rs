@@ -15,6 +15,7 @@ pub mod client_credentials;
 pub mod clients;
 pub mod consent;
 pub mod cookies;
+mod entitlement;
 pub mod error;
 pub mod failure;
 pub mod finish;

@@ -6,13 +6,20 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{OAuthError, authorize::check_resource, client_auth::Proven, params::Params, token};
+use super::{
+    OAuthError,
+    authorize::check_resource,
+    client_auth::Proven,
+    entitlement::{self, Refused},
+    params::Params,
+    token,
+};
 use crate::{
     audit::{Decision, Event},
-    credentials::{Check, open_profile},
+    credentials::Check,
     keys::{OpenError, Sealed, open_for, seal_for},
-    model::{AccessToken, Client, Grant, Profile, RefreshToken, TokenPair, UserRecord},
-    server::{Identity, Server},
+    model::{AccessToken, Client, Grant, Hash32, RefreshToken, TokenPair, UserRecord},
+    server::Server,
     store::{Rotated, Rotation},
 };
 
@@ -42,12 +49,8 @@ pub(super) async fn refresh(
         OpenError::Invalid => refused(),
     })?;
     let generation = presented.generation.checked_add(1).ok_or_else(refused)?;
-    let next = token::mint(
-        server,
-        presented.grant,
-        generation,
-        (!asked.is_empty()).then(|| server.scopes.text(asked)),
-    );
+    let scope = (!asked.is_empty()).then(|| server.scopes.text(asked));
+    let next = token::mint(server, presented.grant, generation, scope);
     let mut rotation = Rotation {
         presented: presented.hash(),
         grant: presented.grant,
@@ -59,26 +62,85 @@ pub(super) async fn refresh(
         next: token::new_tokens(server, &next),
         successor: seal(server, &presented, &next)?,
         grace: server.config.policy.lifetimes.refresh_grace,
-        recheck_every: Some(recheck_every(server)),
+        recheck_every: Some(server.config.access.recheck_every),
+        heard: String::new(),
+        rules: Hash32::of(b""),
+        judged: None,
     };
-    let mut outcome = server.store.rotate_refresh(&rotation).await?;
-    if let Rotated::CheckDue { user, .. } = &outcome {
-        check(server, user, event).await?;
-        rotation.recheck_every = None;
-        outcome = server.store.rotate_refresh(&rotation).await?;
-    }
-    match outcome {
-        Rotated::Rotated { grant, access_life } => {
-            event.decide(Decision::RefreshRotated).grant(&grant);
-            let scope = scope_of(server, client, &grant, next.access.expose()).await?;
-            Ok(token::answer(&next, access_life, &scope))
+    let outcome = rotate(server, client, &mut rotation, &next, event).await?;
+    answer((server, client), &presented, &next, outcome, event).await
+}
+
+/// Rotates in one trip, as a rule. Whoever must be checked or judged first is, and nothing is replaced before: who is
+/// refused here goes on with the same token once they are not any more.
+async fn rotate(
+    server: &Server,
+    client: &Client,
+    rotation: &mut Rotation,
+    next: &TokenPair,
+    event: &mut Event,
+) -> Result<Rotated, OAuthError> {
+    let narrowed = AccessToken::narrowed(next.access.expose());
+    let mut due: Option<(Box<Grant>, Box<UserRecord>)> = None;
+    for _ in 0..TRIPS {
+        let rules = server.rules(narrowed.as_deref());
+        (rotation.heard, rotation.rules) = (rules.heard, rules.hash);
+        if let Some((grant, user)) = due.take() {
+            let held = entitlement::held(server, client, &grant, &user, narrowed.as_deref());
+            if let Err(refused) = held {
+                return Err(refused.answer(server, &user, event).await);
+            }
+            rotation.judged = Some(user.profile);
         }
-        Rotated::Successor { grant, sealed, access_life } => {
+        match server.store.rotate_refresh(rotation).await? {
+            Rotated::CheckDue { grant, user } => {
+                event.grant(&grant);
+                if rotation.recheck_every.is_some_and(|every| user.checked_ago >= every) {
+                    check(server, &user, event).await?;
+                    // The provider may have told another profile: it comes with the next answer.
+                    rotation.recheck_every = None;
+                } else {
+                    due = Some((grant, user));
+                }
+            }
+            outcome => return Ok(outcome),
+        }
+    }
+    Err(OAuthError::Unavailable { retry_after: RETRY })
+}
+
+/// What a rotation says to the client. From here on nothing is asked of the store: what was replaced is replaced, and a
+/// client that reads of an outage would come again with a token that is gone.
+async fn answer(
+    (server, client): (&Server, &Client),
+    presented: &RefreshToken,
+    next: &TokenPair,
+    outcome: Rotated,
+    event: &mut Event,
+) -> Result<Response, OAuthError> {
+    match outcome {
+        Rotated::Rotated { grant, user, access_life } => {
             event.grant(&grant);
-            check_local(server, &grant, event).await?;
-            let pair = open(&presented, &sealed).ok_or_else(refused)?;
+            let narrowed = AccessToken::narrowed(next.access.expose());
+            let scope = match entitlement::held(server, client, &grant, &user, narrowed.as_deref()) {
+                Ok(scope) => scope,
+                // Admitted before, by another replica that could read this profile.
+                Err(Refused::Unreadable(_)) => unread(server, client, narrowed.unwrap_or(grant.scope)),
+                Err(refused) => return Err(refused.answer(server, &user, event).await),
+            };
+            event.decide(Decision::RefreshRotated);
+            Ok(token::answer(next, access_life, &scope))
+        }
+        Rotated::Successor { grant, user, sealed, access_life } => {
+            event.grant(&grant);
+            server.learn_heard();
+            let pair = open(presented, &sealed).ok_or_else(refused)?;
+            let narrowed = AccessToken::narrowed(&pair.access);
+            let scope = match entitlement::held(server, client, &grant, &user, narrowed.as_deref()) {
+                Ok(scope) => scope,
+                Err(refused) => return Err(refused.answer(server, &user, event).await),
+            };
             event.decide(Decision::RefreshSuccessor);
-            let scope = scope_of(server, client, &grant, &pair.access).await?;
             let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };
             Ok(token::answer_texts(tokens, access_life, &scope))
         }
@@ -86,13 +148,11 @@ pub(super) async fn refresh(
             event.decide(Decision::RefreshDead).user(&user.id).grant_id(&presented.grant);
             Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into()))
         }
-        // A check is never due right after one.
-        Rotated::CheckDue { .. } => Err(OAuthError::Unavailable { retry_after: RETRY }),
         Rotated::Reused => {
             event.decide(Decision::RefreshReused).grant_id(&presented.grant).because("grant_revoked");
             Err(refused())
         }
-        Rotated::Refused => Err(refused()),
+        Rotated::Refused | Rotated::CheckDue { .. } => Err(refused()),
         Rotated::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
         Rotated::Forged => {
             let mut ended = Event::new(Decision::GrantRevoked);
@@ -102,26 +162,19 @@ pub(super) async fn refresh(
     }
 }
 
+/// What a scope is to this client, as far as can be told without its user.
+fn unread(server: &Server, client: &Client, scope: String) -> String {
+    let may = server.scopes.of_client(client.scopes());
+    server.scopes.asked(Some(&scope), may).map_or(scope, |held| server.scopes.text(held))
+}
+
+/// More than a check and a judgement, and each once more for what changed meanwhile.
+const TRIPS: usize = 5;
 const RETRY: Duration = Duration::from_secs(5);
 
 fn refused() -> OAuthError {
     let why = "the refresh token is unknown, expired, replaced, or was issued to another client";
     OAuthError::InvalidGrant(why.into())
-}
-
-/// How old the last check of the user may be. A file of users is in memory: it is asked each time.
-fn recheck_every(server: &Server) -> Duration {
-    match &server.identity {
-        Identity::Local(_) => Duration::ZERO,
-        Identity::Provider(_) => server.config.access.recheck_every,
-    }
-}
-
-/// A successor is given without a check, which was made a moment ago; the file of users may have changed since.
-async fn check_local(server: &Server, grant: &Grant, event: &mut Event) -> Result<(), OAuthError> {
-    let Identity::Local(_) = &server.identity else { return Ok(()) };
-    let user = server.store.user(&grant.user).await?.ok_or_else(refused)?;
-    check(server, &user, event).await
 }
 
 /// Asks the identity provider whether the user still is who they were.
@@ -135,30 +188,6 @@ async fn check(server: &Server, user: &UserRecord, event: &mut Event) -> Result<
         }
         Check::Unavailable => Err(OAuthError::Unavailable { retry_after: RETRY }),
     }
-}
-
-/// What the new access token is good for: never more than was granted, and less where the client asked for less, or user
-/// or client may not be granted all of it any more.
-async fn scope_of(
-    server: &Server,
-    client: &Client,
-    grant: &Grant,
-    access: &str,
-) -> Result<String, OAuthError> {
-    let profile = if server.scopes.depend_on_the_user() {
-        let user = server.store.user(&grant.user).await?.ok_or_else(refused)?;
-        open_profile(&server.keys, &user.id, &user.profile).map_err(|_| OAuthError::KEY_NOT_READ)?
-    } else {
-        Profile::default()
-    };
-    let (scopes, narrowed) = (&server.scopes, AccessToken::narrowed(access));
-    let held =
-        scopes.of_token(&grant.scope, narrowed.as_deref(), &profile, scopes.of_client(client.scopes()));
-    if held.is_empty() {
-        let why = "this scope may not be granted any more, please sign in again";
-        return Err(OAuthError::InvalidGrant(why.into()));
-    }
-    Ok(server.scopes.text(held))
 }
 
 fn seal(server: &Server, presented: &RefreshToken, next: &TokenPair) -> Result<Sealed, OAuthError> {

@@ -31,7 +31,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{open_profile, seal_profile, standing},
     identity::local::{self, LocalError, LocalUsers},
-    model::{Flow, FlowKind, FlowRequest, FlowState, Profile, UserId, access},
+    model::{Flow, FlowKind, FlowRequest, FlowState, Profile, UserId},
     server::{Identity, Server},
     store::UserUpdate,
     web::{self, SignInPage, Site},
@@ -123,7 +123,7 @@ async fn sign_in(
             return again(event, "no_users", problem, StatusCode::SERVICE_UNAVAILABLE);
         }
     };
-    if !access::decide(&server.config.access, &signed_in.profile).is_allowed() {
+    if !server.allows_now(&signed_in.profile).await? {
         return Err(not_allowed(server, &flow.request, &signed_in.profile, event));
     }
     open_session(server, headers, &flow, &signed_in.profile, event).await

@@ -29,7 +29,7 @@ pub use account::{
 };
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
-    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated, Rotation,
+    Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated, Rotation,
     UserUpdate,
 };
 
@@ -110,8 +110,9 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
         assertion: Option<&Hash32>,
     ) -> Result<Revocation>;
 
-    /// Writes a robot, its grant and its access token.
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()>;
+    /// Writes a robot, its grant and its access token. `false`: the operator said something else since what the caller
+    /// has heard, which is heard now, and nothing was written.
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool>;
 
     // Calls
 
@@ -162,6 +163,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     /// Who was denied since this gateway's configuration was written, if the operator ever said so.
     async fn denial(&self) -> Result<Option<Denial>>;
+    /// The same as this replica last heard it, from [`Store::denial`] or from a step that met another than the caller's.
+    fn heard(&self) -> Heard;
 
     /// Counts a hit on `key` in a fixed window; the count so far, and what is left of the window.
     async fn hit(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;

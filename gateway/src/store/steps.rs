@@ -1,6 +1,8 @@
 //! What the steps of the store take and answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use gatehouse_gateway_config::denial::Denial;
 
 use crate::{
     keys::Sealed,
@@ -49,6 +51,8 @@ pub struct Completion {
     pub identity_credential: Option<Sealed>,
     /// The grant; it lives `code_life` until it is redeemed.
     pub grant: Grant,
+    /// By what the user was judged, see [`Rotation::rules`].
+    pub rules: Hash32,
     /// The hash of the authorization code.
     pub code: Hash32,
     /// The PKCE challenge, copied from the flow.
@@ -174,6 +178,12 @@ pub struct Rotation {
     pub grace: Duration,
     /// Ask for a check of the user when the last is at least this old; `None`: the check was just made.
     pub recheck_every: Option<Duration>,
+    /// What the caller has heard of the operator's word ([`Heard::mark`]).
+    pub heard: String,
+    /// By what the caller judges users: a hash of all that decides it besides the user's profile.
+    pub rules: Hash32,
+    /// The profile that the caller has just judged by these rules, and admitted.
+    pub judged: Option<Sealed>,
 }
 
 /// The outcome of a refresh.
@@ -183,6 +193,8 @@ pub enum Rotated {
     Rotated {
         /// The grant.
         grant: Box<Grant>,
+        /// The user, as admitted.
+        user: Box<UserRecord>,
         /// The access token's life as written.
         access_life: Duration,
     },
@@ -190,12 +202,15 @@ pub enum Rotated {
     Successor {
         /// The grant.
         grant: Box<Grant>,
+        /// The user, who may have been judged by other rules.
+        user: Box<UserRecord>,
         /// The sealed pair.
         sealed: Sealed,
         /// What is left of the successor access token's life.
         access_life: Duration,
     },
-    /// The user must be checked with the identity provider first; nothing was changed.
+    /// The user must be checked with the identity provider first, or judged: the last check is too old, or this grant's
+    /// user was not admitted with this profile, by these rules, after the operator's last word. Nothing was changed.
     CheckDue {
         /// The grant.
         grant: Box<Grant>,
@@ -245,6 +260,17 @@ pub struct RobotGrant {
     pub access: Hash32,
     /// The access token's life.
     pub life: Duration,
+    /// What the caller has heard of the operator's word ([`Heard::mark`]) and judged the client by.
+    pub heard: String,
+}
+
+/// What a store has heard of the operator's word on who is denied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Tells it from any other; empty where the operator never said anything, or nothing was heard yet.
+    pub mark: String,
+    /// It; `None` where there is none, or it is not authentic.
+    pub denial: Option<Arc<Denial>>,
 }
 
 /// The outcome of a client's wish to end a grant.

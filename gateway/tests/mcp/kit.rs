@@ -130,22 +130,35 @@ impl Kit {
         Self::build(change, None).await
     }
 
+    /// As [`Kit::with`], with other parts of the configuration.
+    pub(crate) async fn with_parts(change: impl FnOnce(&mut Value), parts: Value) -> Self {
+        Self::assembled(change, parts, None).await
+    }
+
     pub(crate) async fn build(change: impl FnOnce(&mut Value), pods: Option<Arc<dyn Directory>>) -> Self {
+        Self::assembled(change, json!({}), pods).await
+    }
+
+    async fn assembled(
+        change: impl FnOnce(&mut Value),
+        mut config: Value,
+        pods: Option<Arc<dyn Directory>>,
+    ) -> Self {
         let backend = Backend::start().await;
         let (provider, provider_url) = Provider::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let mut server = server(&origin, &provider_url, backend.address);
         change(&mut server);
-        let config = json!({"egress": {"allow": ["127.0.0.0/8"]}, "servers": [server]});
+        config["egress"] = json!({"allow": ["127.0.0.0/8"]});
+        config["servers"] = json!([server]);
         let config = GatewayConfig::parse(&config.to_string()).unwrap();
         let clock = ManualClock::at(1_800_000_000);
-        let keyring = Keyring::generate(&mut StdRng::seed_from_u64(3));
         let refs = Arc::new(EditableRefs(Mutex::new(refs())));
         let trail = Arc::new(Trail::default());
         let gateway = assemble(
             &config,
-            keyring,
+            keyring(),
             refs.clone(),
             Arc::new(clock.clone()),
             Arc::new(SystemEntropy),
@@ -272,6 +285,7 @@ impl Kit {
                 .then(|| seal_tokens(&server.keys, &entropy, place, &tokens)),
             code: AuthorizationCode::mint(&server.keys, &entropy, grant.id).hash(),
             grant,
+            rules: server.rules(None).hash,
             challenge: flow.challenge.clone(),
             code_life: LIFE,
             client_life: LIFE,
@@ -358,6 +372,11 @@ pub(crate) async fn until(what: impl AsyncFn() -> bool) {
     while !what().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The keys of every kit.
+pub(crate) fn keyring() -> Keyring {
+    Keyring::generate(&mut StdRng::seed_from_u64(3))
 }
 
 fn profile(subject: &str) -> Profile {

@@ -6,12 +6,16 @@
 mod auth;
 mod backend;
 mod dead;
+mod denied;
 mod faults;
 mod kit;
 mod load;
 mod logs;
 mod provider;
 mod proxy;
+#[path = "../store_contract/server.rs"]
+#[expect(dead_code, reason = "the store's contract needs more of it")]
+mod redis_server;
 mod removed;
 mod robots;
 mod scopes;

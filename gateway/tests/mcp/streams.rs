@@ -12,7 +12,7 @@ use super::{
     kit::{Kit, LIFE, next, tool_call},
 };
 
-const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
+pub(crate) const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
 
 /// A gateway whose silent streams get a comment soon.
 async fn lively() -> Kit {
@@ -20,7 +20,7 @@ async fn lively() -> Kit {
 }
 
 /// Opens a stream that the backend keeps open after these chunks.
-async fn listen(kit: &Kit, token: &str, chunks: &[&'static str]) -> Incoming {
+pub(crate) async fn listen(kit: &Kit, token: &str, chunks: &[&'static str]) -> Incoming {
     let (chunks, dropped) = (chunks.to_vec(), kit.backend.dropped.clone());
     kit.backend.answer_with(move |_| {
         let response = events_until_dropped(chunks.clone(), dropped.clone());

@@ -9,7 +9,11 @@ use crate::support::{
 };
 
 /// Approves and stands at the provider; what it was asked, and the path by which the browser returns.
-async fn at_provider(gateway: &Gateway, browser: &mut Browser, client: &Client) -> (Answer, String) {
+pub(crate) async fn at_provider(
+    gateway: &Gateway,
+    browser: &mut Browser,
+    client: &Client,
+) -> (Answer, String) {
     let page = browser.get(gateway, &authorize_path(&authorization(client))).await;
     let asked = browser.get(gateway, &page.link("approve")).await;
     let path = return_path(&asked);

@@ -7,8 +7,12 @@ mod assertions;
 mod audit;
 mod authorization;
 mod callback;
+#[path = "../store_contract/chaos.rs"]
+#[expect(dead_code, reason = "the store's contract needs more of it")]
+mod chaos;
 mod clocks;
 mod consent;
+mod denied;
 mod discovery;
 mod documents;
 mod faults;
@@ -24,3 +28,4 @@ mod signin;
 mod static_clients;
 mod support;
 mod tokens;
+mod trips;

@@ -119,6 +119,25 @@ async fn a_client_that_is_bound_later_keeps_no_more_by_its_refresh_token() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_bound_to_other_scopes_loses_no_refresh_token_by_it() {
+    let graceless = |scopes| {
+        let mut config = bound(scopes);
+        config["policy"]["lifetimes"] = json!({
+            "authorizationCode": "10m", "accessToken": "1h", "refreshToken": "720h", "refreshGrace": "0s",
+            "signIn": "8760h",
+        });
+        config
+    };
+    let gateway = Gateway::new(graceless(&["read"]));
+    let client = Client { id: "ci-cli".to_owned(), secret: None };
+    let first = tokens(&gateway, &client, Some("read")).await;
+    let presented = refresh(&client, first["refresh_token"].as_str().unwrap());
+    let refused = gateway.reconfigured(graceless(&["export"])).token(&presented).await;
+    assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+    assert_eq!(gateway.token(&presented).await.json()["scope"], "read");
+}
+
+#[tokio::test]
 async fn the_consent_page_says_what_each_scope_is_for() {
     let gateway = Gateway::new(scoped());
     let client = gateway.public_client().await;

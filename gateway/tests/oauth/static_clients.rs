@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// A console with two live secrets, a command line without one, one whose Secret does not exist, and a robot.
-fn listed() -> Value {
+pub(crate) fn listed() -> Value {
     json!([
         {"clientId": "ci-console", "name": "CI console", "redirectUris": ["https://ci.test/cb", "http://127.0.0.1:1/callback"],
          "secrets": [{"name": "ci", "key": "old"}, {"name": "ci", "key": "new"}]},
@@ -32,7 +32,7 @@ fn client(id: &str, secret: Option<&str>) -> Client {
     Client { id: id.to_owned(), secret: secret.map(str::to_owned) }
 }
 
-fn robot<'a>(id: &'a str, secret: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn robot<'a>(id: &'a str, secret: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)]
 }
 

@@ -17,8 +17,8 @@ use gatehouse_gateway::{
     app::{self, App},
     audit::{self, Audit},
     client_document::Documents,
-    clock::{ManualClock, SeededEntropy},
-    credentials::{Check, CredentialError, Credentials},
+    clock::{Entropy, ManualClock, SeededEntropy, SystemEntropy},
+    credentials::{Check, CredentialError, Credentials, Custody, CustodyParts},
     denied::Denied,
     egress::{Destination, Egress, HttpClient},
     identity::{
@@ -34,7 +34,7 @@ use gatehouse_gateway::{
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
 };
 use gatehouse_gateway_config::{
-    BackendConfig, EgressConfig, KeyRef, RedisConfig, ServerConfig, keys::Keyring,
+    AccessRule, BackendConfig, EgressConfig, KeyRef, RedisConfig, ServerConfig, denial::Denial, keys::Keyring,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -42,6 +42,8 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use zeroize::Zeroizing;
+
+use crate::redis_server::Admin;
 
 pub(crate) const NOW: i64 = 1_795_478_400;
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -59,6 +61,8 @@ pub(crate) struct Gateway {
     pub(crate) checks: Arc<FakeCredentials>,
     pub(crate) trail: Arc<Trail>,
     pub(crate) origin: String,
+    /// The state, where it is in this process.
+    memory: Option<MemoryStore>,
 }
 
 /// A server's configuration to start from: users alice and bob, whose passwords are their names.
@@ -88,6 +92,14 @@ pub(crate) fn provider_config() -> Value {
     config
 }
 
+fn keyring(seed: u64) -> Keyring {
+    Keyring::generate(&mut StdRng::seed_from_u64(seed))
+}
+
+fn at_redis(url: &str) -> RedisConfig {
+    serde_json::from_value(json!({ "url": url })).unwrap()
+}
+
 impl Gateway {
     pub(crate) fn local() -> Self {
         Self::new(config())
@@ -114,13 +126,27 @@ impl Gateway {
     pub(crate) fn without_redis(config: Value) -> Self {
         // Bound and dropped: nobody listens there.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self::on_redis(config, &format!("redis://{address}"))
+        Self::build(config, 1, Some(&at_redis(&format!("redis://{address}"))))
     }
 
     /// A replica of the same server, on this Redis.
     pub(crate) fn on_redis(config: Value, url: &str) -> Self {
-        let redis: RedisConfig = serde_json::from_value(json!({ "url": url })).unwrap();
-        Self::build(config, 1, Some(&redis))
+        Self::build(config, 1, Some(&at_redis(url)))
+    }
+
+    /// Denies these subjects, as the operator does.
+    pub(crate) async fn deny(&self, redis: Option<&Admin>, generation: i64, subjects: &[&str]) {
+        let subjects: Vec<String> = subjects.iter().map(|&subject| subject.to_owned()).collect();
+        let rule = AccessRule { subjects, ..AccessRule::default() };
+        let rules = if rule.subjects.is_empty() { Vec::new() } else { vec![rule] };
+        let denial = Denial { generation, rules };
+        match (redis, &self.memory) {
+            (Some(admin), _) => {
+                let prefix = format!("gatehouse:{{team-a/github.{}}}:", self.server.keys.instance());
+                admin.deny(&keyring(1), &prefix, &denial).await;
+            }
+            (None, memory) => memory.as_ref().unwrap().deny(denial),
+        }
     }
 
     /// Another seed is another server: other keys, another instance.
@@ -156,11 +182,9 @@ impl Gateway {
         documents: Option<Documents>,
     ) -> Self {
         let config: ServerConfig = serde_json::from_value(config).unwrap();
-        let ring = Keyring::generate(&mut StdRng::seed_from_u64(seed));
+        let ring = keyring(seed);
         let refs = Arc::new(UsersFile::default());
         let provider = Arc::new(FakeProvider::default());
-        let local = matches!(config.identity, gatehouse_gateway_config::IdentityConfig::Local(_));
-        let checks = Arc::new(FakeCredentials { local, ..FakeCredentials::default() });
         let trail = Arc::new(Trail::default());
         let identity = match &config.identity {
             gatehouse_gateway_config::IdentityConfig::Local(local) => {
@@ -169,14 +193,35 @@ impl Gateway {
             _ => Identity::Provider(provider.clone()),
         };
         let keys = Keys::new(ring, Arc::new(clock.clone()));
+        // Replicas that share their state must not mint the same.
+        let entropy: Arc<dyn Entropy> = match redis {
+            Some(_) => Arc::new(SystemEntropy),
+            None => Arc::new(SeededEntropy::new(seed)),
+        };
+        let memory = MemoryStore::new(Arc::new(clock.clone()));
+        let in_memory = store.is_none() && redis.is_none();
         let store: Arc<dyn Store> = match (store, redis) {
             (Some(store), _) => store,
-            (None, None) => Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
+            (None, None) => Arc::new(memory.clone()),
             (None, Some(redis)) => {
                 let store = RedisStore::new(redis, "team-a", "github", keys.clone(), refs.clone());
                 Arc::new(store.unwrap())
             }
         };
+        let audit = Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github");
+        let custody = matches!(identity, Identity::Local(_)).then(|| {
+            Custody::new(CustodyParts {
+                config: config.clone(),
+                keys: keys.clone(),
+                refs: refs.clone(),
+                store: store.clone(),
+                clock: Arc::new(clock.clone()),
+                entropy: entropy.clone(),
+                identity: identity.clone(),
+                audit: audit.clone(),
+            })
+        });
+        let checks = Arc::new(FakeCredentials { check: Mutex::default(), custody });
         let egress = Egress::new(&EgressConfig::default()).unwrap();
         let documents = documents.unwrap_or_else(|| {
             let http = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
@@ -189,12 +234,12 @@ impl Gateway {
             refs: refs.clone(),
             store,
             clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SeededEntropy::new(seed)),
+            entropy,
             identity,
             documents,
             credentials: checks.clone(),
             denied: Denied::default(),
-            audit: Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github"),
+            audit,
             config,
         });
         let metrics = Arc::new(Metrics::new("team-a", "github"));
@@ -203,7 +248,8 @@ impl Gateway {
         let app = Arc::new(App::new(server.clone(), trusted));
         let router = app::router(&app, &mcp);
         let origin = server.urls.origin.clone();
-        Self { router, app, users: refs, server, clock, provider, checks, trail, origin }
+        let memory = in_memory.then_some(memory);
+        Self { router, app, users: refs, server, clock, provider, checks, trail, origin, memory }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -568,6 +614,11 @@ impl Default for UsersFile {
 }
 
 impl UsersFile {
+    pub(crate) fn add(&self, name: &str) {
+        let before = self.0.lock().unwrap().clone();
+        self.write(&(String::from_utf8(before.to_vec()).unwrap() + &user_entry(name, name)));
+    }
+
     pub(crate) fn write(&self, text: &str) {
         *self.0.lock().unwrap() = content(text);
     }
@@ -671,11 +722,12 @@ impl Provider for FakeProvider {
     }
 }
 
-/// Answers re-checks as it is told to.
-#[derive(Debug, Default)]
+/// Answers re-checks as it is told to, and else as the file of users says.
+#[derive(Debug)]
 pub(crate) struct FakeCredentials {
     pub(crate) check: Mutex<Option<Check>>,
-    local: bool,
+    /// Of `identity.local`.
+    custody: Option<Custody>,
 }
 
 #[async_trait]
@@ -688,10 +740,14 @@ impl Credentials for FakeCredentials {
         Ok(Vec::new())
     }
 
-    async fn recheck(&self, _: &UserRecord) -> Check {
+    async fn recheck(&self, user: &UserRecord) -> Check {
         let told = self.check.lock().unwrap().clone();
-        // A file of users is asked at each refresh; at a provider a check is due only in tests that say its outcome.
-        told.unwrap_or_else(|| if self.local { Check::Live } else { panic!("no check is due in this test") })
+        match (told, &self.custody) {
+            (Some(check), _) => check,
+            (None, Some(custody)) => custody.recheck(user).await,
+            // A user at a provider is checked only in tests that say what comes of it.
+            (None, None) => panic!("no check is due in this test"),
+        }
     }
 
     async fn confirm(&self, _: &UserId) -> Check {

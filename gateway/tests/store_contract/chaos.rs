@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     Stall,
     /// Requests arrive; with the first byte of an answer the connection ends.
     LoseAnswer,
+    /// The next answer passes, and is the last: [`Mode::Cut`] from then on.
+    LastAnswer,
 }
 
 pub(crate) struct Chaos {
@@ -45,7 +47,7 @@ impl Chaos {
         let to = target.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let carried = Box::pin(carry(client, to.lock().unwrap().clone(), modes.subscribe()));
+                let carried = Box::pin(carry(client, to.lock().unwrap().clone(), modes.clone()));
                 let count = count.clone();
                 count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
@@ -90,14 +92,14 @@ impl Drop for Chaos {
     }
 }
 
-async fn carry(client: TcpStream, socket: PathBuf, mode: watch::Receiver<Mode>) {
+async fn carry(client: TcpStream, socket: PathBuf, mode: Arc<watch::Sender<Mode>>) {
     let Ok(server) = UnixStream::connect(socket).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut cut = mode.clone();
+    let mut cut = mode.subscribe();
     tokio::select! {
-        () = pump(from_client, to_server, mode.clone(), Mode::Stall) => {}
-        () = pump(from_server, to_client, mode, Mode::LoseAnswer) => {}
+        () = pump(from_client, to_server, &mode, Mode::Stall) => {}
+        () = pump(from_server, to_client, &mode, Mode::LoseAnswer) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -106,14 +108,18 @@ async fn carry(client: TcpStream, socket: PathBuf, mode: watch::Receiver<Mode>) 
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mode: watch::Receiver<Mode>,
+    mode: &watch::Sender<Mode>,
     lost: Mode,
 ) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        if *mode.borrow() != lost {
+        let now = *mode.borrow();
+        if now != lost {
             if to.write_all(&buffer[..n]).await.is_err() {
                 return;
+            }
+            if now == Mode::LastAnswer && lost == Mode::LoseAnswer {
+                mode.send_replace(Mode::Cut);
             }
         } else if lost == Mode::LoseAnswer {
             return;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{IdentityState, user::IDENTITY_CREDENTIAL},
-    store::{Event, EventBatch, EventCursor, keys::EVENTS_KEPT},
+    model::{GrantId, IdentityState, user::IDENTITY_CREDENTIAL},
+    store::{Event, EventBatch, EventCursor, Heard, RobotGrant, Rotated, keys::EVENTS_KEPT},
 };
 use gatehouse_gateway_config::{AccessRule, denial::Denial};
 
-use crate::lab::{Lab, sealed, user_update};
+use crate::lab::{Lab, MINUTE, new_access, refresh_with, sealed, user_update};
 
 /// What came since `cursor`, which moves on.
 async fn since(lab: &Lab, cursor: &mut EventCursor) -> EventBatch {
@@ -57,6 +57,43 @@ pub(crate) async fn a_denial_is_told_and_read(lab: &Lab) {
     assert_eq!(lab.store.denial().await.unwrap(), Some(denial));
     let batch = since(lab, &mut cursor).await;
     assert_eq!((batch.events, batch.gap), (vec![Event::Denial], false));
+}
+
+pub(crate) async fn a_step_that_does_not_know_the_last_denial_waits_and_tells_it(lab: &Lab) {
+    let client = lab.client(1).await;
+    let (store, before) = (&lab.store, lab.store.heard());
+    let robot = |heard: &Heard| {
+        let mut grant = client.grant().clone();
+        grant.id = GrantId::from_bytes([9; 16]);
+        let (user, access) = (user_update(9), new_access().hash());
+        RobotGrant { user, grant, access, life: MINUTE, heard: heard.mark.clone() }
+    };
+    let (mut rotation, access, refresh) = refresh_with(lab, &client.refresh);
+    for generation in [7, 8] {
+        let rule = AccessRule { subjects: vec![generation.to_string()], ..AccessRule::default() };
+        let denial = Denial { generation, rules: vec![rule] };
+        lab.deny(&denial).await;
+        let rotated = store.rotate_refresh(&rotation).await.unwrap();
+        assert!(matches!(rotated, Rotated::CheckDue { .. }), "{rotated:?}");
+        assert_eq!(store.heard().denial.as_deref(), Some(&denial));
+        rotation.heard = store.heard().mark;
+    }
+    assert!(!lab.lives(&access).await, "nothing was changed");
+    assert!(!store.grant_robot(&robot(&before)).await.unwrap());
+    assert_eq!(store.user(&user_update(9).id).await.unwrap(), None, "nothing was written");
+    assert!(store.grant_robot(&robot(&store.heard())).await.unwrap());
+    assert!(matches!(store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+
+    // The successor changes nothing: it comes with what was said meanwhile.
+    let last = Denial { generation: 9, rules: Vec::new() };
+    lab.deny(&last).await;
+    let again = store.rotate_refresh(&rotation).await.unwrap();
+    assert!(matches!(again, Rotated::Successor { .. }), "{again:?}");
+    assert_eq!(store.heard().denial.as_deref(), Some(&last));
+    assert!(matches!(
+        store.rotate_refresh(&refresh_with(lab, &refresh).0).await.unwrap(),
+        Rotated::Rotated { .. }
+    ));
 }
 
 pub(crate) async fn a_waiting_reader_wakes(lab: &Lab) {

@@ -8,7 +8,9 @@ use gatehouse_gateway::{
     store::{Event, Revocation, RobotGrant, Rotated, Rotation, UserUpdate},
 };
 
-use crate::lab::{CLIENT, Client, GRACE, HOUR, Lab, about, new_access, refresh_with, user_update};
+use crate::lab::{
+    CLIENT, Client, GRACE, HOUR, Lab, about, hash, new_access, refresh_with, sealed, user_update,
+};
 
 /// Rotates the client's pair as a well-behaved client does.
 async fn rotate(lab: &Lab, client: &mut Client) -> Rotation {
@@ -168,8 +170,8 @@ pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
     let user = UserUpdate { identity: "client".to_owned(), ..user_update(9) };
     (grant.id, grant.user, grant.identity) = (GrantId::random(&SystemEntropy), user.id, "client".to_owned());
     let access = new_access();
-    let robot = RobotGrant { user, grant, access: access.hash(), life: HOUR };
-    lab.store.grant_robot(&robot).await.unwrap();
+    let robot = RobotGrant { user, grant, access: access.hash(), life: HOUR, heard: String::new() };
+    assert!(lab.store.grant_robot(&robot).await.unwrap());
     let call = lab.store.call(&access.hash()).await.unwrap().unwrap();
     assert_eq!((&call.grant, &call.user.profile), (&robot.grant, &robot.user.profile));
     assert_eq!((call.user.identity.as_str(), call.user.state), ("client", IdentityState::Live));
@@ -178,7 +180,7 @@ pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
     // Another process of the same robot.
     let (second, mut again) = (new_access(), robot.clone());
     (again.access, again.grant.id) = (second.hash(), GrantId::random(&SystemEntropy));
-    lab.store.grant_robot(&again).await.unwrap();
+    assert!(lab.store.grant_robot(&again).await.unwrap());
     lab.store.revoke_grant(&robot.grant.id).await.unwrap();
     assert!(!lab.lives(&access).await && lab.lives(&second).await);
     lab.pass(HOUR + Duration::from_secs(1)).await;
@@ -229,6 +231,52 @@ pub(crate) async fn a_refresh_asks_each_time_when_no_check_is_young_enough(lab: 
     rotation.recheck_every = Some(Duration::ZERO);
     let due = lab.store.rotate_refresh(&rotation).await.unwrap();
     assert!(matches!(due, Rotated::CheckDue { .. }), "{due:?}");
+}
+
+pub(crate) async fn a_refresh_brings_its_user(lab: &Lab) {
+    let client = lab.client(1).await;
+    let (rotation, ..) = refresh_with(lab, &client.refresh);
+    for _ in 0..2 {
+        match lab.store.rotate_refresh(&rotation).await.unwrap() {
+            Rotated::Rotated { user, .. } | Rotated::Successor { user, .. } => {
+                assert_eq!((user.id, &user.profile), (client.done.user.id, &client.done.user.profile));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) async fn who_was_not_judged_so_is_judged_first(lab: &Lab) {
+    let mut client = lab.client(1).await;
+    let user = client.done.user.clone();
+    let due = async |rotation: &Rotation| {
+        let rotated = lab.store.rotate_refresh(rotation).await.unwrap();
+        let Rotated::CheckDue { user, .. } = rotated else { panic!("{rotated:?}") };
+        user.profile
+    };
+    let (mut rotation, access, refresh) = refresh_with(lab, &client.refresh);
+    rotation.rules = hash();
+    assert_eq!(due(&rotation).await, user.profile);
+    rotation.judged = Some(sealed());
+    assert_eq!(due(&rotation).await, user.profile, "another profile was judged");
+    assert!(lab.lives(&client.access).await && !lab.lives(&access).await, "nothing was changed");
+    rotation.judged = Some(user.profile.clone());
+    assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+    let rules = rotation.rules;
+
+    // Remembered for the grant, and for this profile.
+    client.refresh = refresh;
+    let (mut rotation, _, refresh) = refresh_with(lab, &client.refresh);
+    assert_eq!(due(&rotation).await, user.profile, "the rules before");
+    rotation.rules = rules;
+    assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+    let learned = UserUpdate { profile: sealed(), ..user };
+    lab.store.user_checked(&learned).await.unwrap();
+    let (mut rotation, ..) = refresh_with(lab, &refresh);
+    rotation.rules = rules;
+    assert_eq!(due(&rotation).await, learned.profile);
+    rotation.recheck_every = None;
+    assert_eq!(due(&rotation).await, learned.profile, "a check is no judgement");
 }
 
 pub(crate) async fn a_dead_user_keeps_the_family(lab: &Lab) {

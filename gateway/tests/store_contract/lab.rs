@@ -11,11 +11,7 @@ use gatehouse_gateway::{
         CodeProof, Completion, NewTokens, Rotation, Store, UserUpdate, memory::MemoryStore, redis::RedisStore,
     },
 };
-use gatehouse_gateway_config::{
-    KeyRef, RedisAuthConfig, RedisConfig,
-    denial::{Denial, SealedDenial},
-    keys::Keyring,
-};
+use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, denial::Denial, keys::Keyring};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -97,13 +93,7 @@ impl Lab {
             (None, Some(leader)) => leader.clone(),
             (None, None) => return self.memory.as_ref().unwrap().deny(denial.clone()),
         };
-        let prefix = prefix(&self.keys);
-        let SealedDenial { text, mac, .. } = denial.seal(&self.ring, &prefix, 0).unwrap();
-        let (record, events) = (format!("{prefix}deny"), format!("{prefix}events"));
-        admin.run::<i64>(&["HSET", &record, "r", &text, "m", &mac]).await;
-        let kept: Vec<redis::Value> = admin.run(&["XRANGE", &events, "-", "+"]).await;
-        let number = (kept.len() + 1).to_string();
-        admin.run::<String>(&["XADD", &events, "*", "n", &number, "of", "deny"]).await;
+        admin.deny(&self.ring, &prefix(&self.keys), denial).await;
     }
 
     /// Lets time pass.
@@ -197,8 +187,16 @@ pub(crate) fn refresh_with(lab: &Lab, presented: &RefreshToken) -> (Rotation, Ac
         successor: sealed(),
         grace: GRACE,
         recheck_every: Some(6 * HOUR),
+        heard: lab.store.heard().mark,
+        rules: rules(),
+        judged: None,
     };
     (rotation, access, refresh)
+}
+
+/// By what the users of the contracts are judged.
+pub(crate) fn rules() -> Hash32 {
+    Hash32::of(b"rules")
 }
 
 fn some_ring() -> Keyring {
@@ -270,8 +268,10 @@ pub(crate) fn request() -> FlowRequest {
     }
 }
 
+/// What is learned of a user, with the same profile each time.
 pub(crate) fn user_update(user: u8) -> UserUpdate {
-    UserUpdate { id: UserId::from_bytes([user; 32]), identity: IDENTITY.to_owned(), profile: sealed() }
+    let profile = Sealed::from_bytes(vec![user; 40]);
+    UserUpdate { id: UserId::from_bytes([user; 32]), identity: IDENTITY.to_owned(), profile }
 }
 
 pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
@@ -295,6 +295,7 @@ pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
         user,
         identity_credential: Some(sealed()),
         grant,
+        rules: rules(),
         code: hash(),
         challenge: request.challenge.clone(),
         code_life: 10 * MINUTE,

@@ -82,6 +82,8 @@ contracts! {
     family::a_revocation_wins_over_parallel_refreshes
     family::a_refresh_asks_for_a_check_when_it_is_due
     family::a_refresh_asks_each_time_when_no_check_is_young_enough
+    family::a_refresh_brings_its_user
+    family::who_was_not_judged_so_is_judged_first
     family::a_dead_user_keeps_the_family
     users::a_sign_in_mends_a_dead_user
     users::telling_never_undoes_a_sign_in
@@ -102,6 +104,7 @@ contracts! {
     credentials::a_request_counts_in_all_windows_or_in_none
     events::every_change_is_seen
     events::a_denial_is_told_and_read
+    events::a_step_that_does_not_know_the_last_denial_waits_and_tells_it
     events::a_waiting_reader_wakes
     events::trimmed_events_are_a_gap
     events::a_cursor_of_nobody_is_a_gap

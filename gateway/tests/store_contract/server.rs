@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnection};
+use gatehouse_gateway_config::{
+    denial::{Denial, SealedDenial},
+    keys::Keyring,
+};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Value, aio::MultiplexedConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -95,6 +99,21 @@ impl Admin {
         let () = self.run(&words).await;
     }
 
+    /// Denies at the server whose keys begin with `prefix`, as the operator does.
+    pub(crate) async fn deny(&self, ring: &Keyring, prefix: &str, denial: &Denial) {
+        self.write_denial(ring, prefix, denial).await;
+        let events = format!("{prefix}events");
+        let kept: Vec<Value> = self.run(&["XRANGE", &events, "-", "+"]).await;
+        let number = (kept.len() + 1).to_string();
+        self.run::<String>(&["XADD", &events, "*", "n", &number, "of", "deny"]).await;
+    }
+
+    /// As [`Admin::deny`], without telling anybody.
+    pub(crate) async fn write_denial(&self, ring: &Keyring, prefix: &str, denial: &Denial) {
+        let SealedDenial { text, mac, .. } = denial.seal(ring, prefix, 0).unwrap();
+        self.run::<i64>(&["HSET", &format!("{prefix}deny"), "r", &text, "m", &mac]).await;
+    }
+
     /// The keys that end in or hold `pattern`, in order.
     pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
         let mut keys: Vec<String> = self.run(&["KEYS", &format!("*{pattern}*")]).await;
@@ -112,8 +131,8 @@ impl Admin {
     /// Lets time pass for the keys whose names hold `part`, where they are written: lives are shortened, and dates are
     /// put back. Redis's own clock cannot be moved.
     pub(crate) async fn age(&self, part: &str, by: Duration) {
-        let role: Vec<redis::Value> = self.run(&["ROLE"]).await;
-        if role.first() == Some(&redis::Value::BulkString(b"master".to_vec())) {
+        let role: Vec<Value> = self.run(&["ROLE"]).await;
+        if role.first() == Some(&Value::BulkString(b"master".to_vec())) {
             let () = self.run(&["EVAL", AGE, "0", &by.as_millis().to_string(), part]).await;
         }
     }

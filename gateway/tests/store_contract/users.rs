@@ -2,7 +2,7 @@
 
 use gatehouse_gateway::{
     model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
-    store::{EndedSignIns, IdentityRefusal},
+    store::{EndedSignIns, IdentityRefusal, UserUpdate},
 };
 
 use crate::lab::{HOUR, Lab, MINUTE, about, hash, request, sealed, user_update};
@@ -56,7 +56,7 @@ pub(crate) async fn a_check_is_dated(lab: &Lab) {
     let (store, user) = (&lab.store, lab.signed_in(1).await.user.id);
     lab.pass(HOUR).await;
     about(store.user(&user).await.unwrap().unwrap().checked_ago, HOUR);
-    let update = user_update(1);
+    let update = UserUpdate { profile: sealed(), ..user_update(1) };
     store.user_checked(&update).await.unwrap();
     let record = store.user(&user).await.unwrap().unwrap();
     about(record.checked_ago, std::time::Duration::ZERO);

@@ -16,7 +16,8 @@ use gatehouse_gateway::{
 };
 
 use crate::lab::{
-    CLIENT, GRACE, HOUR, IDENTITY, MINUTE, RESOURCE, completion, new_access, proof, request, sealed, tokens,
+    CLIENT, GRACE, HOUR, IDENTITY, MINUTE, RESOURCE, completion, new_access, proof, request, rules, sealed,
+    tokens,
 };
 
 /// How many times each client refreshes.
@@ -222,5 +223,8 @@ fn rotation(
         successor,
         grace: GRACE,
         recheck_every: Some(6 * HOUR),
+        heard: String::new(),
+        rules: rules(),
+        judged: None,
     }
 }

@@ -127,7 +127,8 @@ impl State {
         self.signed_in(&done.user);
         self.replace_credential(&done.user.id, IDENTITY_CREDENTIAL, done.identity_credential.as_ref());
         let until = now + done.code_life;
-        self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code), until);
+        let judged = (done.rules, done.user.profile.clone());
+        self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code, judged), until);
         self.codes.put(done.code, Code { grant: done.grant.id, challenge: done.challenge.clone() }, until);
         let client = Hash32::of(done.grant.client_id.as_bytes());
         self.clients.put(client, (), now + done.client_life);

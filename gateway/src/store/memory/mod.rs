@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use self::state::State;
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
-    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation,
-    Store, UserUpdate,
+    Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated,
+    Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -86,7 +86,7 @@ impl MemoryStore {
     /// Denies, as the operator does in Redis.
     pub fn deny(&self, denial: Denial) {
         self.step(|s| {
-            s.denial = Some(denial);
+            s.heard = Heard { mark: s.events.cursor().0, denial: Some(Arc::new(denial)) };
             s.events.push(Event::Denial);
         });
     }
@@ -198,9 +198,8 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.revoke_for_client(id, client_id, assertion)))
     }
 
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {
-        self.step(|s| s.grant_robot(robot));
-        Ok(())
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool> {
+        Ok(self.step(|s| s.grant_robot(robot)))
     }
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
@@ -282,7 +281,11 @@ impl Store for MemoryStore {
     }
 
     async fn denial(&self) -> Result<Option<Denial>> {
-        Ok(self.step(|s| s.denial.clone()))
+        Ok(self.step(|s| s.heard.denial.as_deref().cloned()))
+    }
+
+    fn heard(&self) -> Heard {
+        self.step(|s| s.heard.clone())
     }
 
     async fn event_cursor(&self) -> Result<EventCursor> {

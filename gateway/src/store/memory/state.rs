@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use gatehouse_gateway_config::denial::Denial;
-
-use super::{super::Quota, credential, events::EventLog, table::Table, token, user};
+use super::{
+    super::{Heard, Quota},
+    credential,
+    events::EventLog,
+    table::Table,
+    token, user,
+};
 use crate::model::{Flow, FlowId, GrantId, Hash32, Session, UserId};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +34,7 @@ pub(super) struct State {
     pub(super) versions: u64,
     pub(super) hits: Table<String, u64>,
     /// What the operator says; tests do it in its place.
-    pub(super) denial: Option<Denial>,
+    pub(super) heard: Heard,
     pub(super) events: EventLog,
     swept: Duration,
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     keys::Sealed,
-    model::{Grant, GrantId, Hash32, IdentityState, UserId, user::IDENTITY_CREDENTIAL},
+    model::{Grant, GrantId, Hash32, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
 };
 
 /// A code that can be redeemed; the rest stands in its grant.
@@ -56,11 +56,13 @@ pub(super) struct Family {
     refresh: Option<Hash32>,
     /// The refresh token before, which answers with the successor during the grace.
     blob: Option<Hash32>,
+    /// The rules by which the user was admitted, and with which profile.
+    judged: Option<(Hash32, Sealed)>,
 }
 
 impl Family {
     /// A grant that waits for its code to be redeemed.
-    pub(super) fn new(grant: Grant, code: Hash32) -> Self {
+    pub(super) fn new(grant: Grant, code: Hash32, judged: (Hash32, Sealed)) -> Self {
         Self {
             grant,
             redeemed: None,
@@ -71,6 +73,7 @@ impl Family {
             replaced: None,
             refresh: None,
             blob: None,
+            judged: Some(judged),
         }
     }
 
@@ -86,6 +89,7 @@ impl Family {
             replaced: None,
             refresh: None,
             blob: None,
+            judged: None,
         }
     }
 }
@@ -206,8 +210,9 @@ impl State {
                 None => Rotated::Refused,
                 Some(user) if user.state != IdentityState::Live => Rotated::Dead(Box::new(user)),
                 Some(_) if !self.spend(rotation.assertion.as_ref()) => Rotated::AssertionSpent,
-                Some(_) => Rotated::Successor {
+                Some(user) => Rotated::Successor {
                     grant: Box::new(grant),
+                    user: Box::new(user),
                     sealed: successor,
                     access_life: access.map_or(Duration::ZERO, |a| self.access.life(&a, now)),
                 },
@@ -224,7 +229,8 @@ impl State {
         if user.state != IdentityState::Live {
             return Rotated::Dead(Box::new(user));
         }
-        if rotation.recheck_every.is_some_and(|every| user.checked_ago >= every) {
+        let old = rotation.recheck_every.is_some_and(|every| user.checked_ago >= every);
+        if old || rotation.heard != self.heard.mark || !self.is_judged(rotation, &user) {
             return Rotated::CheckDue { grant: Box::new(grant), user: Box::new(user) };
         }
         if !self.spend(rotation.assertion.as_ref()) {
@@ -236,13 +242,22 @@ impl State {
         self.refresh.put(rotation.presented, successor, now + rotation.grace);
         if let Some(family) = self.grants.get_mut(&id, now) {
             family.blob = Some(rotation.presented);
+            family.judged = Some((rotation.rules, user.profile.clone()));
             family.replaced = family.access;
             if let Some(replaced) = family.replaced {
                 self.access.cut(&replaced, now, rotation.grace);
             }
         }
         let access_life = self.write_tokens(&id, rotation.generation + 1, &rotation.next, left);
-        Rotated::Rotated { grant: Box::new(grant), access_life }
+        Rotated::Rotated { grant: Box::new(grant), user: Box::new(user), access_life }
+    }
+
+    /// Whether the user was admitted with this profile, by these rules.
+    fn is_judged(&self, rotation: &Rotation, user: &UserRecord) -> bool {
+        let family = self.grants.get(&rotation.grant, self.now);
+        let before = family.and_then(|family| family.judged.as_ref());
+        rotation.judged.as_ref() == Some(&user.profile)
+            || before.is_some_and(|(rules, profile)| *rules == rotation.rules && *profile == user.profile)
     }
 
     /// Redeeming the successor ends the grace of what came before at once.
@@ -285,11 +300,15 @@ impl State {
         true
     }
 
-    pub(super) fn grant_robot(&mut self, robot: &RobotGrant) {
+    pub(super) fn grant_robot(&mut self, robot: &RobotGrant) -> bool {
+        if robot.heard != self.heard.mark {
+            return false;
+        }
         let (id, until) = (robot.grant.id, self.now + robot.life);
         self.signed_in(&robot.user);
         self.grants.put(id, Family::of_robot(robot.grant.clone(), self.now, robot.access), until);
         self.access.put(robot.access, id, until);
+        true
     }
 
     /// Spends an assertion; `false`: it was spent before. Where there is none, there is nothing to spend.

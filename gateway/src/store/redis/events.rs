@@ -1,6 +1,9 @@
 //! The list of changes: a stream, read on a connection of its own, for a blocked read blocks its connection.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use gatehouse_gateway_config::denial::{self, Denial};
 use redis::{FromRedisValue, Value, streams::StreamId, streams::StreamRangeReply, streams::StreamReadReply};
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{GrantId, UserId},
-    store::{Event, EventBatch, EventCursor, Result, keys},
+    store::{Event, EventBatch, EventCursor, Heard, Result, keys},
 };
 
 /// How many events one read returns.
@@ -64,8 +67,17 @@ impl RedisStore {
         let mut get = redis::cmd("HMGET");
         get.arg(self.full(denial::KEY)).arg("r").arg("m");
         let mut reply = Reply::of(self.main.command(get).await?)?;
+        Ok(self.hear_denial(&mut reply).denial.as_deref().cloned())
+    }
+
+    /// Reads the operator's record and its MAC, and keeps them as the last that was heard.
+    pub(super) fn hear_denial(&self, reply: &mut Reply) -> Heard {
         let (text, mac) = (reply.text(), reply.text());
-        Ok(self.json(denial::KEY, text, mac.as_deref()))
+        let denial = self.json(denial::KEY, text, mac.as_deref()).map(Arc::new);
+        // Kept also when it is not authentic: it is as absent, and need not be told again.
+        let heard = Heard { mark: mac.unwrap_or_default(), denial };
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&heard);
+        heard
     }
 
     pub(super) async fn read_events(&self, cursor: &EventCursor, wait: Duration) -> Result<EventBatch> {

@@ -21,7 +21,10 @@ mod script;
 mod token;
 mod user;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use gatehouse_gateway_config::{RedisConfig, denial::Denial};
@@ -35,7 +38,7 @@ use self::{
     script::{Reply, Script, Step, millis, unexpected},
 };
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, EventBatch, EventCursor,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, EventBatch, EventCursor, Heard,
     IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation,
     Store, UserUpdate, keys,
 };
@@ -53,6 +56,7 @@ use crate::{
 pub struct RedisStore {
     prefix: String,
     keys: Keys,
+    heard: Mutex<Heard>,
     min_replicas: u32,
     main: Link,
     claims: Link,
@@ -77,6 +81,7 @@ impl RedisStore {
         Ok(Self {
             prefix,
             keys,
+            heard: Mutex::default(),
             min_replicas: config.min_replicas,
             main: Link::new(dial.clone()),
             claims: Link::new(dial.clone()),
@@ -204,7 +209,7 @@ impl Store for RedisStore {
         self.revoke_as_client(id, client_id, assertion).await
     }
 
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<()> {
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool> {
         self.write_robot(robot).await
     }
 
@@ -290,6 +295,10 @@ impl Store for RedisStore {
 
     async fn denial(&self) -> Result<Option<Denial>> {
         self.read_denial().await
+    }
+
+    fn heard(&self) -> Heard {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn event_cursor(&self) -> Result<EventCursor> {

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, sync::LazyLock};
 
+use gatehouse_gateway_config::denial;
 use redis::{Cmd, Value};
 
 use super::super::{StoreError, keys};
@@ -114,6 +115,7 @@ fn constants() -> String {
         ("CREDENTIAL", keys::CREDENTIAL.to_owned()),
         ("USERS", keys::USERS.to_owned()),
         ("EVENTS", keys::EVENTS.to_owned()),
+        ("DENIAL", denial::KEY.to_owned()),
         ("GRANTS_OF", keys::GRANTS_OF.to_owned()),
         ("SESSIONS_OF", keys::SESSIONS_OF.to_owned()),
         ("CREDENTIALS_OF", keys::CREDENTIALS_OF.to_owned()),

@@ -52,8 +52,8 @@ impl RedisStore {
         }
     }
 
-    /// A record of the family was not ours, which only shows after the step: what it wrote goes again, and nobody
-    /// has seen it.
+    /// A record of the family was not ours, which only shows after the step: what it may have written goes again, and
+    /// nobody has seen it.
     async fn forged(&self, grant: &GrantId) -> Result<()> {
         tracing::warn!(%grant, "a record in Redis has a wrong MAC: the grant is ended");
         self.revoke(grant).await
@@ -71,7 +71,9 @@ impl RedisStore {
         let step = self.pair(step, &rotation.grant, next, &rotation.next);
         let step = step.arg(rotation.successor.as_bytes()).arg(millis(rotation.grace));
         let recheck = rotation.recheck_every.map_or_else(String::new, |every| millis(every).to_string());
+        let judged = rotation.judged.as_ref().map_or_else(String::new, Sealed::to_text);
         let step = step.arg(recheck).arg(spent_key(rotation.assertion.as_ref()));
+        let step = step.arg(&rotation.heard).arg(rotation.rules.to_string()).arg(judged);
         let mut reply = self.claim(step).await?;
         match reply.tag()?.as_str() {
             "refused" => Ok(Rotated::Refused),
@@ -79,7 +81,9 @@ impl RedisStore {
             "reused" => Ok(Rotated::Reused),
             tag => match self.read_rotated(tag, rotation, &mut reply) {
                 Some(rotated) => Ok(rotated),
-                None if tag == "rotated" => self.forged(&rotation.grant).await.map(|()| Rotated::Forged),
+                None if matches!(tag, "rotated" | "due") => {
+                    self.forged(&rotation.grant).await.map(|()| Rotated::Forged)
+                }
                 None => Ok(Rotated::Refused),
             },
         }
@@ -90,9 +94,14 @@ impl RedisStore {
         let grant = Box::new(self.read_grant(&rotation.grant, reply)?);
         let (access_life, sealed) = (reply.millis()?, reply.bytes());
         let user = Box::new(self.read_user(&grant.user, reply)?);
+        if reply.text().is_some() {
+            self.hear_denial(reply);
+        }
         Some(match tag {
-            "rotated" => Rotated::Rotated { grant, access_life },
-            "successor" => Rotated::Successor { grant, sealed: Sealed::from_bytes(sealed?), access_life },
+            "rotated" => Rotated::Rotated { grant, user, access_life },
+            "successor" => {
+                Rotated::Successor { grant, user, sealed: Sealed::from_bytes(sealed?), access_life }
+            }
             "due" => Rotated::CheckDue { grant, user },
             "dead" => Rotated::Dead(user),
             _ => return None,
@@ -103,7 +112,7 @@ impl RedisStore {
         self.claim(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
     }
 
-    pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<()> {
+    pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<bool> {
         let (user, profile, user_mac) = self.user_args(&robot.user);
         let (grant_key, access) = (keys::grant(&robot.grant.id), keys::access(&robot.access));
         let (grant, grant_mac) = self.sealed_json(&grant_key, &robot.grant);
@@ -111,7 +120,12 @@ impl RedisStore {
         let step = self.step(&script::GRANT_ROBOT);
         let step = step.arg(user).arg(&robot.user.identity).arg(profile).arg(user_mac);
         let step = step.arg(grant_key).arg(grant).arg(grant_mac).arg(access).arg(access_mac);
-        self.run(step.arg(millis(robot.life))).await.map(drop)
+        let mut reply = self.run(step.arg(millis(robot.life)).arg(&robot.heard)).await?;
+        let written = reply.tag()? == "yes";
+        if !written {
+            self.hear_denial(&mut reply);
+        }
+        Ok(written)
     }
 
     pub(super) async fn revoke_as_client(

@@ -1,5 +1,7 @@
--- user, identity, profile, MAC, grant, its content, its MAC, access, its MAC, life
+-- user, identity, profile, MAC, grant, its content, its MAC, access, its MAC, life, the operator's word as heard
 local user, grant, access, life = ARGV[1], ARGV[5], ARGV[8], tonumber(ARGV[10])
+local news, denial, mark = denial_since(ARGV[11])
+if news then return { 'denial', denial, mark } end
 signed_in(user, ARGV[2], ARGV[3], ARGV[4])
 redis.call('HSET', P .. grant, 'g', ARGV[6], 'm', ARGV[7], 'owner', user, 'generation', '0')
 redis.call('HSET', P .. grant, 'redeemed', int(NOW), 'used', int(NOW), 'access', access)

@@ -34,6 +34,13 @@ local function event(what)
   expire(EVENTS, EVENTS_LIFE)
 end
 
+-- The operator's record and its MAC, when it is another than the one whose MAC the caller has heard: yes, both
+local function denial_since(heard)
+  local mark = redis.call('HGET', P .. DENIAL, 'm')
+  if (mark or '') == heard then return false, false, false end
+  return 'yes', redis.call('HGET', P .. DENIAL, 'r'), mark
+end
+
 -- Lists `member` until `ends`; what has ended leaves the list.
 local function list(index, member, ends)
   redis.call('ZREMRANGEBYSCORE', P .. index, '-inf', int(NOW))

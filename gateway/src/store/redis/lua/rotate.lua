@@ -1,10 +1,12 @@
 -- presented, grant, generation, its MACs, client, identity, resource, the next pair, sign-in life, successor, grace,
--- recheck, assertion
+-- recheck, assertion, the operator's word as heard, rules, the profile that was just judged
 local presented, grant, generation = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local pair = { ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12], tonumber(ARGV[13]) }
 local sign_in_life, successor, grace, recheck = tonumber(ARGV[14]), ARGV[15], tonumber(ARGV[16]), tonumber(ARGV[17])
+local assertion, heard, rules, just_judged = ARGV[18], ARGV[19], ARGV[20], ARGV[21]
 
-local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'generation', 'redeemed', 'access', 'replaced', 'blob')
+local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'generation', 'redeemed', 'access', 'replaced', 'blob',
+  'judged')
 if not g[1] then return { 'refused' } end
 local current = tonumber(g[4]) or 0
 local r = redis.call('HMGET', P .. presented, 'grant', 'm', 'blob')
@@ -20,29 +22,34 @@ local ok, granted = pcall(cjson.decode, g[1])
 if not ok or granted.client_id ~= ARGV[5] or granted.identity ~= ARGV[6] or not agrees(ARGV[7], granted.resource) then
   return { 'refused' }
 end
-if not proves(ARGV[18], granted) then return { 'refused' } end
+if not proves(assertion, granted) then return { 'refused' } end
 
 local u = user_fields(g[3])
 if not u then return { 'refused' } end
+local news, denial, mark = denial_since(heard)
 local function with_user(tag, life, sealed)
-  return { tag, g[1], g[2], life, sealed, u[1], u[2], u[3], u[4], u[5] }
+  return { tag, g[1], g[2], life, sealed, u[1], u[2], u[3], u[4], u[5], news, denial, mark }
 end
 if u[4] ~= LIVE then return with_user('dead', '0', false) end
 if blob then
-  if not spend(ARGV[18]) then return { 'spent' } end
+  if not spend(assertion) then return { 'spent' } end
   local life = g[6] and redis.call('PTTL', P .. g[6]) or 0
   return with_user('successor', int(math.max(0, life)), blob)
 end
 local left = (tonumber(g[5]) or NOW) + sign_in_life - NOW
 if left <= 0 then return { 'refused' } end
-if recheck and tonumber(u[5]) >= recheck then return with_user('due', '0', false) end
-if not spend(ARGV[18]) then return { 'spent' } end
+-- Who is not admitted must lose nothing: that is found out before anything is replaced or spent.
+local judged = rules .. ' ' .. u[3]
+local admitted = not news and (g[9] == judged or just_judged == u[2])
+if not admitted or (recheck and tonumber(u[5]) >= recheck) then return with_user('due', '0', false) end
+if not spend(assertion) then return { 'spent' } end
 
 -- Redeeming the successor ends the grace of what came before at once.
 for _, old in ipairs({ g[7] or '', g[8] or '' }) do
   if old ~= '' then redis.call('DEL', P .. old) end
 end
 redis.call('HDEL', P .. grant, 'replaced', 'blob')
+redis.call('HSET', P .. grant, 'judged', judged)
 redis.call('DEL', P .. presented)
 if grace > 0 then
   redis.call('HSET', P .. presented, 'grant', grant, 'blob', successor)

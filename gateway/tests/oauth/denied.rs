@@ -1,0 +1,170 @@
+//! Who is denied while the server runs is refused at every step, and loses nothing by it.
+
+use gatehouse_gateway::{identity::local::sweep, server::Identity};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    callback::at_provider,
+    redis_server::{Admin, RedisServer},
+    static_clients::{listed, robot},
+    support::{
+        Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
+        refresh, user_entry,
+    },
+};
+
+const SIGN_IN_AGAIN: &str = "Your GitHub session expired, please sign in again.";
+
+/// A server with a robot, whose refresh tokens have this grace.
+fn server(mut config: Value, grace: &str) -> Value {
+    config["policy"] = json!({"clients": listed(), "lifetimes": {
+        "authorizationCode": "10m", "accessToken": "1h", "refreshToken": "720h", "refreshGrace": grace, "signIn": "8760h",
+    }});
+    config
+}
+
+/// The same test on each kind of state. Two replicas: what one hears, the other must hear by itself.
+async fn on_each(config: Value, test: impl AsyncFn([&Gateway; 2], Option<&Admin>)) {
+    let gateway = Gateway::new(config.clone());
+    test([&gateway, &gateway], None).await;
+    let Some(redis) = RedisServer::start().await else { return };
+    let replica = || Gateway::on_redis(config.clone(), &redis.url());
+    test([&replica(), &replica()], Some(&redis.admin().await)).await;
+}
+
+async fn refreshed(gateway: &Gateway, client: &Client, tokens: &Value) -> Answer {
+    gateway.token(&refresh(client, tokens["refresh_token"].as_str().unwrap())).await
+}
+
+#[tokio::test]
+async fn a_denied_users_refresh_is_refused_before_anything_is_replaced() {
+    on_each(server(config(), "0s"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        let mut tokens = one.tokens(&client).await;
+        one.deny(redis, 2, &["uid-alice"]).await;
+        one.trail.take();
+        for gateway in [one, two, one] {
+            let refused = refreshed(gateway, &client, &tokens).await;
+            assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+            assert_eq!(refused.json()["error_description"], "the user may not use this server");
+        }
+        let told = one.trail.take();
+        assert_eq!((&told[0]["outcome"], &told[0]["reason"]), (&json!("refused"), &json!("access_denied")));
+        assert!(told[0]["user"].is_string() && told[0]["grant"].is_string());
+        assert!(one.accepts(tokens["access_token"].as_str().unwrap()).await, "nothing was replaced");
+        one.deny(redis, 3, &["uid-bob"]).await;
+        for gateway in [two, one] {
+            let answer = refreshed(gateway, &client, &tokens).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            tokens = answer.json();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_user_gets_no_successor() {
+    on_each(server(config(), "2m"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        let tokens = one.tokens(&client).await;
+        let next = refreshed(one, &client, &tokens).await.json();
+        one.deny(redis, 2, &["uid-alice"]).await;
+        assert!(refreshed(two, &client, &tokens).await.is_error(400, "invalid_grant"));
+        one.deny(redis, 3, &[]).await;
+        assert_eq!(refreshed(two, &client, &tokens).await.json()["refresh_token"], next["refresh_token"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_user_is_not_signed_in_nor_asked() {
+    on_each(server(config(), "2m"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        let path = authorize_path(&authorization(&client));
+        let mut browser = Browser::default();
+        let consent = browser.consent(one, &client, "alice").await;
+        one.deny(redis, 2, &["uid-alice"]).await;
+        for gateway in [one, two] {
+            let approved = browser.get(gateway, &consent.link("approve")).await;
+            assert!(approved.location().starts_with("/oauth/signin"), "{approved:?}");
+            let asked = browser.get(gateway, &path).await;
+            assert!(asked.location().starts_with("/oauth/signin"), "{asked:?}");
+            let page = browser.get(gateway, asked.location()).await;
+            let refused = browser.sign_in(gateway, &page, "alice", "alice").await;
+            assert!(refused.is_page(403) && refused.body.contains("You may not use GitHub tools"));
+        }
+        one.deny(redis, 3, &[]).await;
+        let approved = browser.get(two, &consent.link("approve")).await;
+        assert!(approved.redirect_param("code").is_some(), "{approved:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_user_gets_no_code_after_the_provider() {
+    on_each(server(provider_config(), "2m"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        one.deny(redis, 2, &["42"]).await;
+        for gateway in [one, two] {
+            let mut browser = Browser::default();
+            let (_, path) = at_provider(gateway, &mut browser, &client).await;
+            gateway.provider.signs_in("42");
+            let refused = browser.get(gateway, &path).await;
+            assert!(refused.is_page(403), "{refused:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_robot_gets_no_token() {
+    on_each(server(provider_config(), "2m"), async |[one, two], redis| {
+        assert_eq!(two.token(&robot("robot", "new-secret")).await.status, StatusCode::OK);
+        one.deny(redis, 2, &["robot"]).await;
+        for gateway in [one, two, one] {
+            let refused = gateway.token(&robot("robot", "new-secret")).await;
+            assert!(refused.is_error(400, "unauthorized_client"), "{refused:?}");
+        }
+        one.deny(redis, 3, &["42"]).await;
+        for gateway in [one, two] {
+            assert_eq!(gateway.token(&robot("robot", "new-secret")).await.status, StatusCode::OK);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_who_is_gone_from_the_file_loses_nothing_until_they_are_purged() {
+    on_each(server(config(), "0s"), async |[one, two], _| {
+        let client = one.public_client().await;
+        let tokens = one.tokens(&client).await;
+        for gateway in [one, two] {
+            gateway.users.write(&user_entry("bob", "bob"));
+            let refused = refreshed(gateway, &client, &tokens).await;
+            assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+        }
+        for gateway in [one, two] {
+            gateway.users.write(&(user_entry("alice", "alice") + &user_entry("bob", "bob")));
+        }
+        let Identity::Local(users) = &one.server.identity else { unreachable!() };
+        sweep::sweep(&one.server, users).await.unwrap();
+        assert_eq!(refreshed(two, &client, &tokens).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refresh_after_a_new_password_ends_the_sign_ins() {
+    on_each(server(config(), "0s"), async |[one, two], _| {
+        let client = one.public_client().await;
+        let code = one.code(&mut Browser::default(), &client).await;
+        let tokens = one.token(&redeem(&client, &code)).await.json();
+        two.users.write(&(user_entry("alice", "another") + &user_entry("bob", "bob")));
+        let refused = refreshed(two, &client, &tokens).await;
+        assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+        assert_eq!(refused.json()["error_description"], SIGN_IN_AGAIN);
+        assert!(!two.accepts(tokens["access_token"].as_str().unwrap()).await);
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+//! The token endpoint asks Redis once for each grant step, and nothing after what it has changed.
+
+use gatehouse_gateway::server::Identity;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    callback::at_provider,
+    chaos::{Chaos, Mode},
+    redis_server::{Admin, RedisServer},
+    static_clients::{listed, robot},
+    support::{Answer, Browser, Client, Gateway, config, provider_config, redeem, refresh, with},
+};
+
+/// A server whose scopes depend on the user.
+fn scoped(mut config: Value) -> Value {
+    config["scopes"] = json!([
+        {"name": "read", "default": true},
+        {"name": "write", "default": true, "allow": [{"subjects": ["uid-alice", "42"]}]},
+    ]);
+    config
+}
+
+fn with_robot(mut config: Value) -> Value {
+    config["policy"] = json!({"clients": listed()});
+    config
+}
+
+/// Ends the grace at once, so that a refresh that is not answered has lost its family.
+fn graceless(mut config: Value) -> Value {
+    config["policy"] = json!({"lifetimes": {
+        "authorizationCode": "10m", "accessToken": "1h", "refreshToken": "720h", "refreshGrace": "0s", "signIn": "8760h",
+    }});
+    config
+}
+
+/// A code of alice, or of 42 at the provider.
+async fn code(gateway: &Gateway, client: &Client) -> String {
+    let mut browser = Browser::default();
+    if matches!(gateway.server.identity, Identity::Local(_)) {
+        return gateway.code(&mut browser, client).await;
+    }
+    let (_, path) = at_provider(gateway, &mut browser, client).await;
+    gateway.provider.signs_in("42");
+    browser.get(gateway, &path).await.redirect_param("code").unwrap()
+}
+
+/// How many scripts ran so far, and how often Redis read from a connection, this time included.
+async fn counted(admin: &Admin) -> (u64, u64) {
+    let info: String = admin.run(&["INFO", "all"]).await;
+    let number = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    };
+    (number("cmdstat_evalsha:calls="), number("total_reads_processed:"))
+}
+
+/// The answer to a token request, which is one script and no more.
+async fn in_one_trip(gateway: &Gateway, admin: &Admin, params: &[(&str, &str)]) -> Value {
+    let before = counted(admin).await;
+    let answer = gateway.token(params).await;
+    let after = counted(admin).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    // The second read is that of the count itself.
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 2), "{params:?}");
+    answer.json()
+}
+
+#[tokio::test]
+async fn every_grant_step_is_one_round_trip() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let admin = redis.admin().await;
+    let mut gateways = Vec::new();
+    for config in [config(), provider_config(), scoped(config()), scoped(provider_config())] {
+        gateways.push(Gateway::on_redis(with_robot(config), &redis.url()));
+    }
+    for gateway in &gateways {
+        // Redis does not know the scripts yet: they are loaded when they are first sent.
+        let client = gateway.public_client().await;
+        let first = gateway.token(&redeem(&client, &code(gateway, &client).await)).await.json();
+        gateway.token(&refresh(&client, first["refresh_token"].as_str().unwrap())).await.json();
+        gateway.token(&robot("robot", "new-secret")).await.json();
+
+        let client = gateway.public_client().await;
+        let code = code(gateway, &client).await;
+        let mut tokens = in_one_trip(gateway, &admin, &redeem(&client, &code)).await;
+        for _ in 0..3 {
+            let presented = tokens["refresh_token"].as_str().unwrap().to_owned();
+            tokens = in_one_trip(gateway, &admin, &refresh(&client, &presented)).await;
+            let again = in_one_trip(gateway, &admin, &refresh(&client, &presented)).await;
+            assert_eq!(again["refresh_token"], tokens["refresh_token"]);
+        }
+        in_one_trip(gateway, &admin, &robot("robot", "new-secret")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_user_was_judged_by_is_asked_once() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let admin = redis.admin().await;
+    let gateway = Gateway::on_redis(scoped(config()), &redis.url());
+    let client = gateway.public_client().await;
+    let mut tokens = gateway.tokens(&client).await;
+    let mut refreshes = async |scope: Option<&str>| {
+        let before = counted(&admin).await.0;
+        let presented = tokens["refresh_token"].as_str().unwrap().to_owned();
+        let answer = gateway.token(&with(refresh(&client, &presented), "scope", scope)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        tokens = answer.json();
+        counted(&admin).await.0 - before
+    };
+    // The first of all loads its script.
+    refreshes(None).await;
+    assert_eq!(refreshes(None).await, 1);
+    for changed in [true, false] {
+        if changed {
+            gateway.deny(Some(&admin), 2, &["somebody else"]).await;
+        }
+        assert_eq!(refreshes(None).await, if changed { 2 } else { 1 });
+    }
+    assert_eq!((refreshes(Some("read")).await, refreshes(Some("read")).await), (2, 1));
+    gateway.users.add("carol");
+    assert_eq!((refreshes(Some("read")).await, refreshes(Some("read")).await), (2, 1));
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_after_the_rotation_costs_no_client_its_tokens() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let away = Chaos::before(redis.socket.clone()).await;
+    for config in [config(), scoped(config()), scoped(provider_config())] {
+        let gateway = Gateway::on_redis(graceless(config), &away.url());
+        let client = gateway.public_client().await;
+        let first = gateway.token(&redeem(&client, &code(&gateway, &client).await)).await.json();
+        let second = refreshed(&gateway, &client, &first).await.json();
+        away.set(Mode::LastAnswer);
+        let third = refreshed(&gateway, &client, &second).await;
+        assert_eq!(third.status, StatusCode::OK, "{third:?}");
+        assert_eq!(third.json()["scope"], second["scope"]);
+        let down = refreshed(&gateway, &client, &third.json()).await;
+        assert!(down.is_error(503, "temporarily_unavailable"), "{down:?}");
+        away.set(Mode::Pass);
+        while gateway.server.store.ping().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(refreshed(&gateway, &client, &third.json()).await.status, StatusCode::OK);
+    }
+}
+
+async fn refreshed(gateway: &Gateway, client: &Client, tokens: &Value) -> Answer {
+    gateway.token(&refresh(client, tokens["refresh_token"].as_str().unwrap())).await
+}
