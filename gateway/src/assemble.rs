@@ -102,7 +102,7 @@ pub fn assemble(
         None => Arc::new(MemoryStore::new(clock.clone())),
         Some(redis) => {
             let (namespace, name) = (&server.namespace, &server.name);
-            Arc::new(RedisStore::new(redis, namespace, name, keys.clone(), refs.clone())?)
+            Arc::new(RedisStore::new(redis, namespace, name, keys.clone(), refs.clone(), clock.clone())?)
         }
     };
     let urls = Urls::new(&server.url, &server.issuer)?;

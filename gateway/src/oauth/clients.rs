@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use gatehouse_gateway_config::{
-    KeyRef,
-    policy::{ClientGrant, RegistrationConfig},
-};
+use gatehouse_gateway_config::{KeyRef, policy::ClientGrant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -65,9 +62,9 @@ pub fn identified(server: &Server, id: &str) -> Identified {
 ///
 /// # Errors
 /// [`OpenError::Invalid`] when it is unknown, expired or revoked; [`OpenError::UnknownKey`] when it may be known in a
-/// moment.
+/// moment: also while this replica does not know the time.
 pub fn find(server: &Server, id: &str) -> Result<Client, OpenError> {
-    look_up(server, &server.config.policy.registration, id)
+    look_up(server, id, || server.store.unix().ok_or(OpenError::UnknownKey))
 }
 
 /// Finds a client that goes on with what it was given: a registration that is used lives as long as any token of it.
@@ -75,19 +72,22 @@ pub fn find(server: &Server, id: &str) -> Result<Client, OpenError> {
 /// # Errors
 /// As [`find`], except that nothing expires.
 pub fn find_used(server: &Server, id: &str) -> Result<Client, OpenError> {
-    let registration =
-        RegistrationConfig { lifetime: Duration::MAX, ..server.config.policy.registration.clone() };
-    look_up(server, &registration, id)
+    // Before all time nothing has expired.
+    look_up(server, id, || Ok(i64::MIN))
 }
 
-fn look_up(server: &Server, registration: &RegistrationConfig, id: &str) -> Result<Client, OpenError> {
+fn look_up(
+    server: &Server,
+    id: &str,
+    now: impl FnOnce() -> Result<i64, OpenError>,
+) -> Result<Client, OpenError> {
     if let Some(listed) = server.config.policy.clients.iter().find(|listed| listed.client_id == id) {
         return Client::listed(listed).ok_or(OpenError::Invalid);
     }
     if let Some(url) = DocumentUrl::parse(id) {
         return from_document(server, &url);
     }
-    Registration::open(&server.keys, registration, server.clock.unix(), id).map(Client::from)
+    Registration::open(&server.keys, &server.config.policy.registration, now()?, id).map(Client::from)
 }
 
 /// A client of which only the URL of its document is known, if the policy admits such.
@@ -181,7 +181,8 @@ pub fn remembered_for(server: &Server, client: &Client) -> Duration {
     let policy = &server.config.policy;
     match &client.origin {
         Origin::Registered { issued_at, .. } => {
-            let age = u64::try_from(server.clock.unix().saturating_sub(*issued_at)).unwrap_or_default();
+            let age = server.store.unix().map_or(0, |now| now.saturating_sub(*issued_at));
+            let age = u64::try_from(age).unwrap_or_default();
             policy.registration.lifetime.saturating_sub(Duration::from_secs(age))
         }
         Origin::Listed(_) | Origin::Document { .. } => policy.lifetimes.sign_in,

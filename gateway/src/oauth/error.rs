@@ -76,6 +76,8 @@ struct Body<'a> {
 }
 
 impl OAuthError {
+    /// This replica has not heard what time it is: nothing may be dated yet.
+    pub const NOT_DATED: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
     /// What was presented names a key that this replica is about to read: nothing is wrong with it.
     pub const KEY_NOT_READ: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
 

@@ -36,7 +36,7 @@ impl KnownBrowser {
         let (nonce, rest) = rest.split_first_chunk::<16>()?;
         let (issued, tag) = rest.split_first_chunk::<8>()?;
         let mac = Mac16 { kid: *kid, tag: tag.try_into().ok()? };
-        let age = server.clock.unix().saturating_sub(i64::from_be_bytes(*issued));
+        let age = server.store.unix()?.saturating_sub(i64::from_be_bytes(*issued));
         let fresh = u64::try_from(age).is_ok_and(|age| age < KNOWN_FOR.as_secs());
         let known = server.keys.verify16(Ring::Record, LABEL, &[user, nonce, issued], &mac);
         (known && fresh).then(|| Self { user: UserId::from_bytes(*user), nonce: *nonce })
@@ -45,7 +45,7 @@ impl KnownBrowser {
     /// The cookie by which the browser is known from now on as one of this user's.
     pub(super) fn cookie(server: &Server, jar: &Jar<'_>, user: &UserId) -> Option<HeaderValue> {
         let nonce = random::<16>(server.entropy.as_ref());
-        let issued = server.clock.unix().to_be_bytes();
+        let issued = server.store.unix()?.to_be_bytes();
         let mac = server.keys.mac16(Ring::Record, LABEL, &[user.as_bytes(), &nonce, &issued]);
         let bytes = [&[mac.kid][..], user.as_bytes(), &nonce, &issued, &mac.tag].concat();
         jar.set_browser(&URL_SAFE_NO_PAD.encode(bytes), KNOWN_FOR)

@@ -127,7 +127,8 @@ fn check(server: &Server, request: Request) -> Result<ClientMetadata, OAuthError
         })?,
     };
     Ok(ClientMetadata {
-        issued_at: server.clock.unix(),
+        // No client may outlive the others because the clock of its replica is ahead.
+        issued_at: server.store.unix().ok_or(OAuthError::NOT_DATED)?,
         auth_method: method,
         name: request.client_name.as_deref().and_then(display_name),
         redirect_uris: check_redirect_uris(server, &request.redirect_uris.unwrap_or_default())?,

@@ -49,6 +49,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Whether steps would happen now.
     async fn ping(&self) -> Result<()>;
+    /// Seconds since 1970 by the store's own clock, which all replicas share, without asking for them: as last heard,
+    /// and carried on. `None`: this replica has not heard from the store yet, and nothing may be dated.
+    fn unix(&self) -> Option<i64>;
 
     // Sign-in
 

@@ -363,7 +363,7 @@ async fn refused_forms_of_the_account_page_are_told() {
 #[tokio::test]
 async fn a_grant_that_a_forged_record_ends_is_told() {
     let Some(redis) = RedisServer::start().await else { return };
-    let gateway = Gateway::on_redis(provider_config(), &redis.url());
+    let gateway = Gateway::on_redis(provider_config(), &redis.url()).await;
     let client = gateway.public_client().await;
     let sign_in = async || {
         let mut browser = Browser::default();

@@ -2,24 +2,35 @@
 
 use std::time::Duration;
 
+use gatehouse_gateway::model::{
+    AuthMethod, RedirectUri,
+    registration::{ClientMetadata, Registration},
+};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     redis_server::RedisServer,
     support::{
-        Browser, Gateway, authorization, authorize_path, config, provider_config, redeem, refresh, seconds,
+        Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem, refresh,
+        seconds,
     },
 };
 
-const SKEW: u64 = 300;
+const SKEW: i64 = 300;
 
-/// Two replicas on one Redis, the second of which is five minutes ahead.
-async fn replicas(config: fn() -> serde_json::Value) -> Option<(RedisServer, [Gateway; 2])> {
+/// Redis's time, in seconds since 1970.
+async fn time(redis: &RedisServer) -> i64 {
+    let (now, _): (i64, i64) = redis.admin().await.run(&["TIME"]).await;
+    now
+}
+
+/// Two replicas on one Redis, one five minutes behind it and one five minutes ahead.
+async fn replicas(config: impl Fn(i64) -> Value) -> Option<(RedisServer, [Gateway; 2])> {
     let redis = RedisServer::start().await?;
-    let replica = || Gateway::on_redis(config(), &redis.url());
-    let both = [replica(), replica()];
-    both[1].clock.advance(seconds(SKEW));
+    let now = time(&redis).await;
+    let replica = async |skew| Gateway::on_redis_at(config(now), &redis.url(), now + skew).await;
+    let both = [replica(-SKEW).await, replica(SKEW).await];
     Some((redis, both))
 }
 
@@ -32,7 +43,7 @@ async fn pass(redis: &RedisServer, replicas: &[Gateway; 2], time: Duration) {
 
 #[tokio::test]
 async fn a_code_lives_ten_minutes_whoever_made_it_and_whoever_redeems_it() {
-    let Some((redis, both)) = replicas(config).await else { return };
+    let Some((redis, both)) = replicas(|_| config()).await else { return };
     for (maker, redeemer) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
         let client = both[maker].public_client().await;
         let (early, late) = (
@@ -50,7 +61,7 @@ async fn a_code_lives_ten_minutes_whoever_made_it_and_whoever_redeems_it() {
 
 #[tokio::test]
 async fn tokens_and_the_grace_end_at_their_time() {
-    let Some((redis, both)) = replicas(config).await else { return };
+    let Some((redis, both)) = replicas(|_| config()).await else { return };
     for (maker, other) in [(0, 1), (1, 0)] {
         let client = both[maker].public_client().await;
         let first = both[maker].tokens(&client).await;
@@ -77,7 +88,7 @@ async fn tokens_and_the_grace_end_at_their_time() {
 
 #[tokio::test]
 async fn a_flow_and_a_session_end_at_their_time() {
-    let Some((redis, both)) = replicas(provider_config).await else { return };
+    let Some((redis, both)) = replicas(|_| provider_config()).await else { return };
     for (maker, other) in [(0, 1), (1, 0)] {
         let client = both[maker].public_client().await;
         let mut browser = Browser::default();
@@ -86,7 +97,7 @@ async fn a_flow_and_a_session_end_at_their_time() {
         let late = browser.get(&both[other], &page.link("approve")).await;
         assert!(late.is_page(400), "{late:?}");
     }
-    let Some((redis, both)) = replicas(config).await else { return };
+    let Some((redis, both)) = replicas(|_| config()).await else { return };
     for (maker, other) in [(0, 1), (1, 0)] {
         let client = both[maker].public_client().await;
         let mut browser = Browser::default();
@@ -100,11 +111,108 @@ async fn a_flow_and_a_session_end_at_their_time() {
 }
 
 #[tokio::test]
-async fn a_registration_made_ahead_of_time_is_good_everywhere() {
-    let Some((_redis, both)) = replicas(config).await else { return };
-    let client = both[1].register(
-        json!({"redirect_uris": ["http://127.0.0.1/callback"], "token_endpoint_auth_method": "none"}),
-    );
-    let client = client.await;
-    assert!(!both[0].code(&mut Browser::default(), &client).await.is_empty());
+async fn a_registration_is_dated_by_redis_and_good_everywhere() {
+    let Some((redis, both)) = replicas(|_| config()).await else { return };
+    for (maker, other) in [(0, 1), (1, 0)] {
+        let metadata = json!({"redirect_uris": ["http://127.0.0.1/callback"]});
+        let answer = both[maker].post_json("/oauth/register", metadata).await.json();
+        let (issued, now) = (answer["client_id_issued_at"].as_i64().unwrap(), time(&redis).await);
+        assert!(now.abs_diff(issued) < 10, "{maker}: {issued} at {now}");
+        assert_eq!(answer["client_secret_expires_at"].as_i64().unwrap() - issued, 365 * 24 * 3600);
+        let client = both[maker].public_client().await;
+        assert!(!both[other].code(&mut Browser::default(), &client).await.is_empty());
+    }
+}
+
+/// A client that registered so long ago.
+async fn registered(gateway: &Gateway, redis: &RedisServer, ago: i64) -> Client {
+    let metadata = ClientMetadata {
+        issued_at: time(redis).await - ago,
+        auth_method: AuthMethod::None,
+        name: None,
+        redirect_uris: vec![RedirectUri::parse("http://127.0.0.1/callback").unwrap()],
+    };
+    let server = &gateway.server;
+    let client = Registration::register(&server.keys, server.entropy.as_ref(), metadata).unwrap();
+    Client { id: client.id, secret: None }
+}
+
+async fn is_known(gateway: &Gateway, client: &Client) -> bool {
+    let page = gateway.get(&authorize_path(&authorization(client))).await;
+    assert!(page.status == StatusCode::SEE_OTHER || page.is_page(400), "{page:?}");
+    page.status == StatusCode::SEE_OTHER
+}
+
+#[tokio::test]
+async fn a_registration_ends_at_its_time() {
+    let with_hour = |_| {
+        let mut config = config();
+        config["policy"] = json!({"registration": {"lifetime": "1h"}});
+        config
+    };
+    let Some((redis, both)) = replicas(with_hour).await else { return };
+    for gateway in &both {
+        for (ago, good) in [(0, true), (3540, true), (3660, false)] {
+            let client = registered(gateway, &redis, ago).await;
+            assert_eq!(is_known(gateway, &client).await, good, "{ago}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_date_before_which_registrations_are_refused_is_redis_time() {
+    let not_before = |by: i64| {
+        move |now: i64| {
+            let mut config = config();
+            config["policy"] = json!({"registration": {"lifetime": "8760h", "notBefore": now + by}});
+            config
+        }
+    };
+    for (by, good) in [(-60, true), (60, false)] {
+        let Some((redis, both)) = replicas(not_before(by)).await else { return };
+        for (maker, other) in [(0, 1), (1, 0)] {
+            let client = both[maker].public_client().await;
+            assert_eq!(is_known(&both[other], &client).await, good, "{maker} {by}");
+            let older = registered(&both[maker], &redis, 120).await;
+            assert!(!is_known(&both[other], &older).await, "{maker} {by}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refresh_tokens_and_sign_ins_end_at_their_time() {
+    let short = |_| {
+        let mut config = config();
+        config["policy"] = json!({"lifetimes": {
+            "authorizationCode": "10m", "accessToken": "1h", "refreshToken": "2h", "refreshGrace": "2m", "signIn": "5h",
+        }});
+        config
+    };
+    let Some((redis, both)) = replicas(short).await else { return };
+    for (maker, other) in [(0, 1), (1, 0)] {
+        let client = both[maker].public_client().await;
+        let idle = both[maker].tokens(&client).await;
+        let mut used = both[maker].tokens(&client).await;
+        let refreshed = async |gateway: &Gateway, tokens: &Value| {
+            gateway.token(&refresh(&client, tokens["refresh_token"].as_str().unwrap())).await
+        };
+        pass(&redis, &both, seconds(7100)).await;
+        used = refreshed(&both[other], &used).await.json();
+        pass(&redis, &both, seconds(200)).await;
+        let late = refreshed(&both[other], &idle).await;
+        assert!(late.is_error(400, "invalid_grant"), "{maker}: {late:?}");
+        // The sign-in ends when it must, however fresh the tokens are.
+        pass(&redis, &both, seconds(6000)).await;
+        used = refreshed(&both[maker], &used).await.json();
+        pass(&redis, &both, seconds(4600)).await;
+        used = refreshed(&both[other], &used).await.json();
+        let left = used["expires_in"].as_u64().unwrap();
+        assert!((90..=100).contains(&left), "{maker}: {left}");
+        pass(&redis, &both, seconds(101)).await;
+        assert!(!both[maker].accepts(used["access_token"].as_str().unwrap()).await);
+        for gateway in &both {
+            let over = refreshed(gateway, &used).await;
+            assert!(over.is_error(400, "invalid_grant"), "{maker}: {over:?}");
+        }
+    }
 }

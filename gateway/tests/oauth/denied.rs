@@ -29,8 +29,8 @@ async fn on_each(config: Value, test: impl AsyncFn([&Gateway; 2], Option<&Admin>
     let gateway = Gateway::new(config.clone());
     test([&gateway, &gateway], None).await;
     let Some(redis) = RedisServer::start().await else { return };
-    let replica = || Gateway::on_redis(config.clone(), &redis.url());
-    test([&replica(), &replica()], Some(&redis.admin().await)).await;
+    let replica = async || Gateway::on_redis(config.clone(), &redis.url()).await;
+    test([&replica().await, &replica().await], Some(&redis.admin().await)).await;
 }
 
 async fn refreshed(gateway: &Gateway, client: &Client, tokens: &Value) -> Answer {

@@ -1,9 +1,12 @@
 //! Attacks 94 and 129: Redis away, and floods.
 
 use http::StatusCode;
+use serde_json::json;
 
-use crate::support::{
-    Browser, Gateway, authorization, authorize_path, provider_config, redeem, refresh, seconds,
+use crate::{
+    chaos::{Chaos, Mode},
+    redis_server::RedisServer,
+    support::{Browser, Gateway, authorization, authorize_path, provider_config, redeem, refresh, seconds},
 };
 
 #[tokio::test]
@@ -19,9 +22,11 @@ async fn without_redis_nothing_is_minted_and_everyone_is_asked_to_come_back() {
     let state = asked.redirect_param("state").unwrap();
 
     let gateway = Gateway::without_redis(provider_config());
-    // What needs no Redis goes on.
-    assert_eq!(gateway.public_client().await.id.len(), client.id.len());
     assert_eq!(gateway.get("/.well-known/oauth-protected-resource/mcp").await.status, 200);
+    // Nobody told it the time: it may be wrong by any length.
+    let registration = json!({"redirect_uris": ["http://127.0.0.1/callback"]});
+    let answer = gateway.post_json("/oauth/register", &registration).await;
+    assert!(answer.is_error(503, "temporarily_unavailable"), "{answer:?}");
     let callback = format!("/oauth/callback?state={state}&code=x");
     for path in [authorize_path(&authorization(&client)), approve, callback] {
         let page = browser.get(&gateway, &path).await;
@@ -33,6 +38,19 @@ async fn without_redis_nothing_is_minted_and_everyone_is_asked_to_come_back() {
         assert!(!answer.header("retry-after").is_empty());
     }
     assert!(gateway.provider.exchanged.lock().unwrap().is_empty());
+}
+
+/// Registering needs no Redis, once it has told the time.
+#[tokio::test]
+async fn clients_register_while_redis_is_away() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let way = Chaos::before(redis.socket.clone()).await;
+    let gateway = Gateway::on_redis(provider_config(), &way.url()).await;
+    way.set(Mode::Cut);
+    assert!(gateway.server.store.ping().await.is_err());
+    let before = gateway.public_client().await;
+    gateway.clock.advance(seconds(60));
+    assert_ne!(gateway.public_client().await.id, before.id);
 }
 
 #[tokio::test]

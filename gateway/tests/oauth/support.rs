@@ -129,9 +129,16 @@ impl Gateway {
         Self::build(config, 1, Some(&at_redis(&format!("redis://{address}"))))
     }
 
-    /// A replica of the same server, on this Redis.
-    pub(crate) fn on_redis(config: Value, url: &str) -> Self {
-        Self::build(config, 1, Some(&at_redis(url)))
+    /// A replica of the same server, on this Redis, which it has heard from as each has that is ready.
+    pub(crate) async fn on_redis(config: Value, url: &str) -> Self {
+        Self::on_redis_at(config, url, NOW).await
+    }
+
+    /// As [`Gateway::on_redis`], where the machine believes that it is `unix` seconds since 1970.
+    pub(crate) async fn on_redis_at(config: Value, url: &str, unix: i64) -> Self {
+        let gateway = Self::assemble(config, 1, ManualClock::at(unix), None, Some(&at_redis(url)), None);
+        gateway.server.store.ping().await.unwrap();
+        gateway
     }
 
     /// Denies these subjects, as the operator does.
@@ -204,7 +211,14 @@ impl Gateway {
             (Some(store), _) => store,
             (None, None) => Arc::new(memory.clone()),
             (None, Some(redis)) => {
-                let store = RedisStore::new(redis, "team-a", "github", keys.clone(), refs.clone());
+                let store = RedisStore::new(
+                    redis,
+                    "team-a",
+                    "github",
+                    keys.clone(),
+                    refs.clone(),
+                    Arc::new(clock.clone()),
+                );
                 Arc::new(store.unwrap())
             }
         };

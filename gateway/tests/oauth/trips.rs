@@ -72,7 +72,7 @@ async fn every_grant_step_is_one_round_trip() {
     let admin = redis.admin().await;
     let mut gateways = Vec::new();
     for config in [config(), provider_config(), scoped(config()), scoped(provider_config())] {
-        gateways.push(Gateway::on_redis(with_robot(config), &redis.url()));
+        gateways.push(Gateway::on_redis(with_robot(config), &redis.url()).await);
     }
     for gateway in &gateways {
         // Redis does not know the scripts yet: they are loaded when they are first sent.
@@ -98,7 +98,7 @@ async fn every_grant_step_is_one_round_trip() {
 async fn what_a_user_was_judged_by_is_asked_once() {
     let Some(redis) = RedisServer::start().await else { return };
     let admin = redis.admin().await;
-    let gateway = Gateway::on_redis(scoped(config()), &redis.url());
+    let gateway = Gateway::on_redis(scoped(config()), &redis.url()).await;
     let client = gateway.public_client().await;
     let mut tokens = gateway.tokens(&client).await;
     let mut refreshes = async |scope: Option<&str>| {
@@ -128,7 +128,7 @@ async fn a_redis_that_dies_after_the_rotation_costs_no_client_its_tokens() {
     let Some(redis) = RedisServer::start().await else { return };
     let away = Chaos::before(redis.socket.clone()).await;
     for config in [config(), scoped(config()), scoped(provider_config())] {
-        let gateway = Gateway::on_redis(graceless(config), &away.url());
+        let gateway = Gateway::on_redis(graceless(config), &away.url()).await;
         let client = gateway.public_client().await;
         let first = gateway.token(&redeem(&client, &code(&gateway, &client).await)).await.json();
         let second = refreshed(&gateway, &client, &first).await.json();

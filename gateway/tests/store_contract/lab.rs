@@ -237,7 +237,8 @@ pub(crate) fn password(password: &str) -> FixedRefs {
 }
 
 pub(crate) fn redis_store(config: &RedisConfig, keys: &Keys, refs: impl Refs + 'static) -> RedisStore {
-    RedisStore::new(config, "team-a", "github", keys.clone(), Arc::new(refs)).unwrap()
+    let clock = Arc::new(SystemClock::default());
+    RedisStore::new(config, "team-a", "github", keys.clone(), Arc::new(refs), clock).unwrap()
 }
 
 pub(crate) fn hash() -> Hash32 {

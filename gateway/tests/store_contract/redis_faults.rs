@@ -6,6 +6,7 @@ use std::{
 };
 
 use gatehouse_gateway::{
+    clock::SystemClock,
     refs::{FixedRefs, Refs, Value},
     store::{Quota, Redemption, Rotated, Store, StoreError, redis::RedisStore},
 };
@@ -210,8 +211,15 @@ async fn a_new_password_needs_no_restart() {
     let server = lab.server.as_ref().unwrap();
     let admin = server.admin().await;
     let refs = Arc::new(ChangingRefs(Mutex::new(password("wrong"))));
-    let store =
-        RedisStore::new(&config(&server.url()), "team-a", "github", lab.keys.clone(), refs.clone()).unwrap();
+    let store = RedisStore::new(
+        &config(&server.url()),
+        "team-a",
+        "github",
+        lab.keys.clone(),
+        refs.clone(),
+        Arc::new(SystemClock::default()),
+    )
+    .unwrap();
     assert!(unavailable(&store.ping().await), "WRONGPASS");
     *refs.0.lock().unwrap() = password(PASSWORD);
     recovers(&store).await;
@@ -301,7 +309,9 @@ async fn a_refresh_that_no_replica_acknowledged_is_not_answered_by_its_repetitio
 fn what_cannot_name_a_redis_is_refused_at_once() {
     let refused = |config: RedisConfig| {
         let refs = Arc::new(FixedRefs::default());
-        RedisStore::new(&config, "n", "s", crate::lab::some_keys(), refs).unwrap_err().to_string()
+        RedisStore::new(&config, "n", "s", crate::lab::some_keys(), refs, Arc::new(SystemClock::default()))
+            .unwrap_err()
+            .to_string()
     };
     assert!(refused(config("http://h:1")).contains("redis.url: its scheme"));
     let secret = refused(config("redis://user:hunter2@h:1"));

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use gatehouse_gateway::{
     model::{FlowRequest, Session, user::IDENTITY_CREDENTIAL},
-    store::{Approval, NewTokens, Redemption, Rotated, Rotation},
+    store::{Approval, NewTokens, Redemption, Rotated, Rotation, Store},
 };
 use gatehouse_gateway_config::{AccessRule, denial::Denial};
 
 use crate::{
     lab::{
-        Client, DAY, HOUR, Lab, MINUTE, hash, new_access, proof, refresh_with, request, sealed, tokens,
-        user_update,
+        Client, DAY, HOUR, Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store,
+        refresh_with, request, sealed, tokens, user_update,
     },
     server::Admin,
 };
@@ -120,6 +120,23 @@ async fn redis_itself_ends_what_ended() {
         tokio::time::sleep(second / 20).await;
     }
     assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
+}
+
+#[tokio::test]
+async fn redis_tells_the_time() {
+    let Some((lab, admin)) = redis().await else { return };
+    let server = lab.server.as_ref().unwrap();
+    let near = async |told: Option<i64>| {
+        let (now, _): (i64, i64) = admin.run(&["TIME"]).await;
+        told.is_some_and(|told| now.abs_diff(told) < 5)
+    };
+    let fresh = || redis_store(&config(&server.url()), &lab.keys, password(PASSWORD));
+    let (asked, worked) = (fresh(), fresh());
+    assert_eq!(asked.unix(), None, "nothing was heard yet");
+    asked.ping().await.unwrap();
+    assert!(near(asked.unix()).await);
+    worked.call(&hash()).await.unwrap();
+    assert!(near(worked.unix()).await);
 }
 
 /// Copies a hash, as another holder of the same Redis user could.

@@ -297,9 +297,10 @@ async fn a_denial_is_told_to_the_gateways_that_run() {
     let keys = secrets.get("one-gateway-keys").await.unwrap().data.unwrap();
     let ring = Keyring::parse(&keys["keyring.json"].0).unwrap();
     let config: RedisConfig = serde_json::from_value(json!({ "url": redis.url() })).unwrap();
-    let keys = Keys::new(ring, Arc::new(SystemClock::default()));
+    let clock = Arc::new(SystemClock::default());
+    let keys = Keys::new(ring, clock.clone());
     let refs = Arc::new(FixedRefs::default());
-    let store = RedisStore::new(&config, &world.namespace, "one", keys, refs).unwrap();
+    let store = RedisStore::new(&config, &world.namespace, "one", keys, refs, clock).unwrap();
     let cursor = store.event_cursor().await.unwrap();
     assert_eq!(store.denial().await.unwrap(), None, "an empty list is not written where there was none");
 

@@ -110,6 +110,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn unix(&self) -> Option<i64> {
+        Some(self.clock.unix())
+    }
+
     async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()> {
         self.step(|s| s.create_flow(request, life));
         Ok(())

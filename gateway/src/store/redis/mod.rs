@@ -18,6 +18,7 @@ mod flow;
 mod link;
 mod record;
 mod script;
+mod time;
 mod token;
 mod user;
 
@@ -35,7 +36,8 @@ pub use dial::RedisConfigError;
 use self::{
     dial::Dial,
     link::Link,
-    script::{Reply, Script, Step, millis, unexpected},
+    script::{Reply, Script, Step, millis, timed, unexpected},
+    time::RedisClock,
 };
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, EventBatch, EventCursor, Heard,
@@ -43,6 +45,7 @@ use super::{
     Store, UserUpdate, keys,
 };
 use crate::{
+    clock::Clock,
     keys::{Keys, Sealed},
     model::{
         AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
@@ -56,6 +59,7 @@ use crate::{
 pub struct RedisStore {
     prefix: String,
     keys: Keys,
+    clock: RedisClock,
     heard: Mutex<Heard>,
     min_replicas: u32,
     main: Link,
@@ -75,12 +79,14 @@ impl RedisStore {
         name: &str,
         keys: Keys,
         refs: Arc<dyn Refs>,
+        clock: Arc<dyn Clock>,
     ) -> std::result::Result<Self, RedisConfigError> {
         let prefix = keys::prefix(&config.key_prefix, namespace, name, &keys.instance());
         let dial = Arc::new(Dial::new(config, &prefix, refs)?);
         Ok(Self {
             prefix,
             keys,
+            clock: RedisClock::new(clock),
             heard: Mutex::default(),
             min_replicas: config.min_replicas,
             main: Link::new(dial.clone()),
@@ -99,7 +105,13 @@ impl RedisStore {
     }
 
     async fn run(&self, step: Step) -> Result<Reply> {
-        Reply::of(self.main.step(&step).await?)
+        self.reply(self.main.step(&step).await?)
+    }
+
+    fn reply(&self, answer: Value) -> Result<Reply> {
+        let (now, reply) = timed(answer)?;
+        self.clock.hear(now);
+        Ok(reply)
     }
 
     /// A step that must not be forgotten: the configured number of replicas must have it, too.
@@ -108,14 +120,22 @@ impl RedisStore {
             return self.run(step).await;
         }
         let mark = self.full(keys::CLAIMED);
-        Reply::of(self.claims.claim(&step, self.min_replicas, &mark).await?)
+        self.reply(self.claims.claim(&step, self.min_replicas, &mark).await?)
     }
 }
 
 #[async_trait]
 impl Store for RedisStore {
     async fn ping(&self) -> Result<()> {
-        self.main.command(redis::cmd("PING")).await.map(drop)
+        // As good a sign of life as PING, and it tells the time.
+        let time = self.main.command(redis::cmd("TIME")).await?;
+        let (seconds, micros) = <(i64, i64)>::from_redis_value(time).map_err(|_| unexpected())?;
+        self.clock.hear(seconds.saturating_mul(1000).saturating_add(micros / 1000));
+        Ok(())
+    }
+
+    fn unix(&self) -> Option<i64> {
+        self.clock.unix()
     }
 
     async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()> {

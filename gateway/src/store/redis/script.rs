@@ -17,9 +17,8 @@ pub(super) struct Script {
 
 macro_rules! scripts {
     ($($name:ident $file:literal)*) => {$(
-        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $file, ".lua"))))
-        });
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file, ".lua"))));
     )*};
 }
 
@@ -59,7 +58,12 @@ scripts! {
 
 impl Script {
     fn new(body: &str) -> Self {
-        let text = constants() + body;
+        let prelude = include_str!("lua/prelude.lua");
+        // Every answer tells the time, see `timed`.
+        let text = format!(
+            "{}{prelude}\nlocal function step()\n{body}\nend\nreturn {{ int(NOW), step() }}\n",
+            constants()
+        );
         let digest = redis::Script::new(&text).get_hash().to_owned();
         Self { text, digest }
     }
@@ -141,6 +145,13 @@ fn constants() -> String {
         let _ = writeln!(text, "local {name} = {value}");
     }
     text
+}
+
+/// The time at which a script ran, in milliseconds since 1970, and what it answered.
+pub(super) fn timed(answer: Value) -> Result<(i64, Reply), StoreError> {
+    let mut outer = Reply::of(answer)?;
+    let now = outer.number().ok_or_else(unexpected)?;
+    Ok((now, Reply::of(outer.0.next().ok_or_else(unexpected)?)?))
 }
 
 /// What a script answered: a tag, or fields, in order.
