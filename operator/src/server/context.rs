@@ -342,6 +342,19 @@ impl Context {
         usize::try_from(self.config.rollouts.max_concurrent.max(1)).unwrap_or(usize::MAX)
     }
 
+    /// Undoes what a pass noted of a server that went while the pass ran: when the watch told, there was nothing to forget
+    /// yet. Where a server may also have left the label selector, its Redis user is left to the sweep.
+    pub fn tidy(&self, server: &ServerName) {
+        if self.server(server).is_some() {
+            return;
+        }
+        match self.forget(server) {
+            Some(user) if self.config.watch.label_selector.is_none() => self.redis.forget(&user),
+            Some(user) => self.redis.release(&user),
+            None => {}
+        }
+    }
+
     /// Forgets a server that is gone. Gives the Redis user that was kept for it.
     pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
@@ -369,7 +382,7 @@ fn doubled(first: Duration, times: u32, fraction: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{redis_users::User, testing};
 
     #[test]
     fn pauses_double_up_to_five_minutes_and_are_spread() {
@@ -392,5 +405,18 @@ mod tests {
         assert!(context.refused(&server) >= LAST_RETRY / 2);
         context.admitted(&server);
         assert!(context.refused(&server) <= FIRST_REFUSED);
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_outlived_its_server_leaves_no_redis_user() {
+        let (scope, ..) = testing::scope();
+        let context = testing::context(testing::client(|_| None), OperatorConfig::offline(), &scope);
+        let server = ServerName { namespace: "a".to_owned(), name: "s".to_owned() };
+        let wanted = || context.redis.wanted();
+        context.redis.want(User::new("gone", "password", "prefix"));
+        context.uses_redis_user(&server, "gone");
+        assert_eq!(wanted(), ["gone"]);
+        context.tidy(&server);
+        assert!(wanted().is_empty(), "no watch tells of it again");
     }
 }

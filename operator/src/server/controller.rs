@@ -106,8 +106,11 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
     if let (Err(error), Ok(server)) = (&result, &server.0) {
         report_interrupted(&name, server, error, &context).await;
     }
+    if result.is_ok() {
+        context.succeeded(&name);
+    }
+    context.tidy(&name);
     let pause = result?;
-    context.succeeded(&name);
     Ok(Action::requeue(pause))
 }
 

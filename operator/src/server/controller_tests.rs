@@ -1,6 +1,8 @@
+use std::sync::Mutex;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gatehouse_gateway_config::{KEYRING_KEY, keys::Keyring};
-use kube::runtime::watcher::Event;
+use kube::runtime::{reflector::store::Writer, watcher::Event};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,18 +33,21 @@ fn server() -> Value {
 struct Process {
     objects: Objects,
     context: Arc<Context>,
+    /// What the watch knows.
+    servers: Mutex<Writer<GuardedServer>>,
 }
 
 impl Process {
     fn start(objects: &Objects, config: OperatorConfig) -> Self {
-        let (scope, ..) = testing::scope();
+        let (scope, servers, _) = testing::scope();
         let context = Arc::new(testing::context(objects.client(), config, &scope));
-        Self { objects: objects.clone(), context }
+        Self { objects: objects.clone(), context, servers: Mutex::new(servers) }
     }
 
     /// A pass over the server as it is now; gives its status after that.
     async fn pass(&self) -> Value {
         let cached: GuardedServer = serde_json::from_value(self.objects.get(SERVER)).unwrap();
+        self.servers.lock().unwrap().apply_watcher_event(&Event::Apply(cached.clone()));
         reconcile(Arc::new(cached), self.context.clone()).await.unwrap();
         self.objects.get(SERVER)["status"].clone()
     }
@@ -230,7 +235,7 @@ async fn an_incumbent_that_cannot_be_read_keeps_its_host() {
     let mut older = server();
     older["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
     objects.put(SERVER, older);
-    let process = Process { objects: objects.clone(), context };
+    let process = Process { objects: objects.clone(), context, servers: Mutex::new(servers) };
     let status = process.pass().await;
     let told = condition(&status, "Accepted");
     assert_eq!(told["reason"], "HostConflict", "{status}");
