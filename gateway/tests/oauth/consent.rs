@@ -296,8 +296,7 @@ async fn at_a_provider_the_page_says_who_signed_in_last_and_the_provider_who_it_
     assert!(browser.get(&gateway, "/account").await.body.contains("User 43"));
     let bobs = session(&browser).unwrap();
     assert_ne!(alices, bobs, "a new id at each sign-in");
-    let mut stale = Browser::default();
-    stale.cookies = browser.cookies.clone();
+    let mut stale = Browser { cookies: browser.cookies.clone(), ..Browser::default() };
     stale.cookies.iter_mut().filter(|(name, _)| name.ends_with("-s")).for_each(|(_, value)| {
         value.clone_from(&alices);
     });
