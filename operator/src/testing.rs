@@ -127,10 +127,10 @@ impl State {
         self.version += 1;
         let object = self.objects.entry(path).or_default();
         if method == Method::PATCH {
-            merge(object, body)
+            merge(object, body);
         } else {
-            *object = body
-        };
+            *object = body;
+        }
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         (200, object.clone())
     }

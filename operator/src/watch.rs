@@ -178,7 +178,9 @@ async fn watch_policies(
             Event::InitDone => {
                 let listed = listing.ends();
                 let changed: BTreeSet<_> = listed.news.iter().chain(&listed.gone).map(|(n, _)| n).collect();
-                changed.into_iter().for_each(|namespace| touched(namespace));
+                for namespace in changed {
+                    touched(namespace);
+                }
                 health.done(&list("oauthclientpolicies", scope.namespace.as_deref()));
             }
             Event::Apply(policy) => {

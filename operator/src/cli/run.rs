@@ -77,7 +77,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
 
 /// A name for a process that was given none. Not its number: in containers, every process has the same.
 fn unnamed(entropy: &Entropy) -> String {
-    format!("gatehouse-{:016x}", entropy.with(|rng| rng.next_u64()))
+    format!("gatehouse-{:016x}", entropy.with(Rng::next_u64))
 }
 
 async fn told_to_stop() {

@@ -23,7 +23,7 @@ impl IssuerPattern {
         }
         let below = url.path().strip_suffix("/*").map(str::to_owned);
         let path = below.as_deref().unwrap_or(url.path());
-        if path.contains('*') { None } else { Some(Self { below, url }) }
+        if path.contains('*') { None } else { Some(Self { url, below }) }
     }
 
     /// Whether a URL is on an origin that the pattern names, whatever its path.

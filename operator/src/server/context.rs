@@ -335,7 +335,9 @@ impl Context {
         let mut rollouts = self.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
         let next = rollouts.free(server, self.places(), Instant::now());
         drop(rollouts);
-        next.iter().for_each(|server| self.enqueue(server));
+        for server in &next {
+            self.enqueue(server);
+        }
     }
 
     fn places(&self) -> usize {

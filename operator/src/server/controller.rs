@@ -148,12 +148,11 @@ async fn look_at(
     }
     let valid = validate_with(server, &gathered, context);
     let desired = valid.as_ref().ok().map(build);
-    let applied = match &desired {
-        Some(desired) => Some(apply(name, server, desired, context).await),
-        None => {
-            context.rolled(name);
-            None
-        }
+    let applied = if let Some(desired) = &desired {
+        Some(apply(name, server, desired, context).await)
+    } else {
+        context.rolled(name);
+        None
     };
     let valid = match (&valid, &desired) {
         (Ok(valid), Some(desired)) => Ok((valid, desired)),

@@ -48,7 +48,7 @@ impl Process {
     async fn pass(&self) -> Value {
         let cached: GuardedServer = serde_json::from_value(self.objects.get(SERVER)).unwrap();
         self.servers.lock().unwrap().apply_watcher_event(&Event::Apply(cached.clone()));
-        reconcile(Arc::new(cached), self.context.clone()).await.unwrap();
+        Box::pin(reconcile(Arc::new(cached), self.context.clone())).await.unwrap();
         self.objects.get(SERVER)["status"].clone()
     }
 

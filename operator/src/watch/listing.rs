@@ -74,7 +74,9 @@ mod tests {
 
     fn list(listing: &mut Listing<&'static str>, objects: &[(&'static str, u64)]) -> Listed<&'static str> {
         listing.begins();
-        objects.iter().for_each(|(object, fingerprint)| listing.lists(object, *fingerprint));
+        for (object, fingerprint) in objects {
+            listing.lists(object, *fingerprint);
+        }
         let Listed { mut news, mut gone } = listing.ends();
         news.sort_unstable();
         gone.sort_unstable();

@@ -100,15 +100,14 @@ impl Source<'_> {
         let Ensured::Keys { keys, created, ring } = ensured else { return Ok(false) };
         gathered.fetched = Fetched { keys, issuer_holder, host_holder, ..Fetched::default() };
         gathered.keys_created = created;
-        match ring {
-            Some(ring) => match redis_login::ensure(self, server, &ring).await? {
+        if let Some(ring) = ring {
+            match redis_login::ensure(self, server, &ring).await? {
                 Ok(user) => gathered.redis_user = user,
                 Err(problem) => gathered.problems.push(problem),
-            },
-            None => {
-                let status = server.status.clone().unwrap_or_default();
-                gathered.redis_user = redis_login::keep(self, &server.metadata, &status).await?;
             }
+        } else {
+            let status = server.status.clone().unwrap_or_default();
+            gathered.redis_user = redis_login::keep(self, &server.metadata, &status).await?;
         }
         let secrets = self.secrets(server, &policies.readable).await?;
         let fetched = &mut gathered.fetched;
