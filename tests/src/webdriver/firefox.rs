@@ -59,6 +59,8 @@ impl Firefox {
             .arg("--profile")
             .arg(&profile)
             .env("HOME", files.home())
+            // Who is root in a namespace of their own cannot build its sandbox there either, and it would wait for it.
+            .env("MOZ_DISABLE_CONTENT_SANDBOX", "1")
             .env("MOZ_CRASHREPORTER_DISABLE", "1");
         let mut process = Process::start(command);
         let stream = eventually("Firefox to listen", async || {
