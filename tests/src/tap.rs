@@ -54,6 +54,12 @@ impl Tap {
         self.heard("GET /oauth/authorize/approve").iter().filter(|h| h.status.is_redirection()).count()
     }
 
+    /// How many sign-ins a client has completed: codes that it redeemed.
+    pub fn redeemed(&self) -> usize {
+        let code = |h: &Heard| h.form("grant_type").as_deref() == Some("authorization_code");
+        self.heard("POST /oauth/token").iter().filter(|h| h.status == 200 && code(h)).count()
+    }
+
     /// What was asked and how it was answered, a line each.
     pub fn summary(&self) -> Vec<String> {
         let form = |h: &Heard| h.form("grant_type").unwrap_or_default();
