@@ -51,6 +51,24 @@ impl World {
             .await;
     }
 
+    /// Both replicas refuse the access token that was used last: what a client does next does not depend on what a
+    /// replica still remembers.
+    async fn every_replica_knows(&self) {
+        let used = self.tap.heard("POST /mcp").into_iter().rfind(|h| h.status.is_success()).unwrap();
+        let host = self.gateway.issuer.strip_prefix("http://").unwrap();
+        for address in &self.gateway.addresses {
+            eventually("a replica to refuse the token", async || {
+                let request = http().post(format!("http://{address}/mcp")).header("host", host);
+                let answer = request
+                    .header("authorization", &used.asked["authorization"])
+                    .header("content-type", "application/json")
+                    .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+                (answer.send().await.unwrap().status() == 401).then_some(())
+            })
+            .await;
+        }
+    }
+
     /// Alice ends her one client on her account page.
     async fn alice_disconnects(&self) {
         let browser = Browser::of("alice");
@@ -78,8 +96,10 @@ async fn row(name: &str, how: &'static str, world: &World, mut client: Live) -> 
     world.access_tokens_run_out().await;
     let expired = client.go_on(&world.tap).await;
     world.alice_disconnects().await;
+    world.every_replica_knows().await;
     let revoked = client.go_on(&world.tap).await;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut world.redis.connection().await).await.unwrap();
+    world.every_replica_knows().await;
     let flushed = client.go_on(&world.tap).await;
     Row { name: name.to_owned(), how, expired, revoked, flushed }
 }
