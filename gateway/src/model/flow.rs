@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowId, Hash32, UserId};
+use super::{FlowId, FlowState, Hash32};
 
 /// What a sign-in is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,37 +100,6 @@ impl FlowRequest {
             nonce,
         }
     }
-}
-
-/// Where a flow stands. Transitions are the store's atomic steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "at")]
-pub enum FlowState {
-    /// Waiting for the user's decision. With `identity.local` the user signed in before and is pinned.
-    Pending {
-        /// The user who signed in, and the hash of the session that proves it.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        pinned: Option<(UserId, Hash32)>,
-    },
-    /// Approved: the browser is at the identity provider, for the `attempt`-th time.
-    Approved {
-        /// 1 for the first.
-        attempt: u32,
-        /// Whether the attempt's callback was seen: its upstream code is never sent twice.
-        claimed: bool,
-        /// The session pin of a `local` flow.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        pinned: Option<(UserId, Hash32)>,
-    },
-    /// Over. Holds the final redirect, sealed for the cookie's holder.
-    Done {
-        /// [`crate::keys::Sealed`] as text.
-        sealed_redirect: String,
-        /// The hash of the code: the redirect is repeated only while the code exists.
-        code: Hash32,
-    },
-    /// The user said no.
-    Denied,
 }
 
 /// A flow as it is read.

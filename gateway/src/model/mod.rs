@@ -3,7 +3,9 @@
 pub mod access;
 pub mod browser;
 pub mod client;
+pub mod family;
 pub mod flow;
+pub mod flow_state;
 pub mod grant;
 pub mod ids;
 pub mod pkce;
@@ -15,7 +17,9 @@ pub mod token;
 pub mod user;
 
 pub use client::{AuthMethod, Client};
-pub use flow::{Flow, FlowKind, FlowRequest, FlowState, Prompt};
+pub use family::{CodeState, FamilyState};
+pub use flow::{Flow, FlowKind, FlowRequest, Prompt};
+pub use flow_state::FlowState;
 pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use redirect_uri::RedirectUri;

@@ -12,8 +12,6 @@ const DAY_SECS: u64 = 24 * 3600;
 
 /// A redeemed code is remembered this long, so that a replay is told from nonsense.
 pub const SPENT_CODE_LIFE: Duration = Duration::from_secs(600);
-/// Parallel redemptions that lose within this time are no replay: a client that sent its request twice.
-pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
 /// How long a spent assertion is remembered: longer than any replica accepts one, with clocks a
 /// quarter of an hour apart.
 pub const SPENT_ASSERTION_LIFE: Duration = Duration::from_secs(1800);

@@ -10,6 +10,7 @@ mod chaos;
 mod credentials;
 mod events;
 mod family;
+mod flow_property;
 mod flows;
 mod lab;
 mod property;

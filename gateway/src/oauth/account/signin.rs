@@ -83,7 +83,7 @@ async fn to_provider(
     match provider.authorization_url(upstream).await {
         Ok(url) => Ok(redirect::see_other(url.as_str())),
         Err(error) => {
-            let flow = Flow { request, state: FlowState::Pending { pinned: None } };
+            let flow = Flow { request, state: FlowState::BEGUN };
             Err(provider_failed(server, &flow, cookie, attempt.number, &error))
         }
     }

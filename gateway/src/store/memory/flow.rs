@@ -9,12 +9,15 @@ use super::{
 };
 use crate::{
     keys::Sealed,
-    model::{Flow, FlowId, FlowRequest, FlowState, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL},
+    model::{
+        CodeState, Flow, FlowId, FlowRequest, FlowState, Hash32, Session, UserId, flow_state::Claim,
+        user::IDENTITY_CREDENTIAL,
+    },
 };
 
 impl State {
     pub(super) fn create_flow(&mut self, request: &FlowRequest, life: Duration) {
-        let flow = Flow { request: request.clone(), state: FlowState::Pending { pinned: None } };
+        let flow = Flow { request: request.clone(), state: FlowState::BEGUN };
         self.flows.put(request.id, flow, self.now + life);
     }
 
@@ -44,12 +47,9 @@ impl State {
     }
 
     fn pin_pending(&mut self, flow: &FlowId, user: &UserId, session: &Hash32) -> bool {
-        let Some(Flow { state: FlowState::Pending { pinned }, .. }) = self.flows.get_mut(flow, self.now)
-        else {
-            return false;
-        };
-        *pinned = Some((*user, *session));
-        true
+        let Some(flow) = self.flows.get_mut(flow, self.now) else { return false };
+        let next = flow.state.pin(*user, *session);
+        next.map(|next| flow.state = next).is_some()
     }
 
     pub(super) fn approve_flow(
@@ -63,52 +63,45 @@ impl State {
         let Some(flow) = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce) else {
             return Approval::Unknown;
         };
-        let attempt = match &flow.state {
-            FlowState::Pending { pinned } => {
-                flow.state = FlowState::Approved { attempt: 1, claimed: false, pinned: *pinned };
-                let flow = flow.clone();
-                self.flows.renew(id, now, life);
-                return Approval::Approved { flow: Box::new(flow), attempt: 1 };
-            }
-            FlowState::Approved { attempt, .. } => *attempt,
-            FlowState::Done { .. } | FlowState::Denied => return Approval::Over(Box::new(flow.clone())),
+        let begins = matches!(flow.state, FlowState::Pending { .. });
+        let Some(next @ FlowState::Approved { attempt, .. }) = flow.state.approve() else {
+            return Approval::Over(Box::new(flow.clone()));
         };
-        Approval::Approved { flow: Box::new(flow.clone()), attempt }
+        flow.state = next;
+        let flow = Box::new(flow.clone());
+        if begins {
+            self.flows.renew(id, now, life);
+        }
+        Approval::Approved { flow, attempt }
     }
 
     pub(super) fn deny_flow(&mut self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Option<Flow> {
-        let flow = self.flow_of(id, cookie)?;
-        if flow.request.nonce != *nonce || !matches!(flow.state, FlowState::Pending { .. }) {
-            return None;
-        }
-        flow.state = FlowState::Denied;
+        let flow = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce)?;
+        flow.state = flow.state.deny()?;
         Some(flow.clone())
     }
 
     pub(super) fn next_attempt(&mut self, id: &FlowId, cookie: &Hash32, life: Duration) -> Option<u32> {
         let now = self.now;
-        let FlowState::Approved { attempt, claimed, .. } = &mut self.flow_of(id, cookie)?.state else {
-            return None;
-        };
-        *attempt += 1;
-        *claimed = false;
-        let attempt = *attempt;
+        let flow = self.flow_of(id, cookie)?;
+        let next @ FlowState::Approved { attempt, .. } = flow.state.again()? else { return None };
+        flow.state = next;
         self.flows.renew(id, now, life);
         Some(attempt)
     }
 
-    pub(super) fn claim_callback(&mut self, id: &FlowId, cookie: &Hash32, presented: u32) -> CallbackClaim {
+    pub(super) fn claim_callback(&mut self, id: &FlowId, cookie: &Hash32, answered: u32) -> CallbackClaim {
         let Some(flow) = self.flow_of(id, cookie) else {
             return CallbackClaim::Unknown;
         };
-        match &mut flow.state {
-            FlowState::Pending { .. } => CallbackClaim::Unknown,
-            FlowState::Approved { attempt, claimed, .. } if *attempt == presented && !*claimed => {
-                *claimed = true;
+        match flow.state.claim(answered) {
+            Claim::Early => CallbackClaim::Unknown,
+            Claim::First(next) => {
+                flow.state = next;
                 CallbackClaim::Claimed(Box::new(flow.clone()))
             }
-            FlowState::Approved { .. } => CallbackClaim::Spent(Box::new(flow.clone())),
-            FlowState::Done { .. } | FlowState::Denied => CallbackClaim::Over(Box::new(flow.clone())),
+            Claim::Spent => CallbackClaim::Spent(Box::new(flow.clone())),
+            Claim::Over => CallbackClaim::Over(Box::new(flow.clone())),
         }
     }
 
@@ -117,19 +110,23 @@ impl State {
         let Some(flow) = self.flows.get_mut(&done.flow, now) else {
             return false;
         };
-        let FlowState::Approved { attempt, pinned, .. } = &flow.state else {
+        let sealed = done.sealed_redirect.clone();
+        let Some(next) = flow.state.complete(done.attempt, done.user.id, sealed, done.code) else {
             return false;
         };
-        if *attempt != done.attempt || pinned.is_some_and(|(user, _)| user != done.user.id) {
-            return false;
-        }
-        flow.state = FlowState::Done { sealed_redirect: done.sealed_redirect.clone(), code: done.code };
+        flow.state = next;
         self.signed_in(&done.user);
         self.replace_credential(&done.user.id, IDENTITY_CREDENTIAL, done.identity_credential.as_ref());
         let until = now + done.code_life;
         let judged = (done.rules, done.user.profile.clone());
         self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code, judged), until);
-        self.codes.put(done.code, Code { grant: done.grant.id, challenge: done.challenge.clone() }, until);
+        let code = Code {
+            state: CodeState::Live,
+            grant: done.grant.id,
+            client_id: done.grant.client_id.clone(),
+            challenge: done.challenge.clone(),
+        };
+        self.codes.put(done.code, code, until);
         let client = Hash32::of(done.grant.client_id.as_bytes());
         self.clients.put(client, (), now + done.client_life);
         self.consents.put((done.user.id, done.consent), self.unix, now + CONSENT_LIFE);

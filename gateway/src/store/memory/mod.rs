@@ -31,8 +31,8 @@ use crate::{
     clock::Clock,
     keys::Sealed,
     model::{
-        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
-        UserId, UserRecord,
+        AttemptId, CodeState, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState,
+        Session, UserId, UserRecord,
     },
 };
 
@@ -173,7 +173,7 @@ impl Store for MemoryStore {
     }
 
     async fn code_exists(&self, code: &Hash32) -> Result<bool> {
-        Ok(self.step(|s| s.codes.get(code, s.now).is_some()))
+        Ok(self.step(|s| s.codes.get(code, s.now).is_some_and(|code| code.state == CodeState::Live)))
     }
 
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>> {

@@ -23,7 +23,6 @@ pub(super) struct State {
     pub(super) consents: Table<(UserId, Hash32), i64>,
     pub(super) clients: Table<Hash32, ()>,
     pub(super) codes: Table<Hash32, token::Code>,
-    pub(super) spent: Table<Hash32, token::SpentCode>,
     pub(super) assertions: Table<Hash32, ()>,
     pub(super) access: Table<Hash32, GrantId>,
     pub(super) refresh: Table<Hash32, token::Refresh>,
@@ -87,7 +86,6 @@ impl State {
         self.consents.retain(now, |_, _| true);
         self.clients.retain(now, |_, ()| true);
         self.codes.retain(now, |_, _| true);
-        self.spent.retain(now, |_, _| true);
         self.assertions.retain(now, |_, ()| true);
         self.access.retain(now, |_, _| true);
         self.refresh.retain(now, |_, _| true);

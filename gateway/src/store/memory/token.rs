@@ -6,29 +6,26 @@ use super::{
     super::{
         CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, RobotGrant, Rotated,
         Rotation,
-        keys::{REPLAY_GRACE, SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
+        keys::{SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
     },
     State,
 };
 use crate::{
     keys::Sealed,
-    model::{Grant, GrantId, Hash32, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
+    model::{
+        CodeState, FamilyState, Grant, GrantId, Hash32, IdentityState, UserId, UserRecord,
+        family::{Held, Shown, Turn},
+        user::IDENTITY_CREDENTIAL,
+    },
 };
 
-/// A code that can be redeemed; the rest stands in its grant.
+/// A code; the rest stands in its grant.
 #[derive(Debug)]
 pub(super) struct Code {
+    pub(super) state: CodeState,
     pub(super) grant: GrantId,
+    pub(super) client_id: String,
     pub(super) challenge: String,
-}
-
-/// A code that was redeemed.
-#[derive(Debug)]
-pub(super) struct SpentCode {
-    grant: GrantId,
-    client_id: String,
-    challenge: String,
-    at: Duration,
 }
 
 /// What a refresh token's hash leads to.
@@ -40,15 +37,28 @@ pub(super) enum Refresh {
     Spent { grant: GrantId, successor: Sealed },
 }
 
+impl Refresh {
+    fn grant(&self) -> GrantId {
+        match self {
+            Self::Live { grant, .. } | Self::Spent { grant, .. } => *grant,
+        }
+    }
+
+    fn held(&self) -> Held {
+        match self {
+            Self::Live { generation, .. } => Held::Live(*generation),
+            Self::Spent { .. } => Held::Successor,
+        }
+    }
+}
+
 /// A grant and everything that lives of it.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) grant: Grant,
-    /// When its code was redeemed.
-    redeemed: Option<Duration>,
+    state: FamilyState,
     /// When one of its tokens was last used or replaced.
     used: Duration,
-    generation: u32,
     code: Option<Hash32>,
     access: Option<Hash32>,
     /// The access token before, in its grace.
@@ -65,9 +75,8 @@ impl Family {
     pub(super) fn new(grant: Grant, code: Hash32, judged: (Hash32, Sealed)) -> Self {
         Self {
             grant,
-            redeemed: None,
+            state: FamilyState::Issued,
             used: Duration::ZERO,
-            generation: 0,
             code: Some(code),
             access: None,
             replaced: None,
@@ -81,9 +90,8 @@ impl Family {
     fn of_robot(grant: Grant, now: Duration, access: Hash32) -> Self {
         Self {
             grant,
-            redeemed: Some(now),
+            state: FamilyState::Live { since: now, generation: 0 },
             used: now,
-            generation: 0,
             code: None,
             access: Some(access),
             replaced: None,
@@ -107,70 +115,62 @@ fn returns_to(named: Option<&String>, grant: &Grant) -> bool {
 impl State {
     pub(super) fn redeem_code(&mut self, proof: &CodeProof, tokens: &NewTokens) -> Redemption {
         let now = self.now;
-        let Some(code) = self.codes.get(&proof.code, now) else {
-            return self.replayed(proof);
+        let theirs = |code: &&Code| {
+            code.grant == proof.grant
+                && code.client_id == proof.client_id
+                && code.challenge == proof.challenge
         };
-        let Some(family) = self.grants.get(&code.grant, now) else {
+        let Some(code) = self.codes.get(&proof.code, now).filter(theirs) else {
             return Redemption::Refused;
         };
-        let grant = &family.grant;
-        if code.grant != proof.grant
-            || code.challenge != proof.challenge
-            || grant.client_id != proof.client_id
-            || grant.by_assertion != proof.assertion.is_some()
-            || !returns_to(proof.redirect_uri.as_ref(), grant)
+        match code.state.show(now) {
+            Shown::Redeemed(spent) => self.redeem_live(proof, tokens, spent),
+            Shown::Parallel => Redemption::Replayed { revoked: false },
+            Shown::Replayed => Redemption::Replayed { revoked: self.revoke(&proof.grant) },
+        }
+    }
+
+    fn redeem_live(&mut self, proof: &CodeProof, tokens: &NewTokens, spent: CodeState) -> Redemption {
+        let now = self.now;
+        let family = self.grants.get(&proof.grant, now);
+        let Some((grant, state)) = family.and_then(|f| Some((f.grant.clone(), f.state.redeem(now)?))) else {
+            return Redemption::Refused;
+        };
+        if grant.by_assertion != proof.assertion.is_some()
+            || !returns_to(proof.redirect_uri.as_ref(), &grant)
             || !matches(proof.resource.as_ref(), &grant.resource)
         {
             return Redemption::Refused;
         }
-        let grant = grant.clone();
         if !self.spend(proof.assertion.as_ref()) {
             return Redemption::AssertionSpent;
         }
         if let Some(family) = self.grants.get_mut(&proof.grant, now) {
-            family.redeemed = Some(now);
             family.code = None;
         }
-        self.codes.take(&proof.code, now);
-        let spent = SpentCode {
-            grant: proof.grant,
-            client_id: proof.client_id.clone(),
-            challenge: proof.challenge.clone(),
-            at: now,
-        };
-        self.spent.put(proof.code, spent, now + SPENT_CODE_LIFE);
-        let access_life = self.write_tokens(&proof.grant, 1, tokens, tokens.sign_in_life);
+        if let Some(code) = self.codes.get_mut(&proof.code, now) {
+            code.state = spent;
+        }
+        self.codes.renew(&proof.code, now, SPENT_CODE_LIFE);
+        let access_life = self.write_tokens(&proof.grant, state, tokens, tokens.sign_in_life);
         Redemption::Redeemed { grant: Box::new(grant), access_life }
-    }
-
-    fn replayed(&mut self, proof: &CodeProof) -> Redemption {
-        let now = self.now;
-        let spent = self.spent.get(&proof.code, now).filter(|spent| {
-            spent.grant == proof.grant
-                && spent.client_id == proof.client_id
-                && spent.challenge == proof.challenge
-        });
-        let Some(spent) = spent else {
-            return Redemption::Refused;
-        };
-        let revoked = now.saturating_sub(spent.at) > REPLAY_GRACE && self.revoke(&proof.grant);
-        Redemption::Replayed { revoked }
     }
 
     /// Makes `tokens` the family's live pair, for at most `left`; the access token's life as written.
     fn write_tokens(
         &mut self,
         id: &GrantId,
-        generation: u32,
+        state: FamilyState,
         tokens: &NewTokens,
         left: Duration,
     ) -> Duration {
         let now = self.now;
         let (access_life, refresh_life) = (tokens.access_life.min(left), tokens.refresh_life.min(left));
         self.access.put(tokens.access, *id, now + access_life);
-        self.refresh.put(tokens.refresh, Refresh::Live { grant: *id, generation }, now + refresh_life);
+        let live = Refresh::Live { grant: *id, generation: state.generation() };
+        self.refresh.put(tokens.refresh, live, now + refresh_life);
         if let Some(family) = self.grants.get_mut(id, now) {
-            family.generation = generation;
+            family.state = state;
             family.used = now;
             family.access = Some(tokens.access);
             family.refresh = Some(tokens.refresh);
@@ -184,10 +184,11 @@ impl State {
         let Some(family) = self.grants.get(&rotation.grant, now) else {
             return Rotated::Refused;
         };
-        let grant = family.grant.clone();
-        let (current, redeemed, access) = (family.generation, family.redeemed, family.access);
-        let presented = self.refresh.get(&rotation.presented, now);
-        if presented.is_none() && rotation.generation < current {
+        let (grant, state, access) = (family.grant.clone(), family.state, family.access);
+        let presented = self.refresh.get(&rotation.presented, now).filter(|r| r.grant() == grant.id).cloned();
+        let turn =
+            state.present(rotation.generation, presented.as_ref().map_or(Held::Nothing, Refresh::held));
+        if turn == Turn::Reuse {
             // Whoever presents it, as whichever client.
             self.revoke(&grant.id);
             return Rotated::Reused;
@@ -199,14 +200,12 @@ impl State {
         {
             return Rotated::Refused;
         }
-        match self.refresh.get(&rotation.presented, now).cloned() {
-            Some(Refresh::Live { grant: of, generation })
-                if of == grant.id && generation == current && generation == rotation.generation =>
-            {
-                let left = (redeemed.unwrap_or(now) + rotation.next.sign_in_life).saturating_sub(now);
-                self.rotate_live(rotation, grant, left)
+        match (turn, presented) {
+            (Turn::Rotate(next), _) => {
+                let left = state.left(rotation.next.sign_in_life, now);
+                self.rotate_live(rotation, grant, next, left)
             }
-            Some(Refresh::Spent { grant: of, successor }) if of == grant.id => match self.user(&grant.user) {
+            (Turn::Repeat, Some(Refresh::Spent { successor, .. })) => match self.user(&grant.user) {
                 None => Rotated::Refused,
                 Some(user) if user.state != IdentityState::Live => Rotated::Dead(Box::new(user)),
                 Some(_) if !self.spend(rotation.assertion.as_ref()) => Rotated::AssertionSpent,
@@ -221,7 +220,13 @@ impl State {
         }
     }
 
-    fn rotate_live(&mut self, rotation: &Rotation, grant: Grant, left: Duration) -> Rotated {
+    fn rotate_live(
+        &mut self,
+        rotation: &Rotation,
+        grant: Grant,
+        next: FamilyState,
+        left: Duration,
+    ) -> Rotated {
         let (now, id) = (self.now, grant.id);
         let Some(user) = self.user(&grant.user).filter(|_| !left.is_zero()) else {
             return Rotated::Refused;
@@ -248,7 +253,7 @@ impl State {
                 self.access.cut(&replaced, now, rotation.grace);
             }
         }
-        let access_life = self.write_tokens(&id, rotation.generation + 1, &rotation.next, left);
+        let access_life = self.write_tokens(&id, next, &rotation.next, left);
         Rotated::Rotated { grant: Box::new(grant), user: Box::new(user), access_life }
     }
 
@@ -275,9 +280,8 @@ impl State {
     /// The grants of a user that were redeemed.
     pub(super) fn listed_grants(&self, user: &UserId) -> impl Iterator<Item = ListedGrant> {
         let families = self.grants.iter(self.now).map(|(_, family)| family);
-        families.filter(|f| f.grant.user == *user && f.redeemed.is_some()).map(|family| ListedGrant {
-            grant: family.grant.clone(),
-            used_ago: self.now.saturating_sub(family.used),
+        families.filter(|f| f.grant.user == *user && f.state != FamilyState::Issued).map(|family| {
+            ListedGrant { grant: family.grant.clone(), used_ago: self.now.saturating_sub(family.used) }
         })
     }
 

@@ -6,7 +6,7 @@ use gatehouse_gateway_config::denial;
 use redis::{Cmd, Value};
 
 use super::super::{StoreError, keys};
-use crate::model::IdentityState;
+use crate::model::{IdentityState, family::REPLAY_GRACE};
 
 /// One script.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ fn constants() -> String {
         ("CONSENT_LIFE", keys::CONSENT_LIFE.as_millis()),
         ("SPENT_CODE_LIFE", keys::SPENT_CODE_LIFE.as_millis()),
         ("SPENT_ASSERTION_LIFE", keys::SPENT_ASSERTION_LIFE.as_millis()),
-        ("REPLAY_GRACE", keys::REPLAY_GRACE.as_millis()),
+        ("REPLAY_GRACE", REPLAY_GRACE.as_millis()),
         ("EVENTS_LIFE", keys::EVENTS_LIFE.as_millis()),
         ("EVENTS_KEPT", keys::EVENTS_KEPT as u128),
         ("DAY", 24 * 3600 * 1000),
