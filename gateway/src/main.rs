@@ -18,7 +18,8 @@ use gatehouse_gateway::{
     shutdown, telemetry,
 };
 use gatehouse_gateway_config::{
-    ADMIN_PORT, CONFIG_PATH, GatewayConfig, HTTP_PORT, KEYRING_KEY, KEYS_DIR, REFS_DIR, keys::Keyring,
+    ADMIN_PORT, CONFIG_PATH, ConfigError, GatewayConfig, HTTP_PORT, KEYRING_KEY, KEYS_DIR, REFS_DIR,
+    keys::Keyring,
 };
 use tokio::net::TcpListener;
 
@@ -74,7 +75,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args, log: &telemetry::Guard) -> Result<(), String> {
-    let config = GatewayConfig::load(&args.config).map_err(|e| e.to_string())?;
+    let config = GatewayConfig::load(&args.config).map_err(|e| match e {
+        ConfigError::Read { .. } => e.to_string(),
+        ConfigError::Parse(_) | ConfigError::NoServers => format!("{}: {e}", args.config.display()),
+    })?;
     let keyring_path = args.keys_dir.join(KEYRING_KEY);
     let keyring = read_keyring(&keyring_path)?;
     let refs = Arc::new(MountedRefs::new(args.refs_dir));

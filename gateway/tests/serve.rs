@@ -160,3 +160,35 @@ async fn a_request_with_two_lengths_is_the_last_of_its_connection() {
         ask(address, &format!("{inner}{}", inner.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))).await;
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
 }
+
+/// A gateway that cannot start says why in its log, ends with a code of its own, and prints no secret.
+#[test]
+fn a_gateway_names_what_it_cannot_start_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let config = json!({"servers": [{
+        "namespace": "team-a", "name": "tools", "url": "http://127.0.0.1:1/mcp", "issuer": "http://127.0.0.1:1",
+        "identity": {"local": {"users": {"name": "users", "key": "users.yaml"}}},
+        "access": {"allow": "everyone"},
+        "backends": [{"name": "tools", "target": {"url": "http://127.0.0.1:9/mcp"}}],
+    }]});
+    std::fs::write(path("config.json"), config.to_string()).unwrap();
+    std::fs::create_dir(path("keys")).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (taken.local_addr().unwrap().to_string(), "127.0.0.1:0");
+    let refused = |config: &str, listen: [&str; 2], words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse-gateway"));
+        let command = command.arg("--config").arg(path(config)).arg("--keys-dir").arg(path("keys"));
+        let output = command.args(["--listen", listen[0], "--admin-listen", listen[1]]).output().unwrap();
+        let log = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert!(words.iter().all(|word| log.contains(word)), "{log}");
+    };
+    refused("nothing.json", [free, free], &["nothing.json"]);
+    refused("config.json", [free, free], &["keyring.json", "without keys nothing can be served"]);
+    std::fs::write(path("keys").join("keyring.json"), keyring().to_json()).unwrap();
+    refused("config.json", [&taken, free], &[&taken, "another process", "--listen"]);
+    refused("config.json", [free, &taken], &[&taken, "another process", "--admin-listen"]);
+    std::fs::write(path("broken.json"), config.to_string().replace("backends", "backend")).unwrap();
+    refused("broken.json", [free, free], &["broken.json", "backend"]);
+}

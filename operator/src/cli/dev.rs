@@ -34,7 +34,7 @@ pub(super) struct DevArgs {
     backends: Vec<(String, Url)>,
     /// Keep the state in this Redis instead of in memory.
     #[arg(long, value_name = "URL")]
-    redis: Option<Url>,
+    redis: Option<dev::RedisUrl>,
     /// Keep the sealing keys in this directory: what is in Redis is of no use without them.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,

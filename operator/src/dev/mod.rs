@@ -5,6 +5,7 @@
 
 pub mod demo;
 mod plan;
+mod redis;
 mod serve;
 mod state;
 mod welcome;
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use url::Url;
 
 use self::plan::Plan;
+pub use self::redis::RedisUrl;
 use crate::cli::CliError;
 
 /// What `gatehouse dev` was asked for.
@@ -30,7 +32,7 @@ pub struct Options {
     /// Where Service backends are, by the backend's name.
     pub backends: Vec<(String, Url)>,
     /// A Redis instead of the memory of this process.
-    pub redis: Option<Url>,
+    pub redis: Option<RedisUrl>,
     /// Where the sealing keys are kept.
     pub state: Option<PathBuf>,
 }
@@ -51,5 +53,8 @@ pub async fn run(options: Options) -> Result<(), CliError> {
     let demo =
         demo::start().await.map_err(|e| CliError::Failed(format!("cannot start the demo backend: {e}")))?;
     let plan = Plan::new(&options, &demo).map_err(CliError::Input)?;
+    if let Some(redis) = &options.redis {
+        redis.is_there().await.map_err(CliError::Failed)?;
+    }
     serve::run(&options, plan).await
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gatehouse_gateway::refs::FixedRefs;
-use gatehouse_gateway_config::{GatewayConfig, KeyRef, RedisAuthConfig, RedisConfig, RefKind};
+use gatehouse_gateway_config::{GatewayConfig, KeyRef, RefKind};
 use kube::ResourceExt;
 use url::{Host, Url};
 
@@ -26,8 +26,6 @@ const DEMO_URL: &str = "http://localhost:8080/mcp";
 const DEMO_ANNOTATION: &str = "gatehouse.dev/demo-backend";
 /// Where a server listens whose public URL is elsewhere.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// The Secret that stands for user and password in `--redis`.
-const REDIS_SECRET: &str = "gatehouse-dev-redis";
 
 /// What is to be served.
 #[derive(Debug)]
@@ -162,7 +160,8 @@ fn planned(
         }
     };
     let mut refs = values(manifests, &valid.namespace);
-    valid.config.redis = options.redis.as_ref().map(|url| redis(url, &config.redis.key_prefix, &mut refs));
+    valid.config.redis =
+        options.redis.as_ref().map(|redis| redis.config(&config.redis.key_prefix, &mut refs));
     let rendered = build(&valid).config_map.data.unwrap_or_default().into_values().next().unwrap_or_default();
     let config = GatewayConfig::parse(&rendered).map_err(|e| vec![finding(e.to_string())])?;
     let listen = options.listen.unwrap_or_else(|| address(&valid.server().url));
@@ -187,34 +186,6 @@ fn values(manifests: &Manifests, namespace: &str) -> FixedRefs {
         }
     }
     refs
-}
-
-/// The configuration of `--redis`; its user and password become a Secret, as they are in a cluster.
-fn redis(url: &Url, key_prefix: &str, refs: &mut FixedRefs) -> RedisConfig {
-    let mut bare = url.clone();
-    // Only URLs without a host refuse this, and the store says what is wrong with those.
-    let _ = bare.set_username("");
-    let _ = bare.set_password(None);
-    let mut secret = |key: &str, value: &str| {
-        let value = url::form_urlencoded::parse(format!("v={}", value.replace('+', "%2B")).as_bytes())
-            .next()
-            .map(|(_, v)| v.into_owned())
-            .unwrap_or_default();
-        let key = KeyRef::secret(REDIS_SECRET, key);
-        refs.insert(key.clone(), value.into_bytes());
-        key
-    };
-    let username = Some(url.username()).filter(|u| !u.is_empty()).map(|u| secret("username", u));
-    let auth = url.password().map(|p| RedisAuthConfig { username, password: secret("password", p) });
-    RedisConfig {
-        url: bare.to_string(),
-        key_prefix: key_prefix.to_owned(),
-        auth,
-        ca: None,
-        client_certificate: None,
-        server_name: None,
-        min_replicas: 0,
-    }
 }
 
 /// Where a server listens: at the port of its URL where that is on this machine.

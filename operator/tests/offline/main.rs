@@ -16,4 +16,6 @@ mod examples;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod start;
+#[cfg(test)]
 mod validate;

@@ -16,6 +16,8 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 /// How often users are swept although the file did not change: for those whose day is over.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// How long a sweep waits that failed: the store is away.
+const RETRY: Duration = Duration::from_secs(5);
 /// How long a user who is gone is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The reason of a dead identity, for the audit log.
@@ -26,15 +28,21 @@ pub const REMOVED: &str = "user_removed";
 pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken) {
     let Identity::Local(local) = &server.identity else { return };
     let mut swept: Option<(usize, Duration)> = None;
+    let mut failed: Option<Duration> = None;
     loop {
         let file = local.current().map(|users| Arc::as_ptr(&users).addr());
         let now = server.clock.monotonic();
-        let due = swept.is_none_or(|(seen, at)| Some(seen) != file || now.saturating_sub(at) >= SWEEP);
+        let due = swept.is_none_or(|(seen, at)| Some(seen) != file || now.saturating_sub(at) >= SWEEP)
+            && failed.is_none_or(|at| now.saturating_sub(at) >= RETRY);
         if let (Some(file), true) = (file, due) {
             match sweep(&server, local).await {
-                Ok(()) => swept = Some((file, now)),
-                // Calls look into the file themselves; what is left undone is only cleaning up.
-                Err(error) => tracing::warn!(%error, "users gone from the file could not be swept"),
+                Ok(()) => (swept, failed) = (Some((file, now)), None),
+                Err(error) => {
+                    // Calls look into the file themselves; what is left undone is only cleaning up.
+                    if failed.replace(now).is_none() {
+                        tracing::warn!(%error, "users gone from the file could not be swept yet");
+                    }
+                }
             }
         }
         tokio::select! {
