@@ -75,6 +75,7 @@ pub(crate) struct Objects(Arc<Mutex<State>>);
 struct State {
     objects: BTreeMap<String, Value>,
     forbidden: BTreeSet<String>,
+    stalled: BTreeSet<String>,
     version: u64,
 }
 
@@ -82,7 +83,11 @@ impl Objects {
     /// A client that reads and writes them. Every patch is merged.
     pub(crate) fn client(&self) -> Client {
         let this = self.clone();
-        client(move |asked| Some(this.lock().answer(asked)))
+        client(move |asked| {
+            let mut state = this.lock();
+            let stalled = state.stalled.contains(&asked.path);
+            (!stalled).then(|| state.answer(asked))
+        })
     }
 
     /// Puts an object there.
@@ -98,6 +103,16 @@ impl Objects {
     /// Answers 403 to whatever concerns a path.
     pub(crate) fn forbid(&self, path: &str) {
         self.lock().forbidden.insert(path.to_owned());
+    }
+
+    /// Gives no answer to whatever concerns a path.
+    pub(crate) fn stall(&self, path: &str) {
+        self.lock().stalled.insert(path.to_owned());
+    }
+
+    /// Answers again.
+    pub(crate) fn answer(&self, path: &str) {
+        self.lock().stalled.remove(path);
     }
 
     /// An object; null when there is none.

@@ -42,7 +42,7 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
             context.metrics.panicked(CONTROLLER);
             Err(ReconcileError::Panic("see the log".to_owned()))
         }
-        Err(_) => Err(ReconcileError::Deadline),
+        Err(_) => Err(ReconcileError::Deadline(DEADLINE)),
     };
     pass.end(if result.is_ok() { Outcome::Success } else { Outcome::Error }, started.elapsed());
     result.map(|()| Action::requeue(RECHECK))

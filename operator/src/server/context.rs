@@ -36,6 +36,8 @@ use crate::{
 
 /// The first pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// See [`Context::deadline`].
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The first pause after a refusal, which seldom is mended within seconds; it doubles too.
 const FIRST_REFUSED: Duration = Duration::from_secs(15);
 /// The longest pause after a failure.
@@ -132,6 +134,8 @@ pub struct Context {
     pub clock: Clock,
     /// Randomness.
     pub entropy: Entropy,
+    /// How long one pass over a server may take: kube's client has no read timeout, and its retries may last minutes.
+    pub deadline: Duration,
     memory: Mutex<HashMap<ServerName, Memory>>,
     rollouts: Mutex<Rollouts>,
     /// The policies, by UID, of which was said at this generation that they cannot be read.
@@ -161,6 +165,7 @@ impl Context {
             metrics,
             clock: Clock::system(),
             entropy: Entropy::system(),
+            deadline: DEADLINE,
             memory: Mutex::default(),
             rollouts: Mutex::default(),
             unreadable_policies: Mutex::default(),

@@ -34,8 +34,6 @@ use crate::{
 
 /// The controller's name in metrics.
 pub const CONTROLLER: &str = "mcpserver";
-/// How long one pass may take: kube's client has no read timeout, and its retries may last minutes.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// How long the word of an interrupted pass may take.
 const STATUS_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a server is looked at that nothing happens to: its Secrets are not watched.
@@ -57,8 +55,8 @@ pub enum ReconcileError {
     #[error("the API server, when something was applied: {0}")]
     Apply(kube::Error),
     /// The pass took too long.
-    #[error("not done within {} s", DEADLINE.as_secs())]
-    Deadline,
+    #[error("not done within {0:?}")]
+    Deadline(Duration),
     /// The pass panicked: a defect.
     #[error("a defect in the operator: {0}")]
     Panic(String),
@@ -70,7 +68,7 @@ impl ReconcileError {
         match self {
             Self::Api(error) | Self::Apply(error) if is_fenced(error) => "NotLeading",
             Self::Api(_) | Self::Apply(_) => "Api",
-            Self::Deadline => "Deadline",
+            Self::Deadline(_) => "Deadline",
             Self::Panic(_) => "Panic",
         }
     }
@@ -89,13 +87,13 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
     let pass = context.metrics.pass(CONTROLLER);
     let started = Instant::now();
     let work = AssertUnwindSafe(look_at(&name, &server, &context)).catch_unwind();
-    let result = match tokio::time::timeout(DEADLINE, work).await {
+    let result = match tokio::time::timeout(context.deadline, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => {
             context.metrics.panicked(CONTROLLER);
             Err(ReconcileError::Panic(panic_text(&*panic)))
         }
-        Err(_) => Err(ReconcileError::Deadline),
+        Err(_) => Err(ReconcileError::Deadline(context.deadline)),
     };
     let outcome = match &result {
         Ok(pause) if *pause < RECHECK / 2 => Outcome::RequeueAfter,
@@ -325,7 +323,7 @@ async fn report_interrupted(
         ReconcileError::Apply(_) => false,
         // One request that fails is no news: the next pass is a second away.
         ReconcileError::Api(_) => context.has_failed(name),
-        ReconcileError::Deadline | ReconcileError::Panic(_) => true,
+        ReconcileError::Deadline(_) | ReconcileError::Panic(_) => true,
     };
     if !told {
         return;

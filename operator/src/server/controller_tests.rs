@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    clock::Clock,
     config::{OperatorConfig, RedisUsers},
     testing::{self, Objects},
 };
@@ -240,4 +241,56 @@ async fn an_incumbent_that_cannot_be_read_keeps_its_host() {
     let told = condition(&status, "Accepted");
     assert_eq!(told["reason"], "HostConflict", "{status}");
     assert!(told["message"].as_str().unwrap().contains("b/holder"), "{told}");
+}
+
+/// The status when a pass was cut off: what it would have found is unknown, and what runs is untouched.
+fn says_interrupted(objects: &Objects, words: &str) {
+    let status = objects.get(SERVER)["status"].clone();
+    let ready = condition(&status, "Ready");
+    let message = ready["message"].as_str().unwrap_or_default();
+    assert!(ready["status"] != "True" && message.contains(words), "{status:#}");
+}
+
+#[tokio::test]
+async fn a_pass_that_hangs_ends_says_so_and_is_tried_again() {
+    let (objects, mut process, _) = begun().await;
+    Arc::get_mut(&mut process.context).unwrap().deadline = Duration::from_millis(50);
+    objects.stall(USERS);
+    let cached: Arc<GuardedServer> = Arc::new(serde_json::from_value(objects.get(SERVER)).unwrap());
+    let error = Box::pin(reconcile(cached.clone(), process.context.clone())).await.unwrap_err();
+    assert!(matches!(error, ReconcileError::Deadline(_)), "{error}");
+    says_interrupted(&objects, "not done within 50ms");
+    // Its own back-off, longer each time.
+    let first = error_policy(cached.clone(), &error, process.context.clone());
+    let pauses: Vec<_> =
+        (0..8).map(|_| error_policy(cached.clone(), &error, process.context.clone())).collect();
+    assert!(pauses.iter().any(|pause| *pause != first), "{pauses:?}");
+    objects.answer(USERS);
+    Arc::get_mut(&mut process.context).unwrap().deadline = Duration::from_secs(60);
+    let status = process.pass().await;
+    let message = condition(&status, "Ready")["message"].as_str().unwrap_or_default().to_owned();
+    assert!(!message.contains("not done within"), "{message}");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_pass_and_no_other() {
+    let (objects, mut process, _) = begun().await;
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let panics = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let armed = panics.clone();
+    let clock = Clock::from_fn(move || {
+        // Once: what is said of the panic needs the time, too.
+        assert!(!armed.swap(false, std::sync::atomic::Ordering::Relaxed), "the clock broke");
+        now
+    });
+    Arc::get_mut(&mut process.context).unwrap().clock = clock;
+    let cached: GuardedServer = serde_json::from_value(objects.get(SERVER)).unwrap();
+    let error = Box::pin(reconcile(Arc::new(cached), process.context.clone())).await.unwrap_err();
+    assert!(matches!(&error, ReconcileError::Panic(why) if why.contains("the clock broke")), "{error}");
+    says_interrupted(&objects, "the clock broke");
+    let status = process.pass().await;
+    assert!(
+        !condition(&status, "Ready")["message"].as_str().unwrap_or_default().contains("broke"),
+        "{status:#}"
+    );
 }

@@ -364,3 +364,28 @@ async fn a_server_that_an_older_schema_wrote() {
         let _ = objects.delete(name, &kube::api::DeleteParams::default()).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_github_scope_that_access_needs() {
+    let redis = Redis::start().await;
+    let world = world("scope", &redis.url()).await;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "github-app" },
+        "stringData": { "client-secret": "a secret of the app" } });
+    apply::<Secret>(&world.client, &world.namespace, &secret).await;
+    let mut broken = server("broken");
+    broken["spec"]["identity"] = json!({ "oauth2": { "provider": "GitHub", "clientId": "Ov23example",
+        "clientSecretRef": { "name": "github-app", "key": "client-secret" }, "scopes": ["repo"] } });
+    broken["spec"]["access"] = json!({ "allow": [{ "groups": ["acme/platform"] }] });
+    apply::<McpServer>(&world.client, &world.namespace, &broken).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("good")).await;
+    let found = reaches(&world.client, &world.namespace, "broken", "Accepted", "False", "ScopeMissing").await;
+    let message = &condition(&found, "Accepted").unwrap().message;
+    let words = ["spec.identity.oauth2.scopes", "read:org", "found: repo", "spec.access.allow[0].groups"];
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    world.has_event("ScopeMissing").await;
+    ready(&world.client, &world.namespace, "good").await;
+
+    broken["spec"]["identity"]["oauth2"]["scopes"] = json!(["repo", "read:org"]);
+    apply::<McpServer>(&world.client, &world.namespace, &broken).await;
+    ready(&world.client, &world.namespace, "broken").await;
+}

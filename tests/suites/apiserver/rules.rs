@@ -177,14 +177,34 @@ async fn the_server_fills_in_the_defaults_and_shows_the_columns() {
     };
     assert_eq!(made.data["spec"]["backends"][0]["inject"][0]["format"], "Bearer {token}");
     assert_eq!(made.data["spec"]["backends"][0]["inject"][0]["header"], "Authorization");
-    let path = format!("/apis/gatehouse.dev/v1alpha1/namespaces/{namespace}/mcpservers");
+    let servers = columns(&client, &namespace, "mcpservers").await;
+    assert_eq!(
+        servers,
+        ["Name", "Ready", "Reason", "URL", "Replicas", "Age", "Policy", "Version", "Message"]
+    );
+    let policies = columns(&client, &namespace, "oauthclientpolicies").await;
+    assert_eq!(policies, ["Name", "Accepted", "Programmed", "Matched", "Age", "Message"]);
+}
+
+/// What `kubectl get -o wide` heads its columns with.
+async fn columns(client: &Client, namespace: &str, plural: &str) -> Vec<String> {
+    let path = format!("/apis/gatehouse.dev/v1alpha1/namespaces/{namespace}/{plural}");
     let request = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     let text = client.request_text(request.body(Vec::new()).unwrap()).await.unwrap();
     let table: Value = serde_json::from_str(&text).unwrap();
-    let columns: Vec<&str> =
-        table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    assert_eq!(
-        columns,
-        ["Name", "Ready", "Reason", "URL", "Replicas", "Age", "Policy", "Version", "Message"]
-    );
+    let name = |column: &Value| column["name"].as_str().unwrap().to_owned();
+    table["columnDefinitions"].as_array().unwrap().iter().map(name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kinds_have_short_names_and_a_category() {
+    let client = ApiServer::shared().await.client();
+    let found = client.list_api_group_resources("gatehouse.dev/v1alpha1").await.unwrap().resources;
+    let names = |kind: &str| {
+        let resource = found.iter().find(|r| r.kind == kind && !r.name.contains('/')).unwrap();
+        (resource.short_names.clone().unwrap_or_default(), resource.categories.clone().unwrap_or_default())
+    };
+    let gatehouse = vec!["gatehouse".to_owned()];
+    assert_eq!(names("McpServer"), (vec!["mcps".to_owned()], gatehouse.clone()));
+    assert_eq!(names("OAuthClientPolicy"), (vec!["ocpol".to_owned()], gatehouse));
 }
