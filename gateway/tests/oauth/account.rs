@@ -14,7 +14,7 @@ use crate::{
 
 impl Browser {
     /// Signs in to the account page of a server with local users.
-    async fn account(&mut self, gateway: &Gateway, name: &str) -> Answer {
+    pub(crate) async fn account(&mut self, gateway: &Gateway, name: &str) -> Answer {
         let out = self.get(gateway, "/account").await;
         let begun = self.get(gateway, &out.link("Sign in")).await;
         let form = self.get(gateway, begun.location()).await;
