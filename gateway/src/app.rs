@@ -10,15 +10,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use http_body::Body;
 use ipnet::IpNet;
 
 use crate::{
-    capacity::{Bytes, Capacity, Held},
+    capacity::Capacity,
     cors,
     mcp::{self, Mcp},
     oauth::{self, Failure, OAuthError, limits::Limiter, source},
     server::Server,
+    upload::Uploads,
 };
 
 /// How long an endpoint of ours may take, reading the request included. The MCP path has its own limits.
@@ -33,15 +33,15 @@ pub struct App {
     pub trusted_proxies: Vec<IpNet>,
     /// Counts requests per source, in this process.
     pub limiter: Limiter,
-    /// Bytes of requests that are being read; the MCP path counts its own.
-    pub bodies: Bytes,
+    /// The bodies of requests; the MCP path counts its own.
+    pub uploads: Arc<Uploads>,
 }
 
 impl App {
     /// Shares `server` between handlers.
     pub fn new(server: Arc<Server>, trusted_proxies: Vec<IpNet>) -> Self {
-        let bodies = Bytes::new(Capacity::detect().form_bytes);
-        Self { server, trusted_proxies, limiter: Limiter::default(), bodies }
+        let uploads = Arc::new(Uploads::new(Capacity::detect().form_bytes));
+        Self { server, trusted_proxies, limiter: Limiter::default(), uploads }
     }
 }
 
@@ -116,20 +116,8 @@ async fn method_not_allowed() -> Response {
     OAuthError::MethodNotAllowed.into_response()
 }
 
-/// Holds the bytes of a request's body; `None`: too many are held.
-fn hold(app: &App, request: &Request) -> Option<Held> {
-    let size = request.body().size_hint();
-    let most = size.upper().and_then(|size| usize::try_from(size).ok()).unwrap_or(oauth::MAX_BODY);
-    app.bodies.take(most.min(oauth::MAX_BODY))
-}
-
-/// When too many bodies are being read, one may soon have been.
-const CROWDED: Duration = Duration::from_secs(2);
-
 async fn within_bounds(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(_held) = hold(&app, &request) else {
-        return OAuthError::Unavailable { retry_after: CROWDED }.into_response();
-    };
+    let (request, _held) = app.uploads.count(request);
     match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => OAuthError::TimedOut.into_response(),
@@ -137,7 +125,7 @@ async fn within_bounds(State(app): State<Arc<App>>, request: Request, next: Next
 }
 
 async fn page_within_bounds(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(_held) = hold(&app, &request) else { return Failure::Unavailable(CROWDED).page(&app.server) };
+    let (request, _held) = app.uploads.count(request);
     match tokio::time::timeout(ENDPOINT_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::Unavailable(Duration::from_secs(5)).page(&app.server),

@@ -1,10 +1,6 @@
 //! How much one process takes on at once. Every bound is on what a stranger, or one user, could make us hold: beyond
 //! it a request is refused with `Retry-After`, which costs little, instead of the process being killed for its memory.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 /// The most bytes of a request's line and headers: the longest query that is read, and cookies and tokens beside it.
 pub const HEADER_BYTES: usize = 32 * 1024;
 /// What is assumed where no limit can be read.
@@ -23,7 +19,8 @@ pub struct Capacity {
     pub user_call_bytes: usize,
     /// Calls and streams of one user at once.
     pub user_calls: usize,
-    /// Bytes of requests to the other endpoints, whose senders are not known yet: a sixteenth of the memory.
+    /// Bytes of requests to the other endpoints, whose senders are not known yet: a sixteenth of the memory. One source
+    /// has a part of it, see [`crate::upload`].
     pub form_bytes: usize,
 }
 
@@ -55,29 +52,6 @@ fn read_limit(text: &str) -> Option<usize> {
     text.trim().parse().ok().filter(|limit| *limit < 1 << 50)
 }
 
-/// Bytes of which so many may be held at once.
-#[derive(Debug, Clone)]
-pub struct Bytes(Arc<Semaphore>);
-
-/// What is held; given back when this is dropped.
-#[derive(Debug)]
-pub struct Held {
-    _permit: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Bytes {
-    /// At most so many.
-    pub fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
-    }
-
-    /// Takes `bytes`; `None`: too many are held.
-    pub fn take(&self, bytes: usize) -> Option<Held> {
-        let permits = u32::try_from(bytes).ok()?;
-        self.0.clone().try_acquire_many_owned(permits).ok().map(|permit| Held { _permit: permit })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,14 +78,5 @@ mod tests {
         for none in ["max\n", "9223372036854771712\n", "", "x"] {
             assert_eq!(read_limit(none), None, "{none:?}");
         }
-    }
-
-    #[test]
-    fn bytes_are_given_back() {
-        let bytes = Bytes::new(10);
-        let held = bytes.take(8).unwrap();
-        assert!(bytes.take(3).is_none() && bytes.take(2).is_some());
-        drop(held);
-        assert!(bytes.take(10).is_some());
     }
 }

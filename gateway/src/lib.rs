@@ -30,4 +30,5 @@ pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod upload;
 pub mod web;

@@ -43,6 +43,8 @@ pub enum Failure {
     TryAgain(Box<TryAgain>),
     /// The user signed in and may not use the server.
     NotAllowed(Box<NotAllowed>),
+    /// What the browser sends did not arrive in time.
+    TimedOut,
     /// Too many requests.
     TooMany(Duration),
     /// The store is away.
@@ -89,6 +91,7 @@ impl From<OAuthError> for Failure {
             OAuthError::TooManyRequests { retry_after } => Self::TooMany(retry_after),
             OAuthError::Unavailable { retry_after } => Self::Unavailable(retry_after),
             OAuthError::TooLarge => Self::LongLink,
+            OAuthError::TimedOut => Self::TimedOut,
             _ => Self::BadLink,
         }
     }
@@ -140,6 +143,7 @@ impl Failure {
             Self::Expired => Some("expired"),
             Self::OtherBrowser => Some("other_browser"),
             Self::NotByUser => Some("not_by_user"),
+            Self::TimedOut => Some("timed_out"),
             Self::TooMany(_) => Some("too_many_requests"),
             Self::Unavailable(_) => Some("temporarily_unavailable"),
             Self::Finished | Self::Declined | Self::TryAgain(_) | Self::NotAllowed(_) => None,
@@ -173,6 +177,7 @@ impl Failure {
             Self::LongLink => StatusCode::URI_TOO_LONG,
             Self::OtherBrowser | Self::NotByUser | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
             Self::Finished | Self::Declined => StatusCode::OK,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -236,6 +241,11 @@ impl Failure {
             ),
             Self::TryAgain(it) => it.message(site),
             Self::NotAllowed(it) => it.message(site),
+            Self::TimedOut => say(
+                Tone::Warn,
+                "Your browser took too long",
+                &["What it was sending did not arrive in time. Go back, then try again."],
+            ),
             Self::TooMany(after) => {
                 let text = match after.as_secs().div_ceil(60) {
                     0 | 1 => "Wait a minute, then try again.".to_owned(),

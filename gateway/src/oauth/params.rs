@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::OAuthError;
+use crate::upload;
 
 /// The longest query that is read.
 pub const MAX_QUERY: usize = 12 * 1024;
@@ -102,7 +103,10 @@ pub async fn read(body: Body) -> Result<Bytes, OAuthError> {
     match Limited::new(body, super::MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(OAuthError::TooLarge),
-        Err(_) => Err(OAuthError::InvalidRequest("the body could not be read".into())),
+        Err(error) => Err(upload::refusal(error.as_ref()).map_or_else(
+            || OAuthError::InvalidRequest("the body could not be read".into()),
+            OAuthError::from,
+        )),
     }
 }
 

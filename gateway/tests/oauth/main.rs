@@ -29,3 +29,4 @@ mod static_clients;
 mod support;
 mod tokens;
 mod trips;
+mod uploads;

@@ -32,6 +32,7 @@ use gatehouse_gateway::{
     refs::{self, Refs},
     server::{Identity, Server, Urls},
     store::{CallRecord, Store, memory::MemoryStore, redis::RedisStore},
+    upload::Uploads,
 };
 use gatehouse_gateway_config::{
     AccessRule, BackendConfig, EgressConfig, KeyRef, RedisConfig, ServerConfig, denial::Denial, keys::Keyring,
@@ -61,6 +62,7 @@ pub(crate) struct Gateway {
     pub(crate) checks: Arc<FakeCredentials>,
     pub(crate) trail: Arc<Trail>,
     pub(crate) origin: String,
+    mcp: Arc<Mcp>,
     /// The state, where it is in this process.
     memory: Option<MemoryStore>,
 }
@@ -263,7 +265,15 @@ impl Gateway {
         let router = app::router(&app, &mcp);
         let origin = server.urls.origin.clone();
         let memory = in_memory.then_some(memory);
-        Self { router, app, users: refs, server, clock, provider, checks, trail, origin, memory }
+        Self { router, app, users: refs, server, clock, provider, checks, trail, origin, mcp, memory }
+    }
+
+    /// The same gateway, where requests' bodies are counted here.
+    pub(crate) fn uploading(self, uploads: Uploads) -> Self {
+        let trusted_proxies = self.app.trusted_proxies.clone();
+        let app = App { uploads: Arc::new(uploads), ..App::new(self.server.clone(), trusted_proxies) };
+        let app = Arc::new(app);
+        Self { router: app::router(&app, &self.mcp), app, ..self }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

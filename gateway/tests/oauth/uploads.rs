@@ -1,0 +1,98 @@
+//! Senders that are slow, or never finish: they hold nobody else back.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::ConnectInfo,
+    response::Response,
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture, poll, stream};
+use gatehouse_gateway::upload::Uploads;
+use http::{Method, StatusCode, header};
+use tower::ServiceExt;
+
+use crate::support::{Answer, Browser, Gateway, form, request};
+
+const POOL: usize = 4 * 1024 * 1024;
+const FORM: [(&str, &str); 1] = [("content-type", "application/x-www-form-urlencoded")];
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A POST that sends `begun` and no more.
+fn stalled<'a>(
+    gateway: &Gateway,
+    path: &str,
+    headers: &[(&str, &str)],
+    begun: &'static [u8],
+) -> BoxFuture<'a, Response> {
+    let body = stream::once(async move { Ok::<_, std::io::Error>(Bytes::from_static(begun)) });
+    let body = Body::from_stream(body.chain(stream::pending()));
+    let mut request = request(Method::POST, path, headers, body);
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([203, 0, 113, 9], 1))));
+    gateway.router.clone().oneshot(request).map(Result::unwrap).boxed()
+}
+
+/// A token request of somebody else.
+async fn of_another(gateway: &Gateway) -> Answer {
+    let body = Body::from(form(&[("grant_type", "authorization_code"), ("client_id", "x"), ("code", "x")]));
+    let mut request = request(Method::POST, "/oauth/token", &FORM, body);
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([198, 51, 100, 1], 1))));
+    gateway.send(request).await
+}
+
+#[tokio::test]
+async fn hundreds_of_stalled_uploads_hold_nobody_else_back() {
+    let gateway = Gateway::local().uploading(Uploads::new(POOL));
+    let mut open = Vec::new();
+    for _ in 0..400 {
+        let mut sending = stalled(&gateway, "/oauth/token", &FORM, b"g");
+        assert!(poll!(&mut sending).is_pending());
+        open.push(sending);
+    }
+    let answer = of_another(&gateway).await;
+    assert!(answer.is_error(401, "invalid_client"), "{answer:?}");
+    let registered = gateway.public_client().await;
+    assert!(!registered.id.is_empty());
+}
+
+#[tokio::test]
+async fn one_source_holds_a_part_of_the_bytes() {
+    static LARGE: [u8; 60 * 1024] = [b'a'; 60 * 1024];
+    let gateway = Gateway::local().uploading(Uploads::new(POOL));
+    let mut open = Vec::new();
+    let refused = loop {
+        let mut sending = stalled(&gateway, "/oauth/token", &FORM, &LARGE);
+        match sending.as_mut().now_or_never() {
+            Some(refused) => break refused,
+            None => open.push(sending),
+        }
+    };
+    assert_eq!(open.len(), POOL / 4 / LARGE.len());
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "2");
+    assert!(of_another(&gateway).await.is_error(401, "invalid_client"));
+    drop(open);
+    let mut again = stalled(&gateway, "/oauth/token", &FORM, &LARGE);
+    assert!(poll!(&mut again).is_pending());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_given_up() {
+    let gateway = Gateway::local().uploading(Uploads::new(POOL).within(Duration::from_millis(20)));
+    let json = [("content-type", "application/json")];
+    for (path, headers) in [("/oauth/token", FORM), ("/oauth/revoke", FORM), ("/oauth/register", json)] {
+        let answer = stalled(&gateway, path, &headers, b"{");
+        let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT, "{path}");
+        let body = axum::body::to_bytes(answer.into_body(), 1024).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"], "invalid_request", "{path}");
+    }
+    let page = Browser::default().get(&gateway, "/account").await;
+    assert_eq!(page.status, StatusCode::OK);
+    for path in ["/oauth/signin", "/account"] {
+        let answer = tokio::time::timeout(PATIENCE, stalled(&gateway, path, &FORM, b"a")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT, "{path}");
+        assert!(answer.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
+    }
+}
