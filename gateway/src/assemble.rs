@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, Entropy},
     credentials::{Custody, CustodyParts},
     denied::Denied,
-    egress::{Destination, Egress, EgressError, HttpClient},
+    egress::{Destination, Egress, EgressError},
     identity::{self, IdentityError, Setup},
     keys::Keys,
     mcp::{BackendError, Mcp, dns::Dns},
@@ -125,8 +125,7 @@ pub fn assemble(
         audit: audit.clone(),
     }));
     let credentials = custody.clone();
-    let documents = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
-    let documents = Documents::new(documents, clock.clone());
+    let documents = documents(&egress, server, &refs, &clock);
     let config = server.clone();
     let scopes = Scopes::new(&config.scopes, config.policy.scopes.as_deref())?;
     let server = Arc::new(Server {
@@ -160,6 +159,17 @@ fn connect(
     let app = Arc::new(App::new(server.clone(), trusted_proxies.clone()));
     let router = app::router(&app, &mcp);
     Ok(Gateway { server, custody, mcp, metrics, router, trusted_proxies })
+}
+
+fn documents(
+    egress: &Egress,
+    config: &ServerConfig,
+    refs: &Arc<dyn Refs>,
+    clock: &Arc<dyn Clock>,
+) -> Documents {
+    let policy = config.policy.metadata_documents.as_ref();
+    let hosts = policy.map(|policy| policy.allowed_hosts.as_slice()).unwrap_or_default();
+    Documents::new(egress, Destination::default(), refs.clone(), hosts, clock.clone())
 }
 
 fn single(config: &GatewayConfig) -> Result<&ServerConfig, AssembleError> {

@@ -112,7 +112,8 @@ pub struct MetadataDocumentsConfig {
     /// Whether they are accepted.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub mode: RegistrationMode,
-    /// The hosts that documents may be on: exact names, `*.` before a name for the names below it, or `*` for all.
+    /// The hosts that documents may be on: exact names, `*.` before a name for the names below it, or `*` for all. Of
+    /// what `egress.allow` opens, documents and their keys are fetched from hosts alone that are named exactly.
     pub allowed_hosts: Vec<String>,
 }
 

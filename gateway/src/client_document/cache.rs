@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    egress::{HttpClient, HttpError},
+    egress::{Destination, Egress, HttpClient, HttpError},
     identity::USER_AGENT,
-    oauth::{limits::Limiter, params::media_type},
+    oauth::{limits::Limiter, params::media_type, source::Source},
+    refs::Refs,
 };
 
 /// The longest document that is read (section 6.6 of the draft).
@@ -26,7 +27,7 @@ const MAX_DOCUMENT: usize = 5 * 1024;
 const MAX_KEY_SET: usize = 64 * 1024;
 /// From the request to the last byte: a person waits for it.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most documents that are kept or being fetched.
+/// The most documents that are known.
 const MAX_DOCUMENTS: usize = 1000;
 /// The same of sets of keys, which are larger.
 const MAX_KEY_SETS: usize = 250;
@@ -46,27 +47,49 @@ pub struct Signing {
     algorithm: Option<CoreJwsSigningAlgorithm>,
 }
 
-/// What is said of a fetch that fails.
-struct Words {
-    away: &'static str,
-    elsewhere: &'static str,
-    not_json: &'static str,
+/// What is said of a fetch that fails, whatever the reason is: strangers choose what is fetched.
+const OF_DOCUMENT: &str =
+    "Its document cannot be fetched: it must be JSON, at the very address that is its client_id.";
+const OF_KEYS: &str = "The keys that its document names cannot be fetched: they must be JSON, at the very address of its jwks_uri.";
+
+/// Why a fetch failed; for the log.
+#[derive(Debug, thiserror::Error)]
+enum Unfetched {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("its status is {0}")]
+    Status(StatusCode),
+    #[error("it is not JSON, or encoded")]
+    NotJson,
 }
 
-const OF_DOCUMENT: Words = Words {
-    away: "Its document cannot be fetched.",
-    elsewhere: "Its document is not at the address that is its client_id.",
-    not_json: "Its document is not sent as application/json.",
-};
-const OF_KEYS: Words = Words {
-    away: "The keys that its document names cannot be fetched.",
-    elsewhere: "The keys that its document names are not at its jwks_uri.",
-    not_json: "The keys that its document names are not sent as JSON.",
-};
+impl Unfetched {
+    /// What it is to whoever asked, who reads `what`.
+    fn told(&self, what: &'static str) -> DocumentError {
+        match self {
+            Self::Http(HttpError::Refused(_)) => DocumentError::Inside(what),
+            Self::Http(HttpError::TooLong(_)) | Self::NotJson => DocumentError::Refused(what),
+            Self::Http(_) => DocumentError::Away(what),
+            Self::Status(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
+                DocumentError::Away(what)
+            }
+            // A redirect is not followed (section 6.5 of the draft): its target is another client.
+            Self::Status(_) => DocumentError::Refused(what),
+        }
+    }
+}
 
 impl Documents {
-    /// Nothing known yet. `http` is a checked client: see [`crate::egress`].
-    pub fn new(http: HttpClient, clock: Arc<dyn Clock>) -> Self {
+    /// Nothing known yet. What `egress.allow` opens is for the administrator's own configuration: of documents and keys
+    /// it opens those `hosts` alone that the policy names exactly.
+    pub fn new(
+        egress: &Egress,
+        destination: Destination,
+        refs: Arc<dyn Refs>,
+        hosts: &[String],
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let http = HttpClient::new(egress.for_strangers(hosts).transport(destination, refs));
         let hosts = Arc::new(Limiter::default());
         Self {
             http: http.with_timeout(TIMEOUT),
@@ -81,12 +104,17 @@ impl Documents {
         Self { http: self.http.with_timeout(timeout), ..self }
     }
 
-    /// The document at `url`, as it is or was within its life.
+    /// The document at `url`, as it is or was within its life, for whoever asks from `source`.
     ///
     /// # Errors
-    /// When it cannot be had, is refused, or too many of its host were asked for.
-    pub async fn get(&self, url: &DocumentUrl, policy: &RedirectUrisConfig) -> Outcome<Document> {
-        self.known.get(url, false, self.fetch(url, policy)).await
+    /// When it cannot be had, is refused, or too many of its host, or by this source, were asked for.
+    pub async fn get(
+        &self,
+        url: &DocumentUrl,
+        policy: &RedirectUrisConfig,
+        source: &Source,
+    ) -> Outcome<Document> {
+        self.known.get(url, source, false, self.fetch(url, policy)).await
     }
 
     /// With what the client of the document at `url` signs; `None`: it is public. `newer`: the key that signed was not
@@ -98,16 +126,17 @@ impl Documents {
         &self,
         url: &DocumentUrl,
         policy: &RedirectUrisConfig,
+        source: &Source,
         newer: bool,
     ) -> Result<Option<Signing>, DocumentError> {
-        let mut document = self.get(url, policy).await?;
+        let mut document = self.get(url, policy, source).await?;
         if newer && matches!(&document.auth, Auth::PrivateKeyJwt { keys: KeySource::Inline(_), .. }) {
-            document = self.known.get(url, newer, self.fetch(url, policy)).await?;
+            document = self.known.get(url, source, newer, self.fetch(url, policy)).await?;
         }
         let Auth::PrivateKeyJwt { keys, algorithm } = &document.auth else { return Ok(None) };
         let keys = match keys {
             KeySource::Inline(keys) => Arc::clone(keys),
-            KeySource::At(url) => self.keys.get(url, newer, self.fetch_keys(url)).await?,
+            KeySource::At(url) => self.keys.get(url, source, newer, self.fetch_keys(url)).await?,
         };
         Ok(Some(Signing { keys, algorithm: algorithm.clone() }))
     }
@@ -117,12 +146,12 @@ impl Documents {
         url: &DocumentUrl,
         policy: &RedirectUrisConfig,
     ) -> Result<(Document, Duration), DocumentError> {
-        let answer = self.ask(url, MAX_DOCUMENT, &OF_DOCUMENT).await?;
+        let answer = self.ask(url, MAX_DOCUMENT, OF_DOCUMENT).await?;
         Ok((Document::read(answer.body(), url, policy)?, freshness::lifetime(answer.headers())))
     }
 
     async fn fetch_keys(&self, url: &DocumentUrl) -> Result<(KeySet, Duration), DocumentError> {
-        let answer = self.ask(url, MAX_KEY_SET, &OF_KEYS).await?;
+        let answer = self.ask(url, MAX_KEY_SET, OF_KEYS).await?;
         Ok((KeySet::read(answer.body())?, freshness::lifetime(answer.headers())))
     }
 
@@ -130,30 +159,30 @@ impl Documents {
         &self,
         url: &DocumentUrl,
         longest: usize,
-        words: &Words,
+        what: &'static str,
     ) -> Result<Response<Bytes>, DocumentError> {
+        self.exchange(url, longest).await.map_err(|why| {
+            tracing::warn!(url = url.as_str(), error = %why, "what a client says of itself cannot be fetched");
+            if matches!(why, Unfetched::Http(HttpError::Refused(_))) {
+                let host = url.host();
+                tracing::warn!(host, "of client documents egress.allow opens hosts that allowedHosts names exactly");
+            }
+            why.told(what)
+        })
+    }
+
+    async fn exchange(&self, url: &DocumentUrl, longest: usize) -> Result<Response<Bytes>, Unfetched> {
         let request = Request::get(url.as_str())
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, USER_AGENT)
             .body(Vec::new());
-        let request = request.map_err(|_| DocumentError::Refused(words.away))?;
-        let answer = self.http.clone().with_body_limit(longest).send(request).await.map_err(|error| {
-            tracing::warn!(url = url.as_str(), %error, "what a client says of itself cannot be fetched");
-            match error {
-                HttpError::Refused(_) | HttpError::TooLong(_) => DocumentError::Refused(words.away),
-                _ => DocumentError::Away(words.away),
-            }
-        })?;
-        match answer.status() {
-            StatusCode::OK => {}
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                return Err(DocumentError::Away(words.away));
-            }
-            // A redirect is not followed (section 6.5 of the draft): its target is another client.
-            _ => return Err(DocumentError::Refused(words.elsewhere)),
+        let request = request.map_err(|error| HttpError::Connect(error.to_string()))?;
+        let answer = self.http.clone().with_body_limit(longest).send(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(Unfetched::Status(answer.status()));
         }
         if !is_json(answer.headers()) || answer.headers().contains_key(header::CONTENT_ENCODING) {
-            return Err(DocumentError::Refused(words.not_json));
+            return Err(Unfetched::NotJson);
         }
         Ok(answer)
     }
@@ -192,11 +221,7 @@ mod tests {
     use gatehouse_gateway_config::EgressConfig;
 
     use super::*;
-    use crate::{
-        clock::ManualClock,
-        egress::{Destination, Egress, Resolve},
-        refs::FixedRefs,
-    };
+    use crate::{clock::ManualClock, egress::Resolve, refs::FixedRefs};
 
     /// Says that every host is this one.
     #[derive(Debug)]
@@ -212,12 +237,14 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_hosts_fills_no_memory() {
         let egress = Egress::new(&EgressConfig::default()).unwrap().with_resolver(Arc::new(Here));
-        let http = HttpClient::new(egress.transport(Destination::default(), Arc::new(FixedRefs::default())));
-        let documents = Documents::new(http, Arc::new(ManualClock::at(1_700_000_000)));
+        let (refs, clock) = (Arc::new(FixedRefs::default()), Arc::new(ManualClock::at(1_700_000_000)));
+        let documents = Documents::new(&egress, Destination::default(), refs, &[], clock);
         for n in 0..MAX_DOCUMENTS + 50 {
             let url = DocumentUrl::parse(&format!("https://c{n}.example.com/c")).unwrap();
-            assert!(documents.get(&url, &RedirectUrisConfig::default()).await.is_err());
+            let ip = std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap());
+            let source = Source(Some(ip.into()));
+            assert!(documents.get(&url, &RedirectUrisConfig::default(), &source).await.is_err());
         }
-        assert_eq!(documents.known.len(), MAX_DOCUMENTS);
+        assert_eq!(documents.known.len(), MAX_DOCUMENTS / 4);
     }
 }

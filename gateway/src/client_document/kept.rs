@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,6 +15,7 @@ use crate::{
     oauth::{
         OAuthError,
         limits::{Limit, Limiter},
+        source::Source,
     },
 };
 
@@ -26,15 +27,23 @@ const STALE: Duration = Duration::from_secs(300);
 const COOLDOWN: Duration = Duration::from_secs(60);
 /// Fetches from one host of what is not known yet.
 const FETCH: Limit = Limit { name: "client-document", count: 30, window: Duration::from_secs(60) };
+/// The same by one source, from all hosts: anybody can name a URL, so one source must not use up what a host has.
+const FETCH_SOURCE: Limit =
+    Limit { name: "client-document-source", count: 10, window: Duration::from_secs(60) };
+/// Of one host, so many are kept that are not known: what is being fetched, and failures.
+const UNKNOWN_OF_HOST: usize = 8;
+/// Of one host, so many are known.
+const KNOWN_OF_HOST: usize = 100;
 
 pub(super) type Outcome<T> = Result<Arc<T>, DocumentError>;
 
-/// The values of URLs, in the memory of this process.
+/// The values of URLs, in the memory of this process. What is not known yet has room of its own: whoever makes up URLs
+/// takes that of others who do.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     clock: Arc<dyn Clock>,
-    hosts: Arc<Limiter>,
-    /// The most values that are kept or being fetched.
+    limiter: Arc<Limiter>,
+    /// The most values that are known; a quarter as many are not.
     most: usize,
     entries: Mutex<HashMap<String, Entry<T>>>,
 }
@@ -42,6 +51,7 @@ pub(super) struct Kept<T> {
 #[derive(Debug)]
 struct Entry<T> {
     slot: Arc<Slot<T>>,
+    host: String,
     used: Duration,
 }
 
@@ -51,6 +61,8 @@ struct Slot<T> {
     known: tokio::sync::Mutex<Known<T>>,
     /// How many answers came: whoever waited for one shares it, even one that is not to be kept.
     answers: AtomicU64,
+    /// Whether there is a value, for those who may not wait.
+    is_known: AtomicBool,
 }
 
 /// The last value, and the last failure since.
@@ -70,15 +82,16 @@ struct Good<T> {
 }
 
 impl<T> Kept<T> {
-    pub(super) fn new(clock: Arc<dyn Clock>, hosts: Arc<Limiter>, most: usize) -> Self {
-        Self { clock, hosts, most, entries: Mutex::default() }
+    pub(super) fn new(clock: Arc<dyn Clock>, limiter: Arc<Limiter>, most: usize) -> Self {
+        Self { clock, limiter, most, entries: Mutex::default() }
     }
 
-    /// The value at `url`, as it is or was within its life; else what `fetch` gives, with its life. `newer`: the value
-    /// that is known lacks something.
+    /// The value at `url`, as it is or was within its life; else what `fetch` gives, with its life, to whoever asks from
+    /// `source`. `newer`: the value that is known lacks something.
     pub(super) async fn get(
         &self,
         url: &DocumentUrl,
+        source: &Source,
         newer: bool,
         fetch: impl Future<Output = Result<(T, Duration), DocumentError>>,
     ) -> Outcome<T> {
@@ -92,36 +105,51 @@ impl<T> Kept<T> {
         }
         // Whoever makes up URLs of a host must not hold back a client that is known.
         if known.good.is_none() {
-            self.hosts.count(FETCH, url.host(), now).map_err(DocumentError::Busy)?;
+            let counted = self.limiter.count(FETCH_SOURCE, &source.to_string(), now);
+            counted.and_then(|()| self.limiter.count(FETCH, url.host(), now)).map_err(DocumentError::Busy)?;
         }
         let fetched = fetch.await;
         let now = self.clock.monotonic();
         slot.answers.fetch_add(1, Ordering::Relaxed);
-        match fetched {
+        let outcome = match fetched {
             Ok((value, life)) => Ok(known.learn(now, value, life)),
             Err(why) => {
                 known.fail(now, &why);
                 known.or_stale(now, newer, why)
             }
+        };
+        slot.is_known.store(known.good.is_some(), Ordering::Relaxed);
+        if known.good.is_some() {
+            self.settle(url.host());
         }
+        outcome
     }
 
-    /// The place of a value; the one that was not used for longest makes room.
+    /// The place of a value. A new one is not known yet, and takes the place of no known one.
     fn slot(&self, url: &DocumentUrl) -> Result<Arc<Slot<T>>, DocumentError> {
         let now = self.clock.monotonic();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= self.most && !entries.contains_key(url.as_str()) {
-            // One that somebody waits for stays: a second fetch would begin beside the first.
-            let idle = entries.iter().filter(|(_, entry)| Arc::strong_count(&entry.slot) == 1);
-            let oldest = idle.min_by_key(|(_, entry)| entry.used).map(|(url, _)| url.clone());
-            let full = DocumentError::Busy(OAuthError::Unavailable { retry_after: TIMEOUT });
-            entries.remove(&oldest.ok_or(full)?);
+        if !entries.contains_key(url.as_str()) {
+            let room = make_room(&mut entries, UNKNOWN_OF_HOST, |e| !e.is_known() && e.host == url.host())
+                && make_room(&mut entries, self.most / 4, |entry| !entry.is_known());
+            if !room {
+                return Err(DocumentError::Busy(OAuthError::Unavailable { retry_after: TIMEOUT }));
+            }
         }
-        let entry = entries
-            .entry(url.as_str().to_owned())
-            .or_insert_with(|| Entry { slot: Arc::default(), used: now });
+        let entry = entries.entry(url.as_str().to_owned()).or_insert_with(|| Entry {
+            slot: Arc::default(),
+            host: url.host().to_owned(),
+            used: now,
+        });
         entry.used = now;
         Ok(Arc::clone(&entry.slot))
+    }
+
+    /// Drops what is too many once one more is known of `host`.
+    fn settle(&self, host: &str) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        make_room(&mut entries, KNOWN_OF_HOST + 1, |entry| entry.is_known() && entry.host == host);
+        make_room(&mut entries, self.most + 1, Entry::is_known);
     }
 
     #[cfg(test)]
@@ -130,10 +158,37 @@ impl<T> Kept<T> {
     }
 }
 
+impl<T> Entry<T> {
+    fn is_known(&self) -> bool {
+        self.slot.is_known.load(Ordering::Relaxed)
+    }
+}
+
+/// Leaves fewer than `most` of `those`: the ones that were not used for longest go, except where somebody waits for
+/// one, beside whose fetch a second would begin. Whether it could.
+fn make_room<T>(
+    entries: &mut HashMap<String, Entry<T>>,
+    most: usize,
+    those: impl Fn(&Entry<T>) -> bool,
+) -> bool {
+    while entries.values().filter(|entry| those(entry)).count() >= most {
+        let idle = entries.iter().filter(|(_, entry)| those(entry) && Arc::strong_count(&entry.slot) == 1);
+        let Some(oldest) = idle.min_by_key(|(_, entry)| entry.used).map(|(url, _)| url.clone()) else {
+            return false;
+        };
+        entries.remove(&oldest);
+    }
+    true
+}
+
 impl<T> Default for Slot<T> {
     fn default() -> Self {
         let known = Known { good: None, failed: None };
-        Self { known: tokio::sync::Mutex::new(known), answers: AtomicU64::new(0) }
+        Self {
+            known: tokio::sync::Mutex::new(known),
+            answers: AtomicU64::default(),
+            is_known: AtomicBool::default(),
+        }
     }
 }
 
@@ -170,8 +225,110 @@ impl<T> Known<T> {
     /// What its host says now counts; what an outage says does not.
     fn fail(&mut self, now: Duration, why: &DocumentError) {
         self.failed = Some((why.clone(), now + FAILURE_LIFE));
-        if matches!(why, DocumentError::Refused(_)) {
+        if matches!(why, DocumentError::Refused(_) | DocumentError::Inside(_)) {
             self.good = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn kept() -> (Kept<u8>, ManualClock) {
+        let clock = ManualClock::at(1_700_000_000);
+        (Kept::new(Arc::new(clock.clone()), Arc::default(), 40), clock)
+    }
+
+    fn url(host: &str, n: u32) -> DocumentUrl {
+        DocumentUrl::parse(&format!("https://{host}/{n}")).unwrap()
+    }
+
+    fn source(n: u32) -> Source {
+        Source(Some(Ipv4Addr::from_bits(n).into()))
+    }
+
+    /// Asks for what nobody has.
+    async fn ask(kept: &Kept<u8>, url: &DocumentUrl, n: u32) -> Outcome<u8> {
+        kept.get(url, &source(n), false, async { Err(DocumentError::Refused("no")) }).await
+    }
+
+    /// Asks for what is there.
+    async fn learn(kept: &Kept<u8>, url: &DocumentUrl, n: u32) -> Outcome<u8> {
+        kept.get(url, &source(n), false, async { Ok((1, Duration::from_secs(3600))) }).await
+    }
+
+    #[tokio::test]
+    async fn made_up_urls_displace_nobody_who_is_known() {
+        let (kept, clock) = kept();
+        for n in 0..5 {
+            learn(&kept, &url("known.example", n), n).await.unwrap();
+        }
+        for n in 0..200 {
+            clock.advance(Duration::from_secs(1));
+            assert!(ask(&kept, &url("known.example", 100 + n), n).await.is_err());
+            assert!(ask(&kept, &url(&format!("h{n}.example"), 1), n).await.is_err());
+        }
+        // Nothing is fetched of them, or it would fail.
+        for n in 0..5 {
+            assert!(ask(&kept, &url("known.example", n), n).await.is_ok(), "{n}");
+        }
+        assert!(kept.len() <= 5 + 40 / 4, "{}", kept.len());
+    }
+
+    #[tokio::test]
+    async fn a_host_displaces_its_own_before_others_go() {
+        let (kept, clock) = kept();
+        learn(&kept, &url("one.example", 0), 0).await.unwrap();
+        for n in 0..300 {
+            clock.advance(Duration::from_secs(10));
+            assert!(learn(&kept, &url(&format!("h{}.example", n % 39), n), n).await.is_ok());
+            assert!(learn(&kept, &url("one.example", 0), n).await.is_ok());
+        }
+        assert_eq!(kept.len(), 40);
+        assert!(ask(&kept, &url("one.example", 0), 0).await.is_ok(), "what is used stays");
+        let (large, clock) = (Kept::new(kept.clock.clone(), Arc::default(), 1000), clock);
+        for n in 0..300 {
+            clock.advance(Duration::from_secs(3));
+            learn(&large, &url("one.example", n), n).await.unwrap();
+        }
+        assert_eq!(large.len(), KNOWN_OF_HOST);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_answer_holds_a_few_places() {
+        let (kept, _) = kept();
+        let urls: Vec<_> = (0..20).map(|n| url("slow.example", n)).collect();
+        let mut waiting = Vec::new();
+        for (n, url) in (0..).zip(&urls) {
+            let source = source(n);
+            let kept = &kept;
+            let mut fetch =
+                Box::pin(async move { kept.get(url, &source, false, std::future::pending()).await });
+            match poll!(&mut fetch) {
+                std::task::Poll::Pending => waiting.push(fetch),
+                std::task::Poll::Ready(refused) => {
+                    assert!(matches!(refused, Err(DocumentError::Busy(OAuthError::Unavailable { .. }))));
+                }
+            }
+        }
+        assert_eq!(waiting.len(), UNKNOWN_OF_HOST);
+        learn(&kept, &url("other.example", 1), 99).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_source_has_a_part_of_what_a_host_is_asked_for() {
+        let (kept, _) = kept();
+        let busy = |outcome: Outcome<u8>| matches!(outcome, Err(DocumentError::Busy(_)));
+        for n in 0..30 {
+            assert_eq!(busy(ask(&kept, &url("a.example", n), 1).await), n >= 10, "{n}");
+        }
+        assert!(busy(ask(&kept, &url("b.example", 1), 1).await), "of whichever host");
+        assert!(!busy(ask(&kept, &url("a.example", 99), 2).await));
     }
 }

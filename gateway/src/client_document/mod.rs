@@ -27,6 +27,10 @@ pub enum DocumentError {
     /// Its host is away; trying again helps.
     #[error("{0}")]
     Away(&'static str),
+    /// Its host may not be connected to. Nobody is told that it is not just away: strangers choose names, and must not
+    /// learn which of them lead inside.
+    #[error("{0}")]
+    Inside(&'static str),
     /// Too many were asked for; trying again helps.
     #[error("too many client documents were asked for")]
     Busy(OAuthError),
@@ -35,7 +39,9 @@ pub enum DocumentError {
 impl From<DocumentError> for Failure {
     fn from(error: DocumentError) -> Self {
         match error {
-            DocumentError::Refused(why) | DocumentError::Away(why) => Self::BadDocument(why),
+            DocumentError::Refused(why) | DocumentError::Away(why) | DocumentError::Inside(why) => {
+                Self::BadDocument(why)
+            }
             DocumentError::Busy(error) => error.into(),
         }
     }

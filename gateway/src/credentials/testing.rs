@@ -15,7 +15,7 @@ use crate::{
     client_document::Documents,
     clock::{ManualClock, SystemEntropy},
     denied::Denied,
-    egress::{Destination, Egress, HttpClient},
+    egress::{Destination, Egress},
     keys::{Keys, Sealed},
     model::{
         FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, Profile, Session, UserId,
@@ -55,8 +55,7 @@ pub(crate) fn server_told(
         audit: audit.clone(),
     });
     let egress = Egress::new(&EgressConfig::default()).unwrap();
-    let http = HttpClient::new(egress.transport(Destination::default(), refs()));
-    let documents = Documents::new(http, Arc::new(clock.clone()));
+    let documents = Documents::new(&egress, Destination::default(), refs(), &[], Arc::new(clock.clone()));
     let server = Server {
         urls: Urls::new(&config.url, &config.issuer).unwrap(),
         scopes: crate::model::Scopes::new(&config.scopes, None).unwrap(),

@@ -13,6 +13,8 @@ pub struct AllowList {
     hosts: Vec<String>,
     /// `.example.com` of `*.example.com`.
     suffixes: Vec<String>,
+    /// For these hosts alone the entries count, if there is a word on that.
+    only: Option<Vec<String>>,
 }
 
 /// An entry of `egress.allow` that is none of the accepted kinds.
@@ -59,16 +61,25 @@ impl AllowList {
         Ok(list)
     }
 
+    /// The same entries, which count for these hosts alone: for any other it is an empty list. What is a pattern names
+    /// no host.
+    #[must_use]
+    pub fn only_for(&self, hosts: &[String]) -> Self {
+        let named = hosts.iter().filter(|host| is_host(host)).cloned().collect();
+        Self { only: Some(named), ..self.clone() }
+    }
+
     /// Decides on `address`, to which `host` resolved.
     ///
     /// # Errors
     /// With the refusal, which says the line to add.
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
         let host = normal(host);
+        let counts = self.only.as_ref().is_none_or(|hosts| hosts.contains(&host));
         let by_host = self.names(&host) && !needs_address_entry(address);
         // The name of a Service takes an entry of its own: one for a network, of the pods or Services of one team, must
         // not give every namespace's Services their names. Their addresses it opens, as it says.
-        if by_host || (self.has(address) && !is_cluster_name(&host, address)) {
+        if counts && (by_host || (self.has(address) && !is_cluster_name(&host, address))) {
             return Ok(());
         }
         if is_cluster_name(&host, address) {
@@ -190,6 +201,20 @@ mod tests {
         }
         assert_eq!(check(&list(&[]), "api.svc.example.com", "8.8.8.8"), Ok(()));
         assert_eq!(check(&list(&["keycloak.idp.svc"]), "keycloak.idp.svc", "10.96.0.1"), Ok(()));
+    }
+
+    #[test]
+    fn entries_may_count_for_some_hosts_alone() {
+        let some = list(&["10.0.0.0/8", "keycloak.idp.svc"]);
+        let some =
+            some.only_for(&["docs.corp".to_owned(), "*.wild.corp".to_owned(), "keycloak.idp.svc".to_owned()]);
+        assert_eq!(check(&some, "Docs.corp.", "10.0.0.1"), Ok(()));
+        assert_eq!(check(&some, "keycloak.idp.svc", "10.96.0.1"), Ok(()));
+        for host in ["a.docs.corp", "a.wild.corp", "*.wild.corp", "evil.example", "10.0.0.1"] {
+            assert!(check(&some, host, "10.0.0.1").is_err(), "{host}");
+        }
+        assert!(check(&some, "docs.corp", "192.168.0.1").is_err(), "it opens nothing by itself");
+        assert_eq!(check(&some, "evil.example", "8.8.8.8"), Ok(()));
     }
 
     #[test]

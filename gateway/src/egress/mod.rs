@@ -109,6 +109,13 @@ impl Egress {
         Self { resolver, ..self }
     }
 
+    /// The same rule for URLs that strangers choose: `egress.allow` opens what the administrator's own configuration needs,
+    /// and counts for these hosts alone.
+    #[must_use]
+    pub fn for_strangers(&self, hosts: &[String]) -> Self {
+        Self { allow: Arc::new(self.allow.only_for(hosts)), ..self.clone() }
+    }
+
     /// A pool of connections for one destination.
     pub fn transport<B>(&self, destination: Destination, refs: Arc<dyn Refs>) -> Transport<B> {
         Transport { egress: self.clone(), destination, refs, current: RwLock::default() }

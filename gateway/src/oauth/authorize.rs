@@ -80,7 +80,7 @@ async fn begin(
     if clients::may_fetch(server, client_id) {
         app.limiter.count(limits::AUTHORIZE, &source.to_string(), server.clock.monotonic())?;
     }
-    let client = clients::find_to_authorize(server, client_id).await?;
+    let client = clients::find_to_authorize(server, source, client_id).await?;
     event.client(&client);
     let redirect_uri = prove_redirect_uri(server, &client, params.some("redirect_uri")?)?;
     let state = check_state(params)?;

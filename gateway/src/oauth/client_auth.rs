@@ -12,6 +12,7 @@ use super::{
     assertion::{self, UnverifiedAssertion},
     clients::{self, Secrets},
     params::{self, Params},
+    source::Source,
 };
 use crate::{
     client_document::{DocumentError, Mismatch, Signing},
@@ -46,12 +47,12 @@ struct Presented {
 /// anew.
 pub async fn authenticate(
     server: &Server,
-    headers: &HeaderMap,
+    (headers, source): (&HeaderMap, &Source),
     params: &Params,
     endpoint: &str,
 ) -> Result<Proven, OAuthError> {
     match read_assertion(headers, params)? {
-        Some(text) => by_assertion(server, text, params, endpoint).await,
+        Some(text) => by_assertion((server, source), text, params, endpoint).await,
         None => Ok(Proven { client: by_secret(server, headers, params)?, assertion: None }),
     }
 }
@@ -108,7 +109,7 @@ fn read_assertion<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Option<
 }
 
 async fn by_assertion(
-    server: &Server,
+    (server, source): (&Server, &Source),
     text: &str,
     params: &Params,
     endpoint: &str,
@@ -125,7 +126,8 @@ async fn by_assertion(
     let document = clients::document_of(&client);
     let document = document.ok_or(refused("the client does not authenticate by private_key_jwt"))?;
     let signing = async |newer| -> Result<Signing, OAuthError> {
-        let signing = server.documents.signing(&document, policy, newer).await.map_err(unavailable)?;
+        let signing = server.documents.signing(&document, policy, source, newer).await;
+        let signing = signing.map_err(unavailable)?;
         signing.ok_or(refused("the client's document does not ask for private_key_jwt"))
     };
     let spent = match unverified.verify(&signing(false).await?) {
@@ -146,7 +148,7 @@ async fn by_assertion(
 fn unavailable(error: DocumentError) -> OAuthError {
     match error {
         DocumentError::Refused(description) => OAuthError::InvalidClient { description, basic: false },
-        DocumentError::Away(_) => OAuthError::Unavailable { retry_after: RETRY },
+        DocumentError::Away(_) | DocumentError::Inside(_) => OAuthError::Unavailable { retry_after: RETRY },
         DocumentError::Busy(error) => error,
     }
 }

@@ -7,7 +7,7 @@ use gatehouse_gateway_config::{KeyRef, policy::ClientGrant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, source::Source};
 use crate::{
     client_document::{DocumentUrl, document::Auth},
     keys::OpenError,
@@ -26,10 +26,10 @@ use crate::{
 ///
 /// # Errors
 /// As [`find`], or when its document is not good.
-pub async fn find_to_authorize(server: &Server, id: &str) -> Result<Client, Failure> {
+pub async fn find_to_authorize(server: &Server, source: &Source, id: &str) -> Result<Client, Failure> {
     let mut client = find(server, id)?;
     if let Some(url) = document_of(&client) {
-        let document = server.documents.get(&url, &server.config.policy.redirect_uris).await?;
+        let document = server.documents.get(&url, &server.config.policy.redirect_uris, source).await?;
         client.origin = Origin::Document { by_assertion: document.auth != Auth::None };
         client.name = Some(document.name.clone());
         client.redirect_uris.clone_from(&document.redirect_uris);

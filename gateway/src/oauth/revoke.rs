@@ -36,7 +36,7 @@ pub async fn post(
     let mut event = Event::new(Decision::RevocationRefused);
     event.source(source);
     app.limiter.count(limits::TOKEN, &source.to_string(), app.server.clock.monotonic())?;
-    match revoke(&app.server, query.as_deref(), &headers, body, &mut event).await {
+    match revoke(&app.server, query.as_deref(), (&headers, &source), body, &mut event).await {
         Ok(Ended::Now) => app.server.audit.write(&event),
         Ok(Ended::Before) => {}
         Err(error) => {
@@ -56,13 +56,13 @@ enum Ended {
 async fn revoke(
     server: &Server,
     query: Option<&str>,
-    headers: &HeaderMap,
+    (headers, source): (&HeaderMap, &Source),
     body: Body,
     event: &mut Event,
 ) -> Result<Ended, OAuthError> {
     let params = params::form_only(query, headers, body).await?;
     params.check_repeated()?;
-    let proven = client_auth::authenticate(server, headers, &params, "/oauth/revoke").await?;
+    let proven = client_auth::authenticate(server, (headers, source), &params, "/oauth/revoke").await?;
     event.client(&proven.client);
     let token = params.some("token")?.ok_or_else(|| OAuthError::InvalidRequest("token is missing".into()))?;
     let Some(grant) = grant_of(server, token).await? else { return Ok(Ended::Before) };

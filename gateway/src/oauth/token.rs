@@ -53,7 +53,7 @@ pub async fn post(
     event.source(source);
     let now = app.server.clock.monotonic();
     let answer = match app.limiter.count(limits::TOKEN, &source.to_string(), now) {
-        Ok(()) => grant(&app.server, query.as_deref(), &headers, body, &mut event).await,
+        Ok(()) => grant(&app.server, query.as_deref(), (&headers, &source), body, &mut event).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &answer {
@@ -66,7 +66,7 @@ pub async fn post(
 async fn grant(
     server: &Server,
     query: Option<&str>,
-    headers: &HeaderMap,
+    (headers, source): (&HeaderMap, &Source),
     body: Body,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
@@ -80,7 +80,7 @@ async fn grant(
     if !matches!(grant_type.as_str(), "authorization_code" | "refresh_token" | "client_credentials") {
         return Err(OAuthError::UnsupportedGrantType);
     }
-    let proven = client_auth::authenticate(server, headers, &params, "/oauth/token").await?;
+    let proven = client_auth::authenticate(server, (headers, source), &params, "/oauth/token").await?;
     let client = &proven.client;
     event.client(client);
     if grant_type != "client_credentials" && !client.may_use(ClientGrant::AuthorizationCode) {

@@ -58,7 +58,7 @@ fn client() -> Client {
 }
 
 /// What an assertion must say, with a `jti` of its own.
-fn claims(world: &World) -> Value {
+pub(crate) fn claims(world: &World) -> Value {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let jti = format!("jti-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let exp = world.clock.unix() + 300;
@@ -72,12 +72,12 @@ fn jwt(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> S
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(sign(message.as_bytes())))
 }
 
-fn signed(seed: u8, claims: &Value) -> String {
+pub(crate) fn signed(seed: u8, claims: &Value) -> String {
     let header = json!({"alg": "EdDSA", "kid": format!("k{seed}")});
     jwt(&header, claims, |m| key(seed).sign(&CoreJwsSigningAlgorithm::EdDsa, m).unwrap())
 }
 
-fn proven<'a>(params: Vec<(&'a str, &'a str)>, assertion: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn proven<'a>(params: Vec<(&'a str, &'a str)>, assertion: &'a str) -> Vec<(&'a str, &'a str)> {
     with(with(params, "client_assertion_type", Some(TYPE)), "client_assertion", Some(assertion))
 }
 
@@ -286,6 +286,7 @@ async fn an_assertion_proves_one_request_on_all_replicas() {
     refresh_token(&world.refresh(&token, &signed(1, &claims(&world))).await);
 }
 
+/// Nor is it told that they are inside.
 #[tokio::test]
 async fn keys_inside_are_not_asked_for() {
     for address in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"] {
@@ -294,7 +295,7 @@ async fn keys_inside_are_not_asked_for() {
         let code = world.code().await;
         world.web.seen();
         let answer = world.redeem(&code, &signed(1, &claims(&world))).await;
-        assert!(answer.is_error(401, "invalid_client"), "{address}: {answer:?}");
+        assert!(answer.is_error(503, "temporarily_unavailable"), "{address}: {answer:?}");
         assert_eq!(world.web.seen(), [""; 0], "{address}");
     }
 }

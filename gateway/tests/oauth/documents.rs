@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +14,8 @@ use std::{
 use gatehouse_gateway::{
     client_document::{DocumentUrl, Documents},
     clock::ManualClock,
-    egress::{Destination, Egress, HttpClient, Resolve},
+    egress::{Destination, Egress, Resolve},
+    oauth::source::Source,
     refs::{Refs, Value as Secret},
 };
 use gatehouse_gateway_config::{EgressConfig, KeyRef, TlsConfig, policy::RedirectUrisConfig};
@@ -35,6 +36,7 @@ use crate::support::{
 
 pub(crate) const ID: &str = "https://client.example/metadata.json";
 pub(crate) const PUBLIC: &str = "8.8.8.8";
+const NOBODY: Source = Source(None);
 
 /// What every host answers, and what was asked of them: `CONNECT address` or `GET path`.
 #[derive(Debug)]
@@ -82,6 +84,11 @@ impl World {
     }
 
     pub(crate) async fn with(config: Value, answer: Vec<u8>, addresses: &[&str]) -> Self {
+        Self::opened(config, answer, addresses, &[]).await
+    }
+
+    /// As [`World::with`], where `egress.allow` has these entries.
+    pub(crate) async fn opened(config: Value, answer: Vec<u8>, addresses: &[&str], allow: &[&str]) -> Self {
         let web = Web { answer: Mutex::new(answer), keys: Mutex::default(), seen: Mutex::default() };
         let web = Arc::new(web);
         let certified = rcgen::generate_simple_self_signed(["client.example".to_owned()]).unwrap();
@@ -99,37 +106,41 @@ impl World {
         let proxy = Some(format!("http://{}", listener.local_addr().unwrap()));
         tokio::spawn(Arc::clone(&web).serve(listener, TlsAcceptor::from(Arc::new(tls))));
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let egress = Egress::new(&EgressConfig { allow: vec![], proxy }).unwrap();
+        let allow = allow.iter().map(|&entry| entry.to_owned()).collect();
+        let egress = Egress::new(&EgressConfig { allow, proxy }).unwrap();
         let egress = egress.with_resolver(Arc::new(Scripted(Mutex::new(addresses))));
         let (clock, ca) = (ManualClock::at(NOW), certified.cert.pem());
-        let documents = documents(&egress, &ca, &clock);
+        let documents = documents(&egress, &ca, &config, &clock);
         let gateway = Gateway::fetching(config, clock.clone(), documents);
         Self { web, clock, gateway, egress, ca }
     }
 
     /// Another replica of the gateway, which has fetched nothing yet.
     pub(crate) fn replica(&self) -> Gateway {
-        self.gateway.replica(config(), documents(&self.egress, &self.ca, &self.clock))
+        self.gateway.replica(config(), documents(&self.egress, &self.ca, &config(), &self.clock))
     }
 
-    async fn authorize(&self, id: &str) -> Answer {
+    pub(crate) async fn authorize(&self, id: &str) -> Answer {
         let client = Client { id: id.to_owned(), secret: None };
         self.gateway.get(&authorize_path(&authorization(&client))).await
     }
 
     /// The id is refused on a page of ours, which says this.
-    async fn refuses(&self, id: &str, says: &str) {
+    pub(crate) async fn refuses(&self, id: &str, says: &str) {
         let answer = self.authorize(id).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{id}: {answer:?}");
         assert!(!answer.headers.contains_key("location") && answer.body.contains(says), "{id}: {answer:?}");
     }
 }
 
-fn documents(egress: &Egress, ca: &str, clock: &ManualClock) -> Documents {
+fn documents(egress: &Egress, ca: &str, config: &Value, clock: &ManualClock) -> Documents {
+    let hosts = config["policy"]["metadataDocuments"]["allowedHosts"].as_array();
+    let hosts: Vec<_> = hosts.into_iter().flatten().map(|host| host.as_str().unwrap().to_owned()).collect();
     let tls = TlsConfig { ca: Some(KeyRef::secret("ca", "ca.crt")), ..TlsConfig::default() };
     let destination = Destination { tls, ..Destination::default() };
-    let http = HttpClient::new(egress.transport(destination, Arc::new(Ca(ca.to_owned()))));
-    Documents::new(http, Arc::new(clock.clone())).with_timeout(Duration::from_secs(2))
+    let refs = Arc::new(Ca(ca.to_owned()));
+    let documents = Documents::new(egress, destination, refs, &hosts, Arc::new(clock.clone()));
+    documents.with_timeout(Duration::from_secs(2))
 }
 
 impl Web {
@@ -200,7 +211,7 @@ pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn ok() -> Vec<u8> {
+pub(crate) fn ok() -> Vec<u8> {
     answer("200 OK", "Content-Type: application/json\r\n", document().to_string().as_bytes())
 }
 
@@ -303,11 +314,11 @@ async fn an_answer_that_is_no_document_is_refused() {
     let redirect = format!("Location: https://client.example/x\r\n{json}");
     let gzip = format!("Content-Encoding: gzip\r\n{json}");
     for (bytes, says) in [
-        (answer("302 Found", &redirect, body.as_bytes()), "not at the address"),
-        (answer("404 Not Found", json, body.as_bytes()), "not at the address"),
+        (answer("302 Found", &redirect, body.as_bytes()), "cannot be fetched"),
+        (answer("404 Not Found", json, body.as_bytes()), "cannot be fetched"),
         (answer("200 OK", json, padded.as_bytes()), "cannot be fetched"),
-        (answer("200 OK", &gzip, &[0x1f, 0x8b, 8]), "not sent as application/json"),
-        (answer("200 OK", "Content-Type: text/html\r\n", body.as_bytes()), "not sent as application/json"),
+        (answer("200 OK", &gzip, &[0x1f, 0x8b, 8]), "cannot be fetched"),
+        (answer("200 OK", "Content-Type: text/html\r\n", body.as_bytes()), "cannot be fetched"),
         (answer("200 OK", json, other.as_bytes()), "another application"),
         (answer("200 OK", json, secret.as_bytes()), "publishes a secret"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n".to_vec(), "cannot be fetched"),
@@ -328,17 +339,18 @@ async fn a_crowd_fetches_once_and_a_host_is_asked_for_so_much() {
     let world = World::new(ok()).await;
     let (documents, policy) = (&world.gateway.server.documents, RedirectUrisConfig::default());
     let known = DocumentUrl::parse(ID).unwrap();
-    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&known, &policy))).await;
+    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&known, &policy, &NOBODY))).await;
     assert!(crowd.iter().all(Result::is_ok));
     assert_eq!(world.web.fetches(), 1);
     for n in 0..1000 {
         let url = DocumentUrl::parse(&format!("https://client.example/{n}")).unwrap();
-        assert!(documents.get(&url, &policy).await.is_err());
+        let source = Source(Some(Ipv4Addr::from_bits(n).into()));
+        assert!(documents.get(&url, &policy, &source).await.is_err());
     }
     assert_eq!(world.web.fetches(), 29);
     // Who is known is not held back by it.
     world.clock.advance(Duration::from_secs(59));
-    assert!(documents.get(&known, &policy).await.is_ok());
+    assert!(documents.get(&known, &policy, &NOBODY).await.is_ok());
     let held = world.authorize("https://client.example/new").await;
     assert_eq!(held.status, StatusCode::TOO_MANY_REQUESTS, "{held:?}");
 }
@@ -350,16 +362,16 @@ async fn a_document_that_is_not_to_be_stored_is_for_those_who_ask_at_once() {
     let world = World::new(answer("200 OK", headers, body.as_bytes())).await;
     let (documents, policy) = (&world.gateway.server.documents, RedirectUrisConfig::default());
     let url = DocumentUrl::parse(ID).unwrap();
-    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&url, &policy))).await;
+    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&url, &policy, &NOBODY))).await;
     assert!(crowd.iter().all(Result::is_ok));
     assert_eq!(world.web.fetches(), 1);
     // Whoever comes next asks anew, however many did.
     for _ in 0..40 {
-        assert!(documents.get(&url, &policy).await.is_ok());
+        assert!(documents.get(&url, &policy, &NOBODY).await.is_ok());
         assert_eq!(world.web.fetches(), 1);
     }
     world.web.say(answer("503 Service Unavailable", "", b""));
-    assert!(documents.get(&url, &policy).await.is_err(), "it is not kept for bad days either");
+    assert!(documents.get(&url, &policy, &NOBODY).await.is_err(), "it is not kept for bad days either");
 }
 
 #[tokio::test]
@@ -383,7 +395,7 @@ async fn an_outage_is_bridged_for_minutes_and_a_refusal_counts_at_once() {
         assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
         world.clock.advance(Duration::from_secs(61));
         world.web.say(answer("404 Not Found", "", b""));
-        world.refuses(ID, "not at the address").await;
+        world.refuses(ID, "cannot be fetched").await;
         world.web.say(away.to_vec());
         world.clock.advance(Duration::from_secs(11));
         world.refuses(ID, "cannot be fetched").await;

@@ -16,6 +16,7 @@ mod denied;
 mod discovery;
 mod documents;
 mod faults;
+mod fetches;
 mod floods;
 mod parsers;
 #[path = "../store_contract/server.rs"]

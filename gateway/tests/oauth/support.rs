@@ -20,7 +20,7 @@ use gatehouse_gateway::{
     clock::{Entropy, ManualClock, SeededEntropy, SystemEntropy},
     credentials::{Check, CredentialError, Credentials, Custody, CustodyParts},
     denied::Denied,
-    egress::{Destination, Egress, HttpClient},
+    egress::{Destination, Egress},
     identity::{
         IdentityError, Provider, RenewError, Renewed, SignedIn, UpstreamAnswer, UpstreamRequest,
         local::LocalUsers,
@@ -240,8 +240,7 @@ impl Gateway {
         let checks = Arc::new(FakeCredentials { check: Mutex::default(), custody });
         let egress = Egress::new(&EgressConfig::default()).unwrap();
         let documents = documents.unwrap_or_else(|| {
-            let http = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
-            Documents::new(http, Arc::new(clock.clone()))
+            Documents::new(&egress, Destination::default(), refs.clone(), &[], Arc::new(clock.clone()))
         });
         let server = Arc::new(Server {
             urls: Urls::new(&config.url, &config.issuer).unwrap(),
