@@ -98,12 +98,17 @@ impl FamilyState {
         }
     }
 
+    /// When its code was redeemed, or a robot was given its token.
+    pub fn since(self) -> Option<Duration> {
+        match self {
+            Self::Issued => None,
+            Self::Live { since, .. } => Some(since),
+        }
+    }
+
     /// What is left of a sign-in that lasts `life` from its redemption.
     pub fn left(self, life: Duration, now: Duration) -> Duration {
-        match self {
-            Self::Issued => life,
-            Self::Live { since, .. } => (since + life).saturating_sub(now),
-        }
+        self.since().map_or(life, |since| (since + life).saturating_sub(now))
     }
 
     /// A refresh token that says it is of generation `presented` arrives.

@@ -7,6 +7,7 @@ use gatehouse_gateway_config::policy::ClientGrant;
 use super::{
     OAuthError,
     clients::Secrets,
+    finish,
     params::Params,
     token::{self, Tokens},
 };
@@ -51,9 +52,13 @@ pub(super) async fn issue(
         heard,
     };
     // Once more for each word of the operator's that was not heard here yet.
-    while !server.store.grant_robot(&robot).await? {
-        robot.heard = admit(server, &profile).await?;
-    }
+    let ended = loop {
+        match server.store.grant_robot(&robot).await? {
+            Some(ended) => break ended,
+            None => robot.heard = admit(server, &profile).await?,
+        }
+    };
+    finish::tell_ended(server, &ended);
     event.decide(Decision::RobotTokenIssued).grant(&robot.grant);
     let tokens = Tokens { access: access.expose(), refresh: None };
     Ok(token::answer_texts(tokens, robot.life, &robot.grant.scope))

@@ -60,8 +60,9 @@ pub(super) async fn finish(
             .to_text(),
         session: opened.as_ref().map(|(_, (secret, session))| (secret.hash(), session.clone(), SESSION_LIFE)),
     };
-    if server.store.complete_flow(&completion).await? {
+    if let Some(ended) = server.store.complete_flow(&completion).await? {
         server.audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
+        tell_ended(server, &ended);
         let mut response = redirect::see_other(&location);
         if let Some((headers, (secret, _))) = opened {
             session::give(server, headers, (&secret, &completion.user.id), &mut response).await;
@@ -71,6 +72,13 @@ pub(super) async fn finish(
     // Somebody was faster: a second click, or a newer attempt.
     let flow = server.store.flow(&request.id).await?.ok_or(Failure::Expired)?;
     over(server, &flow, cookie).await
+}
+
+/// Tells of grants that ended because there was one more.
+pub(super) fn tell_ended(server: &Server, grants: &[Grant]) {
+    for grant in grants {
+        server.audit.write(Event::new(Decision::GrantRevoked).grant(grant).because("too_many"));
+    }
 }
 
 /// What a flow answers that is over: the same redirect while its code can still be redeemed (a redeemed code, sent

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Result, UserUpdate};
+use super::{Result, UserUpdate, keys};
 use crate::{
     keys::Sealed,
     model::{FlowId, Grant, GrantId, Hash32, Session, UserId},
 };
 
-/// How many grants are listed; the ones used last.
-pub const GRANTS_LISTED: usize = 100;
+/// How many grants are listed: all that a user has.
+pub const GRANTS_LISTED: usize = keys::GRANTS_KEPT;
 /// How many sessions are listed; the newest.
 pub const SESSIONS_LISTED: usize = 50;
 
@@ -67,7 +67,7 @@ pub trait AccountSteps {
     /// What a user gave to clients, and where they are signed in.
     async fn account(&self, user: &UserId) -> Result<AccountRecord>;
     /// Ends a grant of this user and all its tokens, or with `None` all grants, also those whose code is not redeemed
-    /// yet; the ones that ended. A grant of another user is as absent.
+    /// yet; the ones that ended. A grant of another user is as absent. Many end in several steps.
     async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>>;
     /// Ends sessions of this user; how many.
     async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64>;

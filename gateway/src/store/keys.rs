@@ -26,6 +26,13 @@ pub const EVENTS_KEPT: usize = 1000;
 /// The life of the list of events from the last one.
 pub const EVENTS_LIFE: Duration = Duration::from_secs(400 * DAY_SECS);
 
+/// A user has at most so many grants: one more ends the one that was used longest ago.
+pub const GRANTS_KEPT: usize = 100;
+/// The same of a client that acts for itself, each of whose tokens is a grant; of these the oldest ends.
+pub const ROBOT_GRANTS_KEPT: usize = 1000;
+/// What ends together, at most: while a script runs, nobody else is answered.
+pub const BATCH: usize = 50;
+
 /// `oauth:code:<hash>`: the policy's `authorizationCode`.
 pub const CODE: &str = "oauth:code:";
 /// `grant:<id>`: until the code ends, then as long as its refresh token.

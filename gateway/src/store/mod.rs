@@ -19,8 +19,8 @@ use gatehouse_gateway_config::denial::Denial;
 use crate::{
     keys::Sealed,
     model::{
-        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
-        UserId, UserRecord,
+        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, Grant, GrantId, Hash32, IdentityState,
+        Session, UserId, UserRecord,
     },
 };
 
@@ -88,9 +88,10 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;
     /// Claims the identity provider's answer to an attempt. The cookie must be the flow's.
     async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim>;
-    /// Finishes a sign-in: user, identity credential, grant, code, client record, consent and the flow's end.
-    /// `false`: the flow is not approved at that attempt any more, and nothing was written.
-    async fn complete_flow(&self, completion: &Completion) -> Result<bool>;
+    /// Finishes a sign-in: user, identity credential, grant, code, client record, consent and the flow's end. The grants
+    /// that it ended, because the user had [`keys::GRANTS_KEPT`]. `None`: the flow is not approved at that attempt any
+    /// more, and nothing was written.
+    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>>;
     /// Whether a code can still be redeemed.
     async fn code_exists(&self, code: &Hash32) -> Result<bool>;
     /// When this user gave this consent before, in seconds since 1970.
@@ -113,9 +114,10 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
         assertion: Option<&Hash32>,
     ) -> Result<Revocation>;
 
-    /// Writes a robot, its grant and its access token. `false`: the operator said something else since what the caller
-    /// has heard, which is heard now, and nothing was written.
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool>;
+    /// Writes a robot, its grant and its access token. The grants that it ended, because there were
+    /// [`keys::ROBOT_GRANTS_KEPT`]. `None`: the operator said something else since what the caller has heard, which is
+    /// heard now, and nothing was written.
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<Option<Vec<Grant>>>;
 
     // Calls
 
@@ -133,7 +135,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal>;
     /// All users known of the server, for purging those that a `local` file no longer names.
     async fn users(&self) -> Result<Vec<UserId>>;
-    /// Ends all grants and sessions of a user, who stays, with their credentials.
+    /// Ends all grants and sessions of a user, who stays, with their credentials. Many end in several steps.
     async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns>;
     /// Deletes a user with grants, sessions and credentials. Whether there was one.
     async fn purge_user(&self, user: &UserId) -> Result<bool>;

@@ -95,6 +95,29 @@ async fn a_user_sees_and_disconnects_clients() {
 }
 
 #[tokio::test]
+async fn one_client_too_many_ends_the_one_used_longest_ago_and_is_told() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let first = gateway.tokens(&client).await["access_token"].as_str().unwrap().to_owned();
+    let mut connect = async || {
+        gateway.clock.advance(seconds(30));
+        let code = gateway.code(&mut browser, &client).await;
+        assert_eq!(gateway.token(&redeem(&client, &code)).await.status, StatusCode::OK);
+    };
+    for _ in 1..100 {
+        connect().await;
+    }
+    gateway.trail.take();
+    connect().await;
+    let told = gateway.trail.take();
+    let ended: Vec<_> = told.iter().filter(|event| event["event"] == "grant").collect();
+    assert!(ended.len() == 1 && ended[0]["reason"] == "too_many", "{ended:?}");
+    assert!(ended[0]["user"].is_string() && ended[0]["grant"].is_string() && ended[0]["client"].is_string());
+    assert!(!gateway.accepts(&first).await);
+}
+
+#[tokio::test]
 async fn a_user_sees_and_ends_sessions() {
     let gateway = Gateway::local();
     let (mut laptop, mut phone) = (Browser::default(), Browser::default());

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use gatehouse_gateway::{
     model::{Session, UserId, user::IDENTITY_CREDENTIAL},
-    store::{AccountRecord, EndedSessions, Event, GRANTS_LISTED},
+    store::{
+        AccountRecord, EndedSessions, Event,
+        keys::{BATCH, GRANTS_KEPT},
+    },
 };
 
-use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, request, sealed, user_update};
+use crate::lab::{DAY, HOUR, Lab, MINUTE, about, completion, hash, request, sealed, user_update};
 
 fn session(user: &UserId, auth_time: i64) -> Session {
     let identity = user_update(1).identity;
@@ -57,18 +60,58 @@ pub(crate) async fn an_account_lists_what_was_redeemed_and_where_it_is_signed_in
     assert!(lab.store.account(&user).await.unwrap().grants.is_empty());
 }
 
-pub(crate) async fn a_list_is_bounded(lab: &Lab) {
-    let mut user = None;
-    for _ in 0..GRANTS_LISTED + 3 {
-        user = Some(lab.client(1).await.done.user.id);
+pub(crate) async fn one_more_than_a_user_may_have_ends_the_one_used_longest_ago(lab: &Lab) {
+    let mut clients = vec![lab.client(1).await, lab.client(1).await, lab.client(1).await];
+    let (others, waiting) = (lab.client(2).await, lab.signed_in(1).await);
+    lab.pass(2 * MINUTE).await;
+    assert!(lab.lives(&clients[0].access).await, "a call is a use");
+    lab.pass(2 * MINUTE).await;
+    while clients.len() + 1 < GRANTS_KEPT {
+        clients.push(lab.client(1).await);
     }
-    let user = user.unwrap();
-    assert_eq!(lab.store.account(&user).await.unwrap().grants.len(), GRANTS_LISTED);
-    assert_eq!(
-        lab.store.revoke_for_user(&user, None).await.unwrap().len(),
-        GRANTS_LISTED + 3,
-        "all of them end"
-    );
+    let cursor = lab.store.event_cursor().await.unwrap();
+    // These began together, and nobody used them since.
+    let oldest = [clients[1].grant(), clients[2].grant(), &waiting.grant];
+    for _ in oldest {
+        let done = completion(&lab.approved().await, 1);
+        let ended = lab.store.complete_flow(&done).await.unwrap().unwrap();
+        assert!(ended.len() == 1 && oldest.contains(&&ended[0]), "{ended:?}");
+        assert!(lab.store.code_exists(&done.code).await.unwrap());
+    }
+    let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
+    assert_eq!(told.iter().filter(|event| matches!(event, Event::Grant(_))).count(), 3);
+    for gone in &clients[1..3] {
+        assert!(!lab.lives(&gone.access).await);
+    }
+    assert!(!lab.store.code_exists(&waiting.code).await.unwrap());
+    assert!(lab.lives(&clients[0].access).await && lab.lives(&others.access).await);
+    let user = clients[0].done.user.id;
+    assert_eq!(lab.store.revoke_for_user(&user, None).await.unwrap().len(), GRANTS_KEPT, "all of them end");
+    assert!(!lab.lives(&clients[0].access).await && lab.lives(&others.access).await);
+}
+
+pub(crate) async fn many_sessions_end_but_for_one(lab: &Lab) {
+    let many = BATCH + 5;
+    for _ in 0..many {
+        open(lab, 1, 1).await;
+    }
+    let (kept, user, others) = (open(lab, 1, 2).await, user_update(1).id, open(lab, 2, 3).await);
+    let ended = lab.store.end_sessions(&user, EndedSessions::AllBut(kept)).await.unwrap();
+    assert_eq!(ended, u64::try_from(many).unwrap());
+    assert_eq!(lab.store.account(&user).await.unwrap().sessions.len(), 1);
+    for _ in 0..many {
+        open(lab, 1, 4).await;
+        lab.client(1).await;
+    }
+    let ended = lab.store.end_sign_ins(&user).await.unwrap();
+    assert_eq!((ended.grants.len(), ended.sessions), (many, u64::try_from(many).unwrap() + 1));
+    assert_eq!(lab.store.account(&user).await.unwrap(), AccountRecord::default());
+    for _ in 0..many {
+        open(lab, 1, 5).await;
+    }
+    assert!(lab.store.purge_user(&user).await.unwrap());
+    assert_eq!(lab.store.account(&user).await.unwrap(), AccountRecord::default());
+    assert!(lab.store.session(&others).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_user_revokes_only_their_own_grants(lab: &Lab) {

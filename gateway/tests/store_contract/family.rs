@@ -5,11 +5,11 @@ use std::time::Duration;
 use gatehouse_gateway::{
     clock::SystemEntropy,
     model::{GrantId, IdentityState, RefreshToken},
-    store::{Event, Revocation, RobotGrant, Rotated, Rotation, UserUpdate},
+    store::{Event, Revocation, RobotGrant, Rotated, Rotation, UserUpdate, keys::ROBOT_GRANTS_KEPT},
 };
 
 use crate::lab::{
-    CLIENT, Client, GRACE, HOUR, Lab, about, hash, new_access, refresh_with, sealed, user_update,
+    CLIENT, Client, GRACE, HOUR, Lab, MINUTE, about, hash, new_access, refresh_with, sealed, user_update,
 };
 
 /// Rotates the client's pair as a well-behaved client does.
@@ -171,7 +171,7 @@ pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
     (grant.id, grant.user, grant.identity) = (GrantId::random(&SystemEntropy), user.id, "client".to_owned());
     let access = new_access();
     let robot = RobotGrant { user, grant, access: access.hash(), life: HOUR, heard: String::new() };
-    assert!(lab.store.grant_robot(&robot).await.unwrap());
+    assert!(lab.store.grant_robot(&robot).await.unwrap().is_some());
     let call = lab.store.call(&access.hash()).await.unwrap().unwrap();
     assert_eq!((&call.grant, &call.user.profile), (&robot.grant, &robot.user.profile));
     assert_eq!((call.user.identity.as_str(), call.user.state), ("client", IdentityState::Live));
@@ -180,13 +180,36 @@ pub(crate) async fn a_robot_has_an_access_token_alone(lab: &Lab) {
     // Another process of the same robot.
     let (second, mut again) = (new_access(), robot.clone());
     (again.access, again.grant.id) = (second.hash(), GrantId::random(&SystemEntropy));
-    assert!(lab.store.grant_robot(&again).await.unwrap());
+    assert!(lab.store.grant_robot(&again).await.unwrap().is_some());
     lab.store.revoke_grant(&robot.grant.id).await.unwrap();
     assert!(!lab.lives(&access).await && lab.lives(&second).await);
     lab.pass(HOUR + Duration::from_secs(1)).await;
     assert!(!lab.lives(&second).await);
     let ended = lab.store.revoke_for_client(&again.grant.id, CLIENT, None).await.unwrap();
     assert_eq!(ended, Revocation::Unknown, "the grant lives as long as its token");
+}
+
+pub(crate) async fn a_robots_oldest_tokens_end_when_there_are_too_many(lab: &Lab) {
+    let mut grant = lab.client(7).await.grant().clone();
+    let user = UserUpdate { identity: "client".to_owned(), ..user_update(9) };
+    (grant.user, grant.identity) = (user.id, "client".to_owned());
+    let mut issue = async || {
+        grant.id = GrantId::random(&SystemEntropy);
+        let access = new_access();
+        let (user, grant) = (user.clone(), grant.clone());
+        let robot = RobotGrant { user, grant, access: access.hash(), life: HOUR, heard: String::new() };
+        let ended = lab.store.grant_robot(&robot).await.unwrap().unwrap();
+        (access, robot.grant, ended)
+    };
+    let (first, granted, _) = issue().await;
+    lab.pass(MINUTE).await;
+    for _ in 1..ROBOT_GRANTS_KEPT {
+        assert_eq!(issue().await.2, []);
+    }
+    assert!(lab.lives(&first).await);
+    let (last, _, ended) = issue().await;
+    assert_eq!(ended, [granted]);
+    assert!(!lab.lives(&first).await && lab.lives(&last).await);
 }
 
 pub(crate) async fn a_revocation_wins_over_parallel_refreshes(lab: &Lab) {

@@ -113,7 +113,7 @@ impl Run<'_> {
                 CallbackClaim::Unknown => Told::No,
             },
             Op::Complete(attempt, user) => {
-                yes(store.complete_flow(&self.ending(attempt, user)).await.unwrap())
+                yes(store.complete_flow(&self.ending(attempt, user)).await.unwrap().is_some())
             }
             Op::Stranger => {
                 let other = hash();

@@ -24,7 +24,7 @@ pub(crate) async fn a_sign_in_goes_from_pending_to_done(lab: &Lab) {
 
     let done = completion(&request, 1);
     assert_eq!(store.consented(&done.user.id, &done.consent).await.unwrap(), None);
-    assert!(store.complete_flow(&done).await.unwrap());
+    assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert!(store.code_exists(&done.code).await.unwrap());
     assert!(store.consented(&done.user.id, &done.consent).await.unwrap().unwrap() > 900_000);
     let over = FlowState::Done { sealed_redirect: done.sealed_redirect, code: done.code };
@@ -74,7 +74,7 @@ pub(crate) async fn a_denied_flow_stays_denied(lab: &Lab) {
     assert_eq!(store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap(), None);
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert!(matches!(approval, Approval::Over(flow) if flow.state == FlowState::Denied));
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap());
+    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
@@ -88,9 +88,9 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     assert_eq!(claim(&foreign, 2).await, CallbackClaim::Unknown);
     assert!(matches!(claim(&request.cookie, 1).await, CallbackClaim::Spent(_)), "an older attempt");
     assert!(matches!(claim(&request.cookie, 2).await, CallbackClaim::Claimed(_)));
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap(), "an older attempt");
+    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some(), "an older attempt");
     let done = gatehouse_gateway::store::Completion { attempt: 2, ..completion(&request, 1) };
-    assert!(store.complete_flow(&done).await.unwrap());
+    assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn a_flow_ends(lab: &Lab) {
     assert_eq!(store.flow(&request.id).await.unwrap(), None);
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert_eq!(approval, Approval::Unknown);
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap());
+    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
@@ -128,8 +128,8 @@ pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
     assert!(!store.pin(&request.id, &alice.id, &id).await.unwrap());
     let approved = FlowState::Approved { attempt: 1, claimed: false, pinned };
     assert_eq!(store.flow(&request.id).await.unwrap().unwrap().state, approved);
-    assert!(!store.complete_flow(&completion(&request, 2)).await.unwrap(), "another user consents");
-    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap());
+    assert!(!store.complete_flow(&completion(&request, 2)).await.unwrap().is_some(), "another user consents");
+    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_session_ends(lab: &Lab) {
@@ -155,7 +155,7 @@ pub(crate) async fn a_finished_flow_cannot_be_finished_again(lab: &Lab) {
     let request = lab.approved().await;
     let all: Vec<_> = (0..20).map(|_| completion(&request, 1)).collect();
     let finished = futures::future::join_all(all.iter().map(|done| lab.store.complete_flow(done))).await;
-    assert_eq!(finished.iter().filter(|f| matches!(f, Ok(true))).count(), 1);
+    assert_eq!(finished.iter().filter(|f| matches!(f, Ok(Some(_)))).count(), 1);
     let mut codes = 0;
     for done in &all {
         codes += usize::from(lab.store.code_exists(&done.code).await.unwrap());
@@ -177,10 +177,10 @@ pub(crate) async fn a_finished_sign_in_may_open_a_session(lab: &Lab) {
         session: Some((id, session.clone(), HOUR)),
         ..done.clone()
     };
-    assert!(!lab.store.complete_flow(&late).await.unwrap());
+    assert!(!lab.store.complete_flow(&late).await.unwrap().is_some());
     assert_eq!(lab.store.session(&id).await.unwrap(), None, "nothing was written");
     let done = gatehouse_gateway::store::Completion { attempt: 1, ..late };
-    assert!(lab.store.complete_flow(&done).await.unwrap());
+    assert!(lab.store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(lab.store.session(&id).await.unwrap(), Some(session));
     let listed = lab.store.account(&done.user.id).await.unwrap().sessions;
     assert_eq!(listed.iter().map(|listed| listed.id).collect::<Vec<_>>(), [id]);

@@ -80,6 +80,7 @@ contracts! {
     family::revocation_ends_every_token
     family::a_client_ends_its_own_grant_alone
     family::a_robot_has_an_access_token_alone
+    family::a_robots_oldest_tokens_end_when_there_are_too_many
     family::a_revocation_wins_over_parallel_refreshes
     family::a_refresh_asks_for_a_check_when_it_is_due
     family::a_refresh_asks_each_time_when_no_check_is_young_enough
@@ -92,7 +93,8 @@ contracts! {
     users::a_check_is_dated
     users::a_purged_user_leaves_nothing
     account::an_account_lists_what_was_redeemed_and_where_it_is_signed_in
-    account::a_list_is_bounded
+    account::one_more_than_a_user_may_have_ends_the_one_used_longest_ago
+    account::many_sessions_end_but_for_one
     account::a_user_revokes_only_their_own_grants
     account::a_user_ends_only_their_own_sessions
     account::a_provider_signs_in_once_for_each_claimed_attempt

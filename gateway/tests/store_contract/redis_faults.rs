@@ -7,8 +7,13 @@ use std::{
 
 use gatehouse_gateway::{
     clock::SystemClock,
+    model::user::IDENTITY_CREDENTIAL,
     refs::{FixedRefs, Refs, Value},
-    store::{Quota, Redemption, Rotated, Store, StoreError, redis::RedisStore},
+    store::{
+        AccountSteps, EndedSessions, Quota, Redemption, Rotated, Store, StoreError,
+        keys::{BATCH, GRANTS_KEPT},
+        redis::RedisStore,
+    },
 };
 use gatehouse_gateway_config::{KeyRef, RedisConfig};
 
@@ -16,7 +21,7 @@ use crate::{
     chaos::{Chaos, Mode},
     lab::{
         Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store, refresh_with, request,
-        tokens,
+        tokens, user_update,
     },
 };
 
@@ -242,6 +247,43 @@ async fn a_claim_that_no_replica_acknowledged_is_unavailable_and_spent() {
     let again = lab.store.redeem_code(&proof(&done), &pair).await.unwrap();
     assert_eq!(again, Redemption::Replayed { revoked: false });
     store.call(&hash()).await.expect("only claims wait");
+}
+
+/// Whoever reads that their own revocation is done can rely on it as on any other.
+#[tokio::test]
+async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
+    let Some(lab) = Lab::redis().await else { return };
+    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let client = lab.client(1).await;
+    let user = client.done.user.id;
+    let version = store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version;
+    assert!(unavailable(&store.refuse_identity(&user, version, "refresh_refused").await));
+    assert!(unavailable(&store.end_sessions(&user, EndedSessions::One(hash())).await));
+    assert!(unavailable(&store.end_sessions(&user, EndedSessions::AllBut(hash())).await));
+    assert!(unavailable(&store.revoke_for_user(&user, Some(&client.grant().id)).await));
+    assert!(!lab.lives(&client.access).await, "it is done, and not known to last");
+    assert!(unavailable(&store.revoke_for_user(&user, None).await));
+    assert!(unavailable(&store.end_sign_ins(&user).await));
+    assert!(unavailable(&store.purge_user(&user).await));
+}
+
+/// No script ends more than a batch: others on the same Redis wait while one runs.
+#[tokio::test]
+async fn many_grants_end_in_batches() {
+    let Some(lab) = Lab::redis().await else { return };
+    for _ in 0..GRANTS_KEPT {
+        lab.client(1).await;
+    }
+    let admin = lab.server.as_ref().unwrap().admin().await;
+    let user = user_update(1).id;
+    let () = admin.run(&["CONFIG", "RESETSTAT"]).await;
+    assert_eq!(lab.store.revoke_for_user(&user, None).await.unwrap().len(), GRANTS_KEPT);
+    let info: String = admin.run(&["INFO", "commandstats"]).await;
+    let ran = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
+    let ran: usize = ran.split(',').next().unwrap().parse().unwrap();
+    // The first is sent twice: Redis did not know it.
+    assert_eq!(ran, 1 + GRANTS_KEPT / BATCH);
 }
 
 #[tokio::test]

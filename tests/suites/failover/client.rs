@@ -91,7 +91,7 @@ impl Clients {
         }
         let claimed = store.claim_callback(&request.id, &request.cookie, 1).await?;
         let done = completion(&request, user);
-        let finished = matches!(claimed, CallbackClaim::Claimed(..)) && store.complete_flow(&done).await?;
+        let finished = matches!(claimed, CallbackClaim::Claimed(..)) && store.complete_flow(&done).await?.is_some();
         Ok(finished.then_some(done))
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{
-        CodeState, Flow, FlowId, FlowRequest, FlowState, Hash32, Session, UserId, flow_state::Claim,
+        CodeState, Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, flow_state::Claim,
         user::IDENTITY_CREDENTIAL,
     },
 };
@@ -105,21 +105,16 @@ impl State {
         }
     }
 
-    pub(super) fn complete_flow(&mut self, done: &Completion) -> bool {
+    pub(super) fn complete_flow(&mut self, done: &Completion) -> Option<Vec<Grant>> {
         let now = self.now;
-        let Some(flow) = self.flows.get_mut(&done.flow, now) else {
-            return false;
-        };
+        let flow = self.flows.get_mut(&done.flow, now)?;
         let sealed = done.sealed_redirect.clone();
-        let Some(next) = flow.state.complete(done.attempt, done.user.id, sealed, done.code) else {
-            return false;
-        };
-        flow.state = next;
+        flow.state = flow.state.complete(done.attempt, done.user.id, sealed, done.code)?;
         self.signed_in(&done.user);
         self.replace_credential(&done.user.id, IDENTITY_CREDENTIAL, done.identity_credential.as_ref());
         let until = now + done.code_life;
         let judged = (done.rules, done.user.profile.clone());
-        self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code, judged), until);
+        self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code, judged, now), until);
         let code = Code {
             state: CodeState::Live,
             grant: done.grant.id,
@@ -133,7 +128,7 @@ impl State {
         if let Some((id, session, life)) = &done.session {
             self.sessions.put(*id, session.clone(), now + *life);
         }
-        true
+        Some(self.make_room(&done.user.id, &done.grant.id))
     }
 
     /// A sign-in sets the user live, dates the check now and mends every client.

@@ -31,8 +31,8 @@ use crate::{
     clock::Clock,
     keys::Sealed,
     model::{
-        AttemptId, CodeState, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState,
-        Session, UserId, UserRecord,
+        AttemptId, CodeState, CredentialRecord, Flow, FlowId, FlowRequest, Grant, GrantId, Hash32,
+        IdentityState, Session, UserId, UserRecord,
     },
 };
 
@@ -168,7 +168,7 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.claim_callback(id, cookie, attempt)))
     }
 
-    async fn complete_flow(&self, completion: &Completion) -> Result<bool> {
+    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>> {
         Ok(self.step(|s| s.complete_flow(completion)))
     }
 
@@ -202,7 +202,7 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.revoke_for_client(id, client_id, assertion)))
     }
 
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool> {
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<Option<Vec<Grant>>> {
         Ok(self.step(|s| s.grant_robot(robot)))
     }
 

@@ -6,7 +6,7 @@ use super::{
     super::{
         CallRecord, CodeProof, Event, ListedGrant, NewTokens, Redemption, Revocation, RobotGrant, Rotated,
         Rotation,
-        keys::{SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
+        keys::{BATCH, GRANTS_KEPT, ROBOT_GRANTS_KEPT, SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
     },
     State,
 };
@@ -57,7 +57,7 @@ impl Refresh {
 pub(super) struct Family {
     pub(super) grant: Grant,
     state: FamilyState,
-    /// When one of its tokens was last used or replaced.
+    /// When one of its tokens was last used or replaced, or it was made.
     used: Duration,
     code: Option<Hash32>,
     access: Option<Hash32>,
@@ -72,11 +72,11 @@ pub(super) struct Family {
 
 impl Family {
     /// A grant that waits for its code to be redeemed.
-    pub(super) fn new(grant: Grant, code: Hash32, judged: (Hash32, Sealed)) -> Self {
+    pub(super) fn new(grant: Grant, code: Hash32, judged: (Hash32, Sealed), now: Duration) -> Self {
         Self {
             grant,
             state: FamilyState::Issued,
-            used: Duration::ZERO,
+            used: now,
             code: Some(code),
             access: None,
             replaced: None,
@@ -304,15 +304,42 @@ impl State {
         true
     }
 
-    pub(super) fn grant_robot(&mut self, robot: &RobotGrant) -> bool {
+    pub(super) fn grant_robot(&mut self, robot: &RobotGrant) -> Option<Vec<Grant>> {
         if robot.heard != self.heard.mark {
-            return false;
+            return None;
         }
         let (id, until) = (robot.grant.id, self.now + robot.life);
         self.signed_in(&robot.user);
+        let ended =
+            self.end_first(&robot.user.id, None, ROBOT_GRANTS_KEPT - 1, |family| family.state.since());
         self.grants.put(id, Family::of_robot(robot.grant.clone(), self.now, robot.access), until);
         self.access.put(robot.access, id, until);
-        true
+        Some(ended)
+    }
+
+    /// Ends what a user has beyond [`GRANTS_KEPT`]: the ones used longest ago, but never `new`.
+    pub(super) fn make_room(&mut self, user: &UserId, new: &GrantId) -> Vec<Grant> {
+        self.end_first(user, Some(new), GRANTS_KEPT - 1, |family| Some(family.used))
+    }
+
+    /// Ends the first of a user's grants, but for `new`, until there are `most`.
+    fn end_first(
+        &mut self,
+        user: &UserId,
+        new: Option<&GrantId>,
+        most: usize,
+        order: impl Fn(&Family) -> Option<Duration>,
+    ) -> Vec<Grant> {
+        let families = self.grants.iter(self.now).map(|(_, family)| family);
+        let own = families.filter(|family| family.grant.user == *user && Some(&family.grant.id) != new);
+        let mut own: Vec<_> = own.map(|family| (order(family), family.grant.clone())).collect();
+        own.sort_by_key(|(place, _)| *place);
+        own.truncate(own.len().saturating_sub(most).min(BATCH));
+        let ended: Vec<Grant> = own.into_iter().map(|(_, grant)| grant).collect();
+        for grant in &ended {
+            self.revoke(&grant.id);
+        }
+        ended
     }
 
     /// Spends an assertion; `false`: it was spent before. Where there is none, there is nothing to spend.

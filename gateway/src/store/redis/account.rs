@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// What a script says that ended a batch and left some.
+pub(super) const MORE: &str = "more";
+
 #[async_trait]
 impl AccountSteps for RedisStore {
     async fn sign_in_at_provider(
@@ -59,9 +62,15 @@ impl AccountSteps for RedisStore {
     }
 
     async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>> {
-        let step = self.step(&script::REVOKE_FOR_USER).arg(keys::user(user));
-        let mut reply = self.run(step.arg(grant.map(keys::grant).unwrap_or_default())).await?;
-        self.ended_grants(user, &mut reply)
+        let mut all = Vec::new();
+        loop {
+            let step = self.step(&script::REVOKE_FOR_USER).arg(keys::user(user));
+            let mut reply = self.claim(step.arg(grant.map(keys::grant).unwrap_or_default())).await?;
+            all.extend(self.ended_grants(user, &mut reply)?);
+            if reply.tag()? != MORE {
+                return Ok(all);
+            }
+        }
     }
 
     async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64> {
@@ -69,8 +78,15 @@ impl AccountSteps for RedisStore {
             EndedSessions::One(one) => (keys::session(&one), String::new()),
             EndedSessions::AllBut(kept) => (String::new(), keys::session(&kept)),
         };
-        let step = self.step(&script::END_SESSIONS).arg(keys::user(user)).arg(only).arg(kept);
-        self.run(step).await?.number().ok_or_else(unexpected)
+        let mut ended = 0;
+        loop {
+            let step = self.step(&script::END_SESSIONS).arg(keys::user(user)).arg(&only).arg(&kept);
+            let mut reply = self.claim(step).await?;
+            ended += reply.number::<u64>().ok_or_else(unexpected)?;
+            if reply.tag()? != MORE {
+                return Ok(ended);
+            }
+        }
     }
 }
 

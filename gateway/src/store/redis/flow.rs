@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     keys::Sealed,
-    model::{Flow, FlowId, FlowRequest, FlowState, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL},
+    model::{
+        Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL,
+    },
     store::{Approval, CallbackClaim, Completion, Result, UserUpdate, keys},
 };
 
@@ -125,7 +127,7 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn complete(&self, done: &Completion) -> Result<bool> {
+    pub(super) async fn complete(&self, done: &Completion) -> Result<Option<Vec<Grant>>> {
         let (user_key, profile, user_mac) = self.user_args(&done.user);
         let grant_key = keys::grant(&done.grant.id);
         let (grant, grant_mac) = self.sealed_json(&grant_key, &done.grant);
@@ -149,7 +151,9 @@ impl RedisStore {
                 step.arg(key).arg(text).arg(mac).arg(millis(*life))
             }
         };
-        self.claim(step).await?.yes()
+        let mut reply = self.claim(step).await?;
+        let written = reply.tag()? == "yes";
+        written.then(|| self.ended_grants(&done.user.id, &mut reply)).transpose()
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {

@@ -48,8 +48,8 @@ use crate::{
     clock::Clock,
     keys::{Keys, Sealed},
     model::{
-        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, GrantId, Hash32, IdentityState, Session,
-        UserId, UserRecord,
+        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, Grant, GrantId, Hash32, IdentityState,
+        Session, UserId, UserRecord,
     },
     refs::Refs,
 };
@@ -192,7 +192,7 @@ impl Store for RedisStore {
         self.claim_answer(id, cookie, attempt).await
     }
 
-    async fn complete_flow(&self, completion: &Completion) -> Result<bool> {
+    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>> {
         self.complete(completion).await
     }
 
@@ -229,7 +229,7 @@ impl Store for RedisStore {
         self.revoke_as_client(id, client_id, assertion).await
     }
 
-    async fn grant_robot(&self, robot: &RobotGrant) -> Result<bool> {
+    async fn grant_robot(&self, robot: &RobotGrant) -> Result<Option<Vec<Grant>>> {
         self.write_robot(robot).await
     }
 

@@ -134,6 +134,9 @@ fn constants() -> String {
         ("REPLAY_GRACE", REPLAY_GRACE.as_millis()),
         ("EVENTS_LIFE", keys::EVENTS_LIFE.as_millis()),
         ("EVENTS_KEPT", keys::EVENTS_KEPT as u128),
+        ("GRANTS_KEPT", keys::GRANTS_KEPT as u128),
+        ("ROBOT_GRANTS_KEPT", keys::ROBOT_GRANTS_KEPT as u128),
+        ("BATCH", keys::BATCH as u128),
         ("DAY", 24 * 3600 * 1000),
         ("MINUTE", 60 * 1000),
     ];

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     keys::Sealed,
-    model::{GrantId, Hash32, user::IDENTITY_CREDENTIAL},
+    model::{Grant, GrantId, Hash32, user::IDENTITY_CREDENTIAL},
     store::{
         CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, keys,
     },
@@ -112,7 +112,7 @@ impl RedisStore {
         self.claim(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
     }
 
-    pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<bool> {
+    pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<Option<Vec<Grant>>> {
         let (user, profile, user_mac) = self.user_args(&robot.user);
         let (grant_key, access) = (keys::grant(&robot.grant.id), keys::access(&robot.access));
         let (grant, grant_mac) = self.sealed_json(&grant_key, &robot.grant);
@@ -121,11 +121,11 @@ impl RedisStore {
         let step = step.arg(user).arg(&robot.user.identity).arg(profile).arg(user_mac);
         let step = step.arg(grant_key).arg(grant).arg(grant_mac).arg(access).arg(access_mac);
         let mut reply = self.run(step.arg(millis(robot.life)).arg(&robot.heard)).await?;
-        let written = reply.tag()? == "yes";
-        if !written {
-            self.hear_denial(&mut reply);
+        if reply.tag()? == "yes" {
+            return self.ended_grants(&robot.user.id, &mut reply).map(Some);
         }
-        Ok(written)
+        self.hear_denial(&mut reply);
+        Ok(None)
     }
 
     pub(super) async fn revoke_as_client(

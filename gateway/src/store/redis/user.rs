@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     RedisStore,
+    account::MORE,
     record::read_credential,
     script::{self, Reply, millis, state_text, unexpected},
 };
@@ -35,7 +36,7 @@ impl RedisStore {
         let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
         let step = self.step(&script::REFUSE_IDENTITY).arg(keys::user(user));
         let step = step.arg(keys::credential(user, IDENTITY_CREDENTIAL)).arg(version);
-        match self.run(step.arg(state_text(&dead))).await?.tag()?.as_str() {
+        match self.claim(step.arg(state_text(&dead))).await?.tag()?.as_str() {
             "died" => Ok(IdentityRefusal::Died),
             "dead" => Ok(IdentityRefusal::WasDead),
             "no" => Ok(IdentityRefusal::Stale),
@@ -53,14 +54,24 @@ impl RedisStore {
     }
 
     pub(super) async fn end_all(&self, user: &UserId) -> Result<EndedSignIns> {
-        let mut reply = self.run(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await?;
-        let grants = self.ended_grants(user, &mut reply)?;
-        let sessions = reply.number().ok_or_else(unexpected)?;
-        Ok(EndedSignIns { grants, sessions })
+        let mut all = EndedSignIns::default();
+        loop {
+            let mut reply = self.claim(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await?;
+            all.grants.extend(self.ended_grants(user, &mut reply)?);
+            all.sessions += reply.number::<u64>().ok_or_else(unexpected)?;
+            if reply.tag()? != MORE {
+                return Ok(all);
+            }
+        }
     }
 
     pub(super) async fn purge(&self, user: &UserId) -> Result<bool> {
-        self.run(self.step(&script::PURGE_USER).arg(keys::user(user))).await?.yes()
+        loop {
+            let tag = self.claim(self.step(&script::PURGE_USER).arg(keys::user(user))).await?.tag()?;
+            if tag != MORE {
+                return Ok(tag == "yes");
+            }
+        }
     }
 
     pub(super) async fn read_one_credential(

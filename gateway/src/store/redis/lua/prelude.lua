@@ -77,15 +77,42 @@ local function revoke_all(grants)
   return answer
 end
 
--- Ends all grants and sessions of a user: the grants as above, and how many sessions.
-local function end_sign_ins(user)
-  local answer, ended = revoke_all(redis.call('ZRANGE', P .. user .. GRANTS_OF, 0, -1)), 0
-  for _, session in ipairs(redis.call('ZRANGE', P .. user .. SESSIONS_OF, 0, -1)) do
-    ended = ended + redis.call('DEL', P .. session)
+-- Grants of a user that may end together: a batch, for no script may hold up all others for long.
+local function some_grants(user)
+  local index, some = P .. user .. GRANTS_OF, {}
+  for _, grant in ipairs(redis.call('ZRANGE', index, 0, BATCH - 1)) do
+    if redis.call('HGET', P .. grant, 'owner') == user then
+      some[#some + 1] = grant
+    else
+      redis.call('ZREM', index, grant)
+    end
   end
-  redis.call('DEL', P .. user .. GRANTS_OF, P .. user .. SESSIONS_OF)
+  return some
+end
+
+-- Ends a batch of grants and sessions of a user: the grants as above, how many sessions, and whether any are left.
+local function end_sign_ins(user)
+  local answer, ended, index = revoke_all(some_grants(user)), 0, P .. user .. SESSIONS_OF
+  for _, session in ipairs(redis.call('ZRANGE', index, 0, BATCH - 1)) do
+    ended = ended + redis.call('DEL', P .. session)
+    redis.call('ZREM', index, session)
+  end
   answer[#answer + 1] = int(ended)
+  answer[#answer + 1] = redis.call('EXISTS', P .. user .. GRANTS_OF, index) > 0 and 'more' or 'done'
   return answer
+end
+
+-- What a user has beyond `most` grants ends, a batch at most: the ones used longest ago, but never `new`. As `revoke_all`.
+local function make_room(user, new, most)
+  local index, used, ended = P .. user .. GRANTS_OF, {}, {}
+  local surplus = math.min(redis.call('ZCARD', index) - most, BATCH)
+  if surplus <= 0 then return { '0' } end
+  for _, grant in ipairs(redis.call('ZRANGE', index, 0, most + BATCH)) do
+    if grant ~= new then used[#used + 1] = { grant, tonumber(redis.call('HGET', P .. grant, 'used')) or 0 } end
+  end
+  table.sort(used, function(a, b) return a[2] < b[2] end)
+  for i = 1, surplus do ended[i] = used[i][1] end
+  return revoke_all(ended)
 end
 
 -- identity, profile, MAC, state, milliseconds since the last check

@@ -1,6 +1,7 @@
 -- user
 local user = ARGV[1]
-end_sign_ins(user)
+local ended = end_sign_ins(user)
+if ended[#ended] == 'more' then return { 'more' } end
 for _, key in ipairs(redis.call('ZRANGE', P .. user .. CREDENTIALS_OF, 0, -1)) do
   redis.call('DEL', P .. key)
 end

@@ -1,6 +1,10 @@
--- user, grant or nothing for all
-local user, only, own = ARGV[1], ARGV[2], {}
-for _, grant in ipairs(only ~= '' and { only } or redis.call('ZRANGE', P .. user .. GRANTS_OF, 0, -1)) do
-  if redis.call('HGET', P .. grant, 'owner') == user then own[#own + 1] = grant end
+-- user, grant or nothing for some of all. As `revoke_all`, and whether any are left of all.
+local user, only = ARGV[1], ARGV[2]
+if only == '' then
+  local answer = revoke_all(some_grants(user))
+  answer[#answer + 1] = redis.call('EXISTS', P .. user .. GRANTS_OF) == 1 and 'more' or 'done'
+  return answer
 end
-return revoke_all(own)
+local answer = revoke_all(redis.call('HGET', P .. only, 'owner') == user and { only } or {})
+answer[#answer + 1] = 'done'
+return answer
