@@ -106,4 +106,11 @@ impl FlowId {
         bytes[..6].copy_from_slice(&clock.unix_millis().to_be_bytes()[2..]);
         Self(bytes)
     }
+
+    /// When it began, in milliseconds since 1970, as it says itself.
+    pub fn unix_millis(&self) -> i64 {
+        let mut bytes = [0; 8];
+        bytes[2..].copy_from_slice(&self.0[..6]);
+        i64::from_be_bytes(bytes)
+    }
 }

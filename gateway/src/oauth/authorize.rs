@@ -3,7 +3,7 @@
 //! Client and redirect URI are proven first; only then may an error be a redirect. With `?flow=` it shows the consent
 //! page of a flow that is under way, after a local sign-in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -182,13 +182,21 @@ pub(super) async fn own_flow(
     headers: &HeaderMap,
 ) -> Result<(Flow, CookieSecret), Failure> {
     let id = FlowId::parse(id).ok_or(Failure::BadLink)?;
+    // First: whoever makes up links asks nothing of the store.
+    let cookie = Jar::new(&server.urls, headers).flow(&id).ok_or_else(|| without_cookie(server, &id))?;
     let flow = server.store.flow(&id).await?.ok_or(Failure::Expired)?;
-    let cookie = Jar::new(&server.urls, headers).flow(&id).ok_or(Failure::OtherBrowser)?;
     // Hashes of secrets of 256 bits: comparing them tells nothing.
     if cookie.hash() != flow.request.cookie {
         return Err(Failure::OtherBrowser);
     }
     Ok((flow, cookie))
+}
+
+/// A cookie goes with its flow, so whoever has none of an old one may have begun it.
+fn without_cookie(server: &Server, id: &FlowId) -> Failure {
+    let age = server.clock.unix_millis().saturating_sub(id.unix_millis());
+    let is_old = u64::try_from(age).is_ok_and(|age| Duration::from_millis(age) >= FLOW_LIFE);
+    if is_old { Failure::Expired } else { Failure::OtherBrowser }
 }
 
 /// The redirect URI of a request, if it is one that the client registered and the policy allows now.

@@ -9,7 +9,10 @@ use crate::{
     chaos::{Chaos, Mode},
     redis_server::{Admin, RedisServer},
     static_clients::{listed, robot},
-    support::{Answer, Browser, Client, Gateway, config, provider_config, redeem, refresh, with},
+    support::{
+        Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
+        refresh, seconds, with,
+    },
 };
 
 /// A server whose scopes depend on the user.
@@ -92,6 +95,35 @@ async fn every_grant_step_is_one_round_trip() {
         }
         in_one_trip(gateway, &admin, &robot("robot", "new-secret")).await;
     }
+}
+
+/// Anybody can write a link with a flow in it.
+#[tokio::test]
+async fn a_flow_without_its_cookie_costs_no_trip() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let admin = redis.admin().await;
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let begun = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let form = browser.get(&gateway, begun.location()).await;
+    let (flow, token) = (form.field("flow"), form.field("token"));
+    let sign_in = [("flow", flow.as_str()), ("token", &token), ("username", "alice"), ("password", "alice")];
+    let before = counted(&admin).await.1;
+    for path in [
+        format!("/oauth/signin?flow={flow}"),
+        format!("/oauth/authorize?flow={flow}"),
+        format!("/oauth/authorize/approve?flow={flow}&nonce=x"),
+        format!("/oauth/authorize/approve?flow={flow}&nonce=x&decision=deny"),
+    ] {
+        assert!(Browser::default().get(&gateway, &path).await.is_page(403), "{path}");
+    }
+    assert!(Browser::default().post(&gateway, "/oauth/signin", &sign_in).await.is_page(403));
+    assert_eq!(counted(&admin).await.1 - before, 1, "that of the count itself");
+    // A cookie ends with its flow: who began it and comes late reads so.
+    gateway.clock.advance(seconds(600));
+    let late = Browser::default().get(&gateway, &format!("/oauth/signin?flow={flow}")).await;
+    assert!(late.is_page(400) && late.body.contains("has expired"), "{late:?}");
 }
 
 #[tokio::test]
