@@ -12,7 +12,7 @@ use crate::{
     client_document::{DocumentUrl, document::Auth},
     keys::OpenError,
     model::{
-        AuthMethod, Client, Grant, Hash32, ScopeSet,
+        AuthMethod, Client, FlowRequest, Grant, Hash32, ScopeSet,
         client::Origin,
         registration::{self, Registration},
         user::CLIENT_IDENTITY,
@@ -47,11 +47,13 @@ pub fn document_of(client: &Client) -> Option<DocumentUrl> {
     if matches!(client.origin, Origin::Document { .. }) { DocumentUrl::parse(&client.id) } else { None }
 }
 
-/// Who vouches for a client's name.
-pub fn identified(server: &Server, id: &str) -> Identified {
+/// Who vouches for the name of the client that asks.
+pub fn identified(server: &Server, request: &FlowRequest) -> Identified {
+    let id = &request.client_id;
     match find_used(server, id).map(|client| client.origin) {
-        Ok(Origin::Document { .. }) => DocumentUrl::parse(id)
-            .map_or(Identified::Itself, |url| Identified::Document { host: url.host().to_owned() }),
+        Ok(Origin::Document { .. }) => DocumentUrl::parse(id).map_or(Identified::Itself, |url| {
+            Identified::Document { host: url.host().to_owned(), signs: request.by_assertion }
+        }),
         Ok(Origin::Listed(config)) => Identified::Listed { has_secret: !config.secrets.is_empty() },
         Ok(Origin::Registered { .. }) | Err(_) => Identified::Itself,
     }

@@ -59,7 +59,7 @@ pub(super) async fn show(
             (told.map(Who::Last), abilities, format!("Continue with {provider}"), other)
         }
     };
-    let identified = clients::identified(server, &request.client_id);
+    let identified = clients::identified(server, request);
     let page = ConsentPage {
         site: &site,
         client_name: &request.client_name,

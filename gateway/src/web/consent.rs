@@ -61,6 +61,8 @@ pub enum Identified {
     Document {
         /// The host.
         host: String,
+        /// Whether the client proves that it holds a key of the document.
+        signs: bool,
     },
     /// The administrator, who listed it.
     Listed {
@@ -73,7 +75,8 @@ pub enum Identified {
 
 impl Identified {
     /// What to know where somebody vouches for a name that any program on the user's device can take: the id is no
-    /// secret, and loopback or a scheme belongs to whoever listens.
+    /// secret, and loopback or a scheme belongs to whoever listens. What such a program would get of a client that proves
+    /// itself it could not redeem.
     pub fn claim(&self, uri: &RedirectUri, client_name: &str) -> Option<String> {
         let who = match uri.kind() {
             Kind::Https { .. } => return None,
@@ -81,10 +84,10 @@ impl Identified {
             Kind::Custom { .. } => "app on this device",
         };
         match self {
-            Self::Document { .. } | Self::Listed { has_secret: false } => {
+            Self::Document { signs: false, .. } | Self::Listed { has_secret: false } => {
                 Some(format!("Any {who} can say that it is {client_name}."))
             }
-            Self::Listed { has_secret: true } | Self::Itself => None,
+            Self::Document { signs: true, .. } | Self::Listed { has_secret: true } | Self::Itself => None,
         }
     }
 }

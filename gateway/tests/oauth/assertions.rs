@@ -148,6 +148,23 @@ async fn a_client_that_signs_redeems_refreshes_and_revokes() {
     }
 }
 
+/// A program that takes its name gets a code that it cannot redeem.
+#[tokio::test]
+async fn nobody_is_warned_of_programs_that_take_the_name_of_a_client_that_signs() {
+    let world = World::inline().await;
+    let page = Browser::default().consent(&world.gateway, &client(), "alice").await;
+    let signs = "says that this is its application. Only whoever holds its key can use what you approve.";
+    for expected in ["Identified by <strong>client.example</strong>", signs, "If somebody sent you a link"] {
+        assert!(page.body.contains(expected), "{expected}: {}", page.body);
+    }
+    assert!(!page.body.contains("Any program on this computer can say"), "{}", page.body);
+    world.web.say(fresh(&document()));
+    world.clock.advance(Duration::from_secs(3601));
+    let page = Browser::default().consent(&world.gateway, &client(), "alice").await;
+    assert!(page.body.contains("Any program on this computer can say"), "{}", page.body);
+    assert!(!page.body.contains("Only whoever holds its key"), "{}", page.body);
+}
+
 #[tokio::test]
 async fn the_keys_of_a_named_set_are_fetched_when_the_first_assertion_comes() {
     let world = World::named().await;
