@@ -37,7 +37,9 @@ pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers
         match (session::current(server, &headers).await?, cookie) {
             (Standing::User(user), Some(cookie)) => {
                 let account = server.store.account(&user.id).await?;
-                Ok(show(server, &user, &cookie, account, done))
+                // Whoever is denied must still see what acts for them, and be able to end it.
+                let allowed = server.allows_now(&user.profile).await?;
+                Ok(show(server, (&user, allowed), &cookie, account, done))
             }
             (Standing::Dead, _) => Ok(signed_out(server, Some(&server.credentials.expired_sentence()), None)),
             _ => Ok(signed_out(server, None, done)),
@@ -113,7 +115,7 @@ fn signed_out(server: &Server, dead: Option<&str>, done: Option<Done>) -> Respon
 
 fn show(
     server: &Server,
-    user: &CurrentUser,
+    (user, allowed): (&CurrentUser, bool),
     cookie: &CookieSecret,
     account: AccountRecord,
     done: Option<Done>,
@@ -128,6 +130,7 @@ fn show(
     let page = AccountPage {
         site: &site,
         done: done.map(Done::says),
+        denied: !allowed,
         user: SignedInUser::of(&user.profile),
         provider,
         mcp_url: &server.urls.resource,

@@ -46,7 +46,7 @@ pub(super) fn held(
 }
 
 impl Refused {
-    /// The answer to a refresh, and what it says in the audit trail.
+    /// The answer to a refresh or a redemption, and what it says in the audit trail.
     pub(super) async fn answer(self, server: &Server, user: &UserRecord, event: &mut Event) -> OAuthError {
         event.user(&user.id);
         let must_sign_in = || OAuthError::InvalidGrant(server.credentials.expired_sentence().into());
@@ -54,7 +54,9 @@ impl Refused {
             Self::Unreadable(OpenError::UnknownKey) => OAuthError::KEY_NOT_READ,
             Self::Unreadable(OpenError::Invalid) => must_sign_in(),
             Self::Left => {
-                event.decide(Decision::RefreshDead);
+                if event.decision() == Decision::RefreshRefused {
+                    event.decide(Decision::RefreshDead);
+                }
                 // Ends the sign-ins in the store, too. Where that fails, the sweep will.
                 server.credentials.recheck(user).await;
                 must_sign_in()

@@ -25,6 +25,7 @@ mod known;
 pub mod limits;
 pub mod metadata;
 pub mod params;
+mod redeem;
 pub mod redirect;
 pub mod refresh;
 pub mod register;

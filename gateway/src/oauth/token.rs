@@ -13,21 +13,15 @@ use gatehouse_gateway_config::policy::ClientGrant;
 use serde::Serialize;
 
 use super::{
-    OAuthError,
-    authorize::check_resource,
-    client_auth::{self, Proven},
-    client_credentials, limits,
-    params::{self, Params},
-    refresh,
+    OAuthError, authorize::check_resource, client_auth, client_credentials, limits, params, redeem, refresh,
     source::Source,
 };
 use crate::{
     app::App,
     audit::{Decision, Event},
-    keys::OpenError,
-    model::{AccessToken, AuthorizationCode, GrantId, RefreshToken, TokenPair, pkce},
+    model::{AccessToken, GrantId, RefreshToken, TokenPair},
     server::Server,
-    store::{CodeProof, NewTokens, Redemption},
+    store::NewTokens,
 };
 
 /// RFC 6749 section 5.1. `scope` always: its absence is read as "none" by some clients.
@@ -87,56 +81,9 @@ async fn grant(
         return Err(OAuthError::UnauthorizedClient("the client may use client_credentials alone"));
     }
     match grant_type.as_str() {
-        "authorization_code" => redeem(server, &proven, &params, event).await,
+        "authorization_code" => redeem::redeem(server, &proven, &params, event).await,
         "refresh_token" => refresh::refresh(server, &proven, &params, event).await,
         _ => client_credentials::issue(server, client, &params, event).await,
-    }
-}
-
-async fn redeem(
-    server: &Server,
-    Proven { client, assertion }: &Proven,
-    params: &Params,
-    event: &mut Event,
-) -> Result<Response, OAuthError> {
-    const REFUSED: OAuthError = OAuthError::InvalidGrant(std::borrow::Cow::Borrowed(
-        "the code is unknown, expired, used, or was issued for another client, redirect_uri or code_verifier",
-    ));
-    event.decide(Decision::CodeRefused);
-    let presented =
-        params.some("code")?.ok_or_else(|| OAuthError::InvalidRequest("code is missing".into()))?;
-    let challenge = params.some("code_verifier")?.and_then(pkce::challenge_of).ok_or(REFUSED)?;
-    let code = AuthorizationCode::parse(&server.keys, presented).map_err(|error| match error {
-        OpenError::UnknownKey => OAuthError::KEY_NOT_READ,
-        OpenError::Invalid => REFUSED,
-    })?;
-    let proof = CodeProof {
-        code: code.hash(),
-        grant: code.grant,
-        client_id: client.id.clone(),
-        redirect_uri: params.some("redirect_uri")?.map(str::to_owned),
-        challenge,
-        resource: check_resource(server, params)?.then(|| server.urls.resource.clone()),
-        assertion: *assertion,
-    };
-    let pair = mint(server, code.grant, 1, None);
-    match server.store.redeem_code(&proof, &new_tokens(server, &pair)).await? {
-        Redemption::Redeemed { grant, access_life } => {
-            event.decide(Decision::CodeRedeemed).grant(&grant);
-            Ok(answer(&pair, access_life, &grant.scope))
-        }
-        Redemption::Refused => Err(REFUSED),
-        Redemption::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
-        Redemption::Forged => {
-            let mut ended = Event::new(Decision::GrantRevoked);
-            server.audit.write(ended.client(client).grant_id(&code.grant).because("forged"));
-            Err(REFUSED)
-        }
-        Redemption::Replayed { revoked } => {
-            let reason = if revoked { "grant_revoked" } else { "parallel" };
-            event.decide(Decision::CodeReplayed).grant_id(&code.grant).because(reason);
-            Err(REFUSED)
-        }
     }
 }
 

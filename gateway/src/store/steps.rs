@@ -111,6 +111,12 @@ pub struct CodeProof {
     ///
     /// [`keys::assertion_id`]: super::keys::assertion_id
     pub assertion: Option<Hash32>,
+    /// As [`Rotation::heard`].
+    pub heard: String,
+    /// As [`Rotation::rules`].
+    pub rules: Hash32,
+    /// As [`Rotation::judged`].
+    pub judged: Option<Sealed>,
 }
 
 /// Hashes and lives of the tokens that a step writes.
@@ -143,6 +149,16 @@ pub enum Redemption {
     Refused,
     /// The assertion was spent before. The code is untouched.
     AssertionSpent,
+    /// The user must be judged first: they were not admitted with their profile, by these rules, after the operator's
+    /// last word. The code is untouched.
+    JudgementDue {
+        /// The grant.
+        grant: Box<Grant>,
+        /// The user.
+        user: Box<UserRecord>,
+    },
+    /// The user's identity is dead. The code is untouched.
+    Dead(Box<UserRecord>),
     /// The grant's record is not ours: it was ended.
     Forged,
     /// The code was redeemed before with the same client and verifier. Later than two seconds after, that revoked

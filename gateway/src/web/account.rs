@@ -12,6 +12,8 @@ pub struct AccountPage<'a> {
     pub site: &'a Site<'a>,
     /// What was just done.
     pub done: Option<&'static str>,
+    /// The user may not use the server any more.
+    pub denied: bool,
     /// Who is signed in.
     pub user: SignedInUser,
     /// Where they signed in, when that is elsewhere.

@@ -221,6 +221,9 @@ impl Kit {
             challenge: flow.challenge,
             resource: None,
             assertion: None,
+            heard: store.heard().mark,
+            rules: completion.rules,
+            judged: None,
         };
         let tokens = NewTokens {
             access: access.hash(),

@@ -1,6 +1,6 @@
 //! Who is denied while the server runs is refused at every step, and loses nothing by it.
 
-use gatehouse_gateway::{identity::local::sweep, server::Identity};
+use gatehouse_gateway::{identity::local::sweep, model::IdentityState, server::Identity};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -113,6 +113,104 @@ async fn a_denied_user_gets_no_code_after_the_provider() {
             let refused = browser.get(gateway, &path).await;
             assert!(refused.is_page(403), "{refused:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_users_code_gives_nothing_and_its_grant_ends() {
+    on_each(server(config(), "2m"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        let code = async || one.code(&mut Browser::default(), &client).await;
+        let codes = [code().await, code().await];
+        one.deny(redis, 2, &["uid-alice"]).await;
+        for (gateway, code) in [two, one].into_iter().zip(&codes) {
+            gateway.trail.take();
+            let refused = gateway.token(&redeem(&client, code)).await;
+            assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+            assert_eq!(refused.json()["error_description"], "the user may not use this server");
+            let told = gateway.trail.take();
+            let named =
+                |event: &Value| [event["event"].clone(), event["outcome"].clone(), event["reason"].clone()];
+            assert_eq!(named(&told[0]), ["grant", "revoked", "access_denied"]);
+            assert_eq!(named(&told[1]), ["code", "refused", "access_denied"]);
+            for event in &told {
+                assert!(event["user"].is_string() && event["grant"].is_string(), "{event}");
+            }
+        }
+        one.deny(redis, 3, &[]).await;
+        for code in &codes {
+            assert!(one.token(&redeem(&client, code)).await.is_error(400, "invalid_grant"));
+        }
+        let code = one.code(&mut Browser::default(), &client).await;
+        assert_eq!(two.token(&redeem(&client, &code)).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+/// The configuration may be another, on a replica that was rolled out meanwhile.
+#[tokio::test]
+async fn a_code_is_redeemed_by_the_rules_of_now() {
+    let scopes = json!([{"name": "read", "default": true}, {"name": "write", "default": true}]);
+    let mut before = config();
+    before["scopes"] = scopes.clone();
+    let gateway = Gateway::new(before.clone());
+    let client = gateway.public_client().await;
+    let code = async || gateway.code(&mut Browser::default(), &client).await;
+    let mut closed = before.clone();
+    closed["access"] = json!({"allow": {"rules": [{"subjects": ["uid-bob"]}]}});
+    let refused = gateway.reconfigured(closed).token(&redeem(&client, &code().await)).await;
+    assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+    let mut narrower = before.clone();
+    narrower["scopes"][1]["allow"] = json!([{"subjects": ["uid-bob"]}]);
+    let given = gateway.reconfigured(narrower.clone()).token(&redeem(&client, &code().await)).await;
+    assert_eq!((given.status, &given.json()["scope"]), (StatusCode::OK, &json!("read")));
+    narrower["scopes"][0]["allow"] = json!([{"subjects": ["uid-bob"]}]);
+    let refused = gateway.reconfigured(narrower).token(&redeem(&client, &code().await)).await;
+    assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+    assert_eq!(gateway.token(&redeem(&client, &code().await)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_dead_identitys_code_waits_for_the_next_sign_in() {
+    on_each(server(provider_config(), "2m"), async |[one, two], _| {
+        let client = one.public_client().await;
+        let code = async || {
+            let mut browser = Browser::default();
+            let (_, path) = at_provider(one, &mut browser, &client).await;
+            one.provider.signs_in("42");
+            browser.get(one, &path).await.redirect_param("code").unwrap()
+        };
+        let first = code().await;
+        let user = one.server.store.users().await.unwrap()[0];
+        let dead = IdentityState::Dead { reason: "token_revoked".to_owned(), told: false };
+        one.server.store.set_identity_state(&user, &dead).await.unwrap();
+        let refused = two.token(&redeem(&client, &first)).await;
+        assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+        assert_eq!(refused.json()["error_description"], SIGN_IN_AGAIN);
+        code().await;
+        assert_eq!(two.token(&redeem(&client, &first)).await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+/// Whoever is signed in must be able to see and end what acts for them.
+#[tokio::test]
+async fn a_denied_user_reads_so_on_their_own_page_and_disconnects() {
+    on_each(server(config(), "2m"), async |[one, two], redis| {
+        let client = one.public_client().await;
+        let mut browser = Browser::default();
+        let code = one.code(&mut browser, &client).await;
+        let tokens = one.token(&redeem(&client, &code)).await.json();
+        let page = browser.get(two, "/account").await;
+        assert!(page.is_page(200) && !page.body.contains("You may not use"), "{}", page.body);
+        one.deny(redis, 2, &["uid-alice"]).await;
+        let page = browser.get(two, "/account").await;
+        assert!(page.is_page(200) && page.body.contains("You may not use GitHub tools any more"));
+        let (token, grant) = (page.field("token"), page.field("grant"));
+        let form = [("token", token.as_str()), ("action", "disconnect"), ("grant", grant.as_str())];
+        assert_eq!(browser.post(two, "/account", &form).await.location(), "/account?done=disconnected");
+        assert!(!one.accepts(tokens["access_token"].as_str().unwrap()).await);
     })
     .await;
 }

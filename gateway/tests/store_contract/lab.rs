@@ -316,6 +316,9 @@ pub(crate) fn proof(done: &Completion) -> CodeProof {
         challenge: done.challenge.clone(),
         resource: Some(done.grant.resource.clone()),
         assertion: done.grant.by_assertion.then(hash),
+        heard: String::new(),
+        rules: done.rules,
+        judged: None,
     }
 }
 

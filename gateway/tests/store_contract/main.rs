@@ -67,6 +67,7 @@ contracts! {
     tokens::a_client_proves_itself_as_its_grant_asks
     tokens::an_assertion_is_spent_once
     tokens::a_code_ends
+    tokens::a_code_is_redeemed_for_who_was_judged
     tokens::a_call_sees_all_it_needs
     tokens::lives_are_cut_to_the_end_of_the_sign_in
     tokens::a_refresh_beyond_the_sign_in_is_refused

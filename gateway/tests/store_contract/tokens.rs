@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{FlowRequest, Hash32},
+    model::{FlowRequest, Hash32, IdentityState},
     store::{CodeProof, Completion, NewTokens, Redemption, Revocation, Rotated, Rotation},
 };
+use gatehouse_gateway_config::denial::Denial;
 
-use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, new_access, proof, refresh_with, tokens};
+use crate::lab::{DAY, HOUR, Lab, MINUTE, about, hash, new_access, proof, refresh_with, sealed, tokens};
 
 fn new_tokens(lab: &Lab, done: &Completion) -> NewTokens {
     tokens(&new_access(), &lab.refresh(done.grant.id, 1))
@@ -86,6 +87,27 @@ pub(crate) async fn a_late_replay_ends_the_grant(lab: &Lab) {
     let (rotation, ..) = refresh_with(lab, &client.refresh);
     assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
     assert_eq!(replay(&right).await, Redemption::Replayed { revoked: false }, "there is nothing left");
+}
+
+pub(crate) async fn a_code_is_redeemed_for_who_was_judged(lab: &Lab) {
+    let done = lab.signed_in(1).await;
+    let pair = new_tokens(lab, &done);
+    let redeem = async |proof: &CodeProof| lab.store.redeem_code(proof, &pair).await.unwrap();
+    let mut proof = CodeProof { rules: hash(), ..proof(&done) };
+    let Redemption::JudgementDue { grant, user } = redeem(&proof).await else { panic!("other rules") };
+    assert_eq!((*grant, user.profile), (done.grant.clone(), done.user.profile.clone()));
+    proof.judged = Some(sealed());
+    assert!(matches!(redeem(&proof).await, Redemption::JudgementDue { .. }), "another profile");
+    lab.deny(&Denial { generation: 7, rules: Vec::new() }).await;
+    proof.judged = Some(done.user.profile.clone());
+    assert!(matches!(redeem(&proof).await, Redemption::JudgementDue { .. }), "the operator spoke");
+    proof.heard = lab.store.heard().mark;
+    let dead = IdentityState::Dead { reason: "refresh_refused".to_owned(), told: false };
+    lab.store.set_identity_state(&done.user.id, &dead).await.unwrap();
+    assert!(matches!(redeem(&proof).await, Redemption::Dead(user) if user.id == done.user.id));
+    lab.store.set_identity_state(&done.user.id, &IdentityState::Live).await.unwrap();
+    assert!(lab.store.code_exists(&done.code).await.unwrap(), "nothing was changed");
+    assert!(matches!(redeem(&proof).await, Redemption::Redeemed { .. }));
 }
 
 pub(crate) async fn a_code_ends(lab: &Lab) {

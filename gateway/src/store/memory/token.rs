@@ -142,11 +142,22 @@ impl State {
         {
             return Redemption::Refused;
         }
+        let Some(user) = self.user(&grant.user) else {
+            return Redemption::Refused;
+        };
+        if user.state != IdentityState::Live {
+            return Redemption::Dead(Box::new(user));
+        }
+        let judged = self.is_judged(&grant.id, (&proof.rules, proof.judged.as_ref()), &user);
+        if proof.heard != self.heard.mark || !judged {
+            return Redemption::JudgementDue { grant: Box::new(grant), user: Box::new(user) };
+        }
         if !self.spend(proof.assertion.as_ref()) {
             return Redemption::AssertionSpent;
         }
         if let Some(family) = self.grants.get_mut(&proof.grant, now) {
             family.code = None;
+            family.judged = Some((proof.rules, user.profile));
         }
         if let Some(code) = self.codes.get_mut(&proof.code, now) {
             code.state = spent;
@@ -235,7 +246,8 @@ impl State {
             return Rotated::Dead(Box::new(user));
         }
         let old = rotation.recheck_every.is_some_and(|every| user.checked_ago >= every);
-        if old || rotation.heard != self.heard.mark || !self.is_judged(rotation, &user) {
+        let judged = self.is_judged(&id, (&rotation.rules, rotation.judged.as_ref()), &user);
+        if old || rotation.heard != self.heard.mark || !judged {
             return Rotated::CheckDue { grant: Box::new(grant), user: Box::new(user) };
         }
         if !self.spend(rotation.assertion.as_ref()) {
@@ -257,12 +269,17 @@ impl State {
         Rotated::Rotated { grant: Box::new(grant), user: Box::new(user), access_life }
     }
 
-    /// Whether the user was admitted with this profile, by these rules.
-    fn is_judged(&self, rotation: &Rotation, user: &UserRecord) -> bool {
-        let family = self.grants.get(&rotation.grant, self.now);
+    /// Whether the user was admitted with this profile, by these rules, or just now.
+    fn is_judged(
+        &self,
+        grant: &GrantId,
+        (rules, just): (&Hash32, Option<&Sealed>),
+        user: &UserRecord,
+    ) -> bool {
+        let family = self.grants.get(grant, self.now);
         let before = family.and_then(|family| family.judged.as_ref());
-        rotation.judged.as_ref() == Some(&user.profile)
-            || before.is_some_and(|(rules, profile)| *rules == rotation.rules && *profile == user.profile)
+        just == Some(&user.profile)
+            || before.is_some_and(|(known, profile)| known == rules && *profile == user.profile)
     }
 
     /// Redeeming the successor ends the grace of what came before at once.

@@ -36,19 +36,34 @@ impl RedisStore {
         let step = step.optional(proof.resource.as_deref().map(str::as_bytes));
         let step = step.arg(&spent).arg(self.mac(&spent, &parts)).arg(self.macs(&spent, &parts));
         let step = self.pair(step, &proof.grant, 1, tokens).arg(spent_key(proof.assertion.as_ref()));
+        let judged = proof.judged.as_ref().map_or_else(String::new, Sealed::to_text);
+        let step = step.arg(&proof.heard).arg(proof.rules.to_string()).arg(judged);
         let mut reply = self.claim(step).await?;
         match reply.tag()?.as_str() {
             "refused" => Ok(Redemption::Refused),
             "spent" => Ok(Redemption::AssertionSpent),
             "replayed" => Ok(Redemption::Replayed { revoked: reply.tag()? == "1" }),
-            "redeemed" => {
-                let Some(grant) = self.read_grant(&proof.grant, &mut reply) else {
-                    return self.forged(&proof.grant).await.map(|()| Redemption::Forged);
-                };
-                let access_life = reply.millis().ok_or_else(unexpected)?;
-                Ok(Redemption::Redeemed { grant: Box::new(grant), access_life })
-            }
-            _ => Err(unexpected()),
+            tag => match self.read_redeemed(tag, &proof.grant, &mut reply) {
+                Some(redeemed) => Ok(redeemed),
+                None => self.forged(&proof.grant).await.map(|()| Redemption::Forged),
+            },
+        }
+    }
+
+    /// Reads an answer that holds the grant; `None` when it, or the user, is not ours.
+    fn read_redeemed(&self, tag: &str, grant: &GrantId, reply: &mut Reply) -> Option<Redemption> {
+        let grant = Box::new(self.read_grant(grant, reply)?);
+        if tag == "redeemed" {
+            return Some(Redemption::Redeemed { grant, access_life: reply.millis()? });
+        }
+        let user = Box::new(self.read_user(&grant.user, reply)?);
+        if reply.text().is_some() {
+            self.hear_denial(reply);
+        }
+        match tag {
+            "due" => Some(Redemption::JudgementDue { grant, user }),
+            "dead" => Some(Redemption::Dead(user)),
+            _ => None,
         }
     }
 

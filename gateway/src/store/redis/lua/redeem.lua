@@ -1,5 +1,5 @@
 -- code, grant, the code's MACs, client, redirect URI, resource, spent code, its MAC, its MACs, the pair, sign-in life,
--- assertion
+-- assertion, the operator's word as heard, rules, the profile that was just judged
 local code, grant, spent = ARGV[1], ARGV[2], ARGV[7]
 local pair = { ARGV[10], ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14], tonumber(ARGV[15]) }
 local left = tonumber(ARGV[16])
@@ -13,7 +13,7 @@ if not mac then
 end
 -- The MAC covers grant, client and challenge: a code shown with others has another.
 if not has(ARGV[3], mac) then return { 'refused' } end
-local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'code')
+local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner', 'code', 'judged')
 if not g[1] or g[4] ~= code then return { 'refused' } end
 local ok, granted = pcall(cjson.decode, g[1])
 if not ok then return { 'refused' } end
@@ -24,11 +24,20 @@ if granted.client_id ~= ARGV[4] or not returns or not agrees(ARGV[6], granted.re
   return { 'refused' }
 end
 if not proves(ARGV[17], granted) then return { 'refused' } end
+local u = user_fields(g[3])
+if not u then return { 'refused' } end
+local news, denial, mark = denial_since(ARGV[18])
+local function with_user(tag)
+  return { tag, g[1], g[2], u[1], u[2], u[3], u[4], u[5], news, denial, mark }
+end
+if u[4] ~= LIVE then return with_user('dead') end
+local judged = ARGV[19] .. ' ' .. u[3]
+if news or (g[5] ~= judged and ARGV[20] ~= u[2]) then return with_user('due') end
 if not spend(ARGV[17]) then return { 'spent' } end
 redis.call('DEL', P .. code)
 redis.call('HDEL', P .. grant, 'code')
 redis.call('HSET', P .. spent, 'grant', grant, 'm', ARGV[8], 'at', int(NOW))
 expire(spent, SPENT_CODE_LIFE)
-redis.call('HSET', P .. grant, 'redeemed', int(NOW))
+redis.call('HSET', P .. grant, 'redeemed', int(NOW), 'judged', judged)
 local access_life = write_pair(grant, g[3], 1, pair, left)
 return { 'redeemed', g[1], g[2], access_life }
