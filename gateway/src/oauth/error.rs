@@ -34,6 +34,8 @@ pub enum OAuthError {
     UnsupportedResponseType,
     /// The scope is malformed, unknown, or more than was granted (RFC 6749 section 5.2).
     InvalidScope,
+    /// The refresh token was replaced a moment ago by tokens of a wider scope than is asked for (RFC 6749 section 6).
+    ScopeReplaced,
     /// The resource is not this server's (RFC 8707 section 2).
     InvalidTarget,
     /// `request` and its kin are not supported (OpenID Connect Core section 6).
@@ -101,7 +103,7 @@ impl OAuthError {
             Self::UnauthorizedClient(_) => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
-            Self::InvalidScope => "invalid_scope",
+            Self::InvalidScope | Self::ScopeReplaced => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::RequestNotSupported => "request_not_supported",
             Self::InvalidRedirectUri(_) => "invalid_redirect_uri",
@@ -129,6 +131,9 @@ impl OAuthError {
             }
             Self::UnsupportedResponseType => "response_type must be code",
             Self::InvalidScope => "scope is malformed, unknown, or more than was granted",
+            Self::ScopeReplaced => {
+                "the refresh token was replaced by tokens of a wider scope: ask with its successor, or for that scope"
+            }
             Self::InvalidTarget => "resource must be the URL of this MCP server, once",
             Self::RequestNotSupported => "request, request_uri and registration are not supported",
             Self::Unavailable { .. } => "the service is briefly unavailable, please try again",
@@ -149,6 +154,7 @@ impl OAuthError {
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
             | Self::InvalidScope
+            | Self::ScopeReplaced
             | Self::InvalidTarget
             | Self::RequestNotSupported
             | Self::InvalidRedirectUri(_)

@@ -140,6 +140,12 @@ async fn answer(
                 Ok(scope) => scope,
                 Err(refused) => return Err(refused.answer(server, &user, event).await),
             };
+            // There is one successor for all who ask. Whoever asks for less than it may do must not get more.
+            let asked = AccessToken::narrowed(next.access.expose());
+            let asked = entitlement::held(server, client, &grant, &user, asked.as_deref());
+            if asked.is_ok_and(|asked| !covers(server, &asked, &scope)) {
+                return Err(OAuthError::ScopeReplaced);
+            }
             event.decide(Decision::RefreshSuccessor);
             let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };
             Ok(token::answer_texts(tokens, access_life, &scope))
@@ -160,6 +166,12 @@ async fn answer(
             Err(refused())
         }
     }
+}
+
+/// Whether all of a scope is in another.
+fn covers(server: &Server, wide: &str, scope: &str) -> bool {
+    let set = |text: &str| server.scopes.narrowing(text).unwrap_or_default();
+    set(wide).contains(set(scope))
 }
 
 /// What a scope is to this client, as far as can be told without its user.

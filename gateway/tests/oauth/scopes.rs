@@ -164,6 +164,34 @@ async fn the_consent_page_says_what_each_scope_is_for() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_asks_for_less_gets_no_wider_successor() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    let first = tokens(&gateway, &client, Some("read export")).await;
+    let presented = refresh(&client, first["refresh_token"].as_str().unwrap());
+    let asked = |scope| with(presented.clone(), "scope", Some(scope));
+    let next = gateway.token(&presented).await.json();
+    assert_eq!(next["scope"], "read export");
+    for scope in ["read", "export"] {
+        let refused = gateway.token(&asked(scope)).await;
+        assert!(refused.is_error(400, "invalid_scope"), "{scope}: {refused:?}");
+        assert!(refused.body.contains("replaced by tokens of a wider scope"), "{refused:?}");
+    }
+    for scope in ["", "read export", "export read offline_access"] {
+        assert_eq!(gateway.token(&asked(scope)).await.json()["refresh_token"], next["refresh_token"]);
+    }
+    // Where the successor has no more than that, it is the answer; and less than was asked for is said.
+    let presented = refresh(&client, next["refresh_token"].as_str().unwrap());
+    let asked = |scope| with(presented.clone(), "scope", Some(scope));
+    let less = gateway.token(&asked("read")).await.json();
+    for params in [asked("read"), asked("read export"), presented.clone()] {
+        let again = gateway.token(&params).await.json();
+        assert_eq!((&again["refresh_token"], &again["scope"]), (&less["refresh_token"], &json!("read")));
+    }
+    assert!(gateway.token(&asked("export")).await.is_error(400, "invalid_scope"));
+}
+
+#[tokio::test]
 async fn a_refresh_shrinks_and_never_grows() {
     let gateway = Gateway::new(scoped());
     let client = gateway.public_client().await;
