@@ -57,6 +57,10 @@ pub async fn authenticate(
     }
 }
 
+/// The secret counts, in whichever of the two places. A client registers one and ought to keep to it (RFC 7591 section 2),
+/// but the MCP TypeScript SDK goes by what the metadata offers, `client_secret_basic` first, where its application kept
+/// no more of the answer than id and secret, and older ones always. Holding it to its word would refuse a client that
+/// has proven itself, and nobody else.
 fn by_secret(server: &Server, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
     let Presented { client_id, secrets: presented, basic } = read(headers, params)?;
     let refused = |description| OAuthError::InvalidClient { description, basic };

@@ -219,6 +219,24 @@ async fn clients_authenticate_by_post_and_by_basic() {
     }
 }
 
+/// As older TypeScript SDKs do, which go by what the metadata offers.
+#[tokio::test]
+async fn a_secret_proves_its_client_in_either_place() {
+    let gateway = Gateway::local();
+    for method in ["client_secret_post", "client_secret_basic"] {
+        let client = confidential(&gateway, method).await;
+        let secret = client.secret.clone().unwrap();
+        let code = gateway.code(&mut Browser::default(), &client).await;
+        let params = redeem(&client, &code);
+        let answer = if method == "client_secret_basic" {
+            gateway.token(&with(params, "client_secret", Some(&secret))).await
+        } else {
+            gateway.token_with(&[("authorization", &basic(&client.id, &secret))], &params).await
+        };
+        assert_eq!(answer.status, StatusCode::OK, "{method}: {answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn wrong_client_authentication_is_refused_and_costs_no_code() {
     let gateway = Gateway::local();
