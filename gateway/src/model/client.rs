@@ -125,18 +125,50 @@ pub fn display_name(text: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Characters that have no width or turn the direction of text: a name must not hide or reorder what it says.
+/// Characters that show nothing or turn the direction of text: a name must not hide or reorder what it says. Those that
+/// Unicode calls `Default_Ignorable_Code_Point`, marks of format, and blanks that it does not count among white space.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
         | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
-        | '\u{FFF0}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+        | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
+        | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFC}' | '\u{13430}'..='\u{1343F}' | '\u{13441}' | '\u{13442}'
+        | '\u{16FE4}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D159}' | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_shows_nothing_is_none() {
+        let mut blank = String::new();
+        for range in [
+            0x2800..=0x2800,
+            0x115F..=0x1160,
+            0x3164..=0x3164,
+            0xFFA0..=0xFFA0,
+            0x180B..=0x180F,
+            0xFFF0..=0xFFFC,
+            0x13430..=0x1343F,
+            0x13441..=0x13442,
+            0x16FE4..=0x16FE4,
+            0x1BCA0..=0x1BCA3,
+            0x1D159..=0x1D159,
+            0x1D173..=0x1D17A,
+            0xE0100..=0xE01EF,
+            0x2000..=0x200A,
+            0x3000..=0x3000,
+        ] {
+            for c in range.map(|c| char::from_u32(c).unwrap()) {
+                assert_eq!(display_name(&c.to_string()), None, "{c:?}");
+                blank.push(c);
+            }
+        }
+        assert_eq!(display_name(&blank), None);
+        assert_eq!(display_name(&format!("{blank}x")).as_deref(), Some("x"));
+    }
 
     #[test]
     fn names_lose_what_hides_or_reorders() {

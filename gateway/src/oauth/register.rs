@@ -172,10 +172,11 @@ fn check_web_url(text: Option<&str>) -> Result<(), OAuthError> {
     let internal = |url: &Url| match url.host() {
         Some(url::Host::Ipv4(ip)) => not_global(ip.into()).is_some(),
         Some(url::Host::Ipv6(ip)) => not_global(ip.into()).is_some(),
-        // RFC 6761 section 6.3.
+        // RFC 6761 section 6.3, and the names of Services.
         Some(url::Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
+            let inside = [".localhost", ".svc", ".cluster.local"];
+            name == "localhost" || inside.iter().any(|suffix| name.ends_with(suffix))
         }
         None => true,
     };

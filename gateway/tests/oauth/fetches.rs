@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::{
     assertions::{claims, proven, signed},
-    documents::{ID, PUBLIC, World, answer, ok},
-    support::{Answer, Client, config, form, redeem, request},
+    documents::{ID, PUBLIC, World, answer, document, ok},
+    support::{Answer, Browser, Client, config, form, redeem, request},
 };
 
 /// A network is open for the identity provider in it, and for no document.
@@ -57,6 +57,23 @@ async fn every_failure_to_fetch_is_told_in_the_same_words() {
     }
     pages.dedup();
     assert_eq!(pages.len(), 1);
+}
+
+/// What a client says of itself is no link for its users: it may lead inside.
+#[tokio::test]
+async fn nothing_that_a_document_links_to_is_shown() {
+    let links = ["client_uri", "logo_uri", "tos_uri", "policy_uri"];
+    let mut document = document();
+    for member in links {
+        document[member] = json!(format!("http://tools.team-b.svc.cluster.local/{member}"));
+    }
+    let json = "Content-Type: application/json\r\n";
+    let world = World::new(answer("200 OK", json, document.to_string().as_bytes())).await;
+    let client = Client { id: ID.to_owned(), secret: None };
+    let page = Browser::default().consent(&world.gateway, &client, "alice").await;
+    for member in links.iter().copied().chain(["team-b"]) {
+        assert!(!page.body.contains(member), "{member}: {}", page.body);
+    }
 }
 
 /// A token request with an assertion that nobody has verified.

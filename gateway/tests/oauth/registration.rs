@@ -142,6 +142,8 @@ async fn dangerous_and_malformed_redirect_uris_are_refused() {
             "http://[::ffff:10.0.0.1]/",
             "http://localhost:8080/",
             "http://a.localhost./",
+            "http://tools.team-b.svc/",
+            "https://tools.team-b.svc.cluster.local./logo.png",
         ] {
             let body = json!({"redirect_uris": ["http://localhost/"], member: uri});
             let answer = gateway.post_json("/oauth/register", body).await;
