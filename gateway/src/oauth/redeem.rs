@@ -68,7 +68,7 @@ pub(super) async fn redeem(
         }
         match server.store.redeem_code(&proof, &token::new_tokens(server, &pair)).await? {
             Redemption::JudgementDue { grant, user } => due = Some((grant, user)),
-            outcome => return answer((server, client), (&proof, &pair), outcome, held, event),
+            outcome => return answer((server, client), (&proof, &pair), outcome, held.as_deref(), event),
         }
     }
     Err(OAuthError::Unavailable { retry_after: RETRY })
@@ -98,13 +98,13 @@ fn answer(
     (server, client): (&Server, &Client),
     (proof, pair): (&CodeProof, &TokenPair),
     outcome: Redemption,
-    held: Option<String>,
+    held: Option<&str>,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
     match outcome {
         Redemption::Redeemed { grant, access_life } => {
             event.decide(Decision::CodeRedeemed).grant(&grant);
-            Ok(token::answer(pair, access_life, held.as_ref().unwrap_or(&grant.scope)))
+            Ok(token::answer(pair, access_life, held.unwrap_or(&grant.scope)))
         }
         Redemption::Refused | Redemption::JudgementDue { .. } => Err(REFUSED),
         Redemption::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),

@@ -79,7 +79,7 @@ pub(crate) async fn a_step_that_does_not_know_the_last_denial_waits_and_tells_it
         rotation.heard = store.heard().mark;
     }
     assert!(!lab.lives(&access).await, "nothing was changed");
-    assert!(!store.grant_robot(&robot(&before)).await.unwrap().is_some());
+    assert!(store.grant_robot(&robot(&before)).await.unwrap().is_none());
     assert_eq!(store.user(&user_update(9).id).await.unwrap(), None, "nothing was written");
     assert!(store.grant_robot(&robot(&store.heard())).await.unwrap().is_some());
     assert!(matches!(store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));

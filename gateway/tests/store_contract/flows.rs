@@ -74,7 +74,7 @@ pub(crate) async fn a_denied_flow_stays_denied(lab: &Lab) {
     assert_eq!(store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap(), None);
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert!(matches!(approval, Approval::Over(flow) if flow.state == FlowState::Denied));
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
+    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none());
 }
 
 pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
@@ -88,7 +88,7 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     assert_eq!(claim(&foreign, 2).await, CallbackClaim::Unknown);
     assert!(matches!(claim(&request.cookie, 1).await, CallbackClaim::Spent(_)), "an older attempt");
     assert!(matches!(claim(&request.cookie, 2).await, CallbackClaim::Claimed(_)));
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some(), "an older attempt");
+    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none(), "an older attempt");
     let done = gatehouse_gateway::store::Completion { attempt: 2, ..completion(&request, 1) };
     assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
@@ -105,7 +105,7 @@ pub(crate) async fn a_flow_ends(lab: &Lab) {
     assert_eq!(store.flow(&request.id).await.unwrap(), None);
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert_eq!(approval, Approval::Unknown);
-    assert!(!store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
+    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none());
 }
 
 pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
@@ -128,7 +128,7 @@ pub(crate) async fn a_local_user_is_pinned_and_must_be_the_one(lab: &Lab) {
     assert!(!store.pin(&request.id, &alice.id, &id).await.unwrap());
     let approved = FlowState::Approved { attempt: 1, claimed: false, pinned };
     assert_eq!(store.flow(&request.id).await.unwrap().unwrap().state, approved);
-    assert!(!store.complete_flow(&completion(&request, 2)).await.unwrap().is_some(), "another user consents");
+    assert!(store.complete_flow(&completion(&request, 2)).await.unwrap().is_none(), "another user consents");
     assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_some());
 }
 
@@ -177,7 +177,7 @@ pub(crate) async fn a_finished_sign_in_may_open_a_session(lab: &Lab) {
         session: Some((id, session.clone(), HOUR)),
         ..done.clone()
     };
-    assert!(!lab.store.complete_flow(&late).await.unwrap().is_some());
+    assert!(lab.store.complete_flow(&late).await.unwrap().is_none());
     assert_eq!(lab.store.session(&id).await.unwrap(), None, "nothing was written");
     let done = gatehouse_gateway::store::Completion { attempt: 1, ..late };
     assert!(lab.store.complete_flow(&done).await.unwrap().is_some());
