@@ -291,7 +291,7 @@ async fn tell(
     }
     let missing: Vec<_> = wanted.iter().filter(|(name, user)| node.done.get(*name) != Some(user)).collect();
     for (name, user) in missing {
-        let rule = rule(user, node.role, (node.info.major, node.info.minor));
+        let rule = rule(user, node.role, node.info.version);
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(name).arg(rule);
         match command.query_async::<()>(&mut node.connection).await {

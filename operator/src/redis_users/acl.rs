@@ -5,6 +5,15 @@ use std::fmt::Write;
 use gatehouse_redis::Role;
 use sha2::{Digest, Sha256};
 
+/// Of which version a server is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    /// Whose commands it has, by what it says of Redis.
+    pub(super) redis: (u32, u32),
+    /// Its own, where it is Valkey.
+    pub(super) valkey: Option<(u32, u32)>,
+}
+
 /// One ACL user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
@@ -35,7 +44,7 @@ impl std::fmt::Debug for User {
 }
 
 /// The rule of one user, in the words that this version of Redis knows: one unknown word rejects all of it.
-pub(super) fn rule(user: &User, role: Role, version: (u32, u32)) -> Vec<String> {
+pub(super) fn rule(user: &User, role: Role, version: Version) -> Vec<String> {
     if role == Role::Sentinel {
         return sentinel_rule(user);
     }
@@ -45,11 +54,15 @@ pub(super) fn rule(user: &User, role: Role, version: (u32, u32)) -> Vec<String> 
     let words = "-@all +@read +@write -@dangerous -@scripting -keys -scan -randomkey -dbsize +eval +evalsha \
                  +script|load +time +wait +ping +hello +auth +client|setname +role +asking +cluster|slots";
     rule.extend(words.split(' ').map(str::to_owned));
-    if version >= (7, 0) {
+    if version.redis >= (7, 0) {
         rule.push("+cluster|shards".to_owned());
     }
-    if version >= (7, 2) {
+    if version.redis >= (7, 2) {
         rule.push("+client|setinfo".to_owned());
+    }
+    // Like SCAN it is `@read`, names no key and shows everybody's.
+    if version.valkey >= Some((9, 1)) {
+        rule.push("-clusterscan".to_owned());
     }
     rule
 }
@@ -69,7 +82,7 @@ mod tests {
     #[test]
     fn the_rule_names_the_prefix_and_no_password() {
         let user = User::new("u", "secret", "gatehouse:{a/b.c}:");
-        let rule = rule(&user, Role::Master, (7, 0));
+        let rule = rule(&user, Role::Master, Version { redis: (7, 0), valkey: None });
         assert!(rule.contains(&"~gatehouse:{a/b.c}:*".to_owned()));
         let sha256 = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
         assert!(rule.contains(&sha256.to_owned()));
@@ -79,8 +92,12 @@ mod tests {
     #[test]
     fn an_old_version_is_not_told_new_words() {
         let user = User::new("u", "p", "p:");
-        let knows = |version, word: &str| rule(&user, Role::Replica, version).iter().any(|w| w == word);
-        assert!(!knows((6, 2), "+cluster|shards") && knows((7, 0), "+cluster|shards"));
-        assert!(!knows((7, 0), "+client|setinfo") && knows((7, 2), "+client|setinfo"));
+        let knows = |redis, valkey, word: &str| {
+            rule(&user, Role::Replica, Version { redis, valkey }).iter().any(|w| w == word)
+        };
+        assert!(!knows((6, 2), None, "+cluster|shards") && knows((7, 0), None, "+cluster|shards"));
+        assert!(!knows((7, 0), None, "+client|setinfo") && knows((7, 2), None, "+client|setinfo"));
+        assert!(!knows((8, 4), None, "-clusterscan") && !knows((7, 2), Some((9, 0)), "-clusterscan"));
+        assert!(knows((7, 2), Some((9, 1)), "-clusterscan"));
     }
 }

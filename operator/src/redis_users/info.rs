@@ -1,6 +1,10 @@
 //! What a Redis says of itself, and what of it would lose data or turn users away.
 
-use redis::aio::MultiplexedConnection;
+use std::collections::HashMap;
+
+use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
+
+use super::acl::Version;
 
 /// What one gateway pod needs of `maxclients`: a connection for calls, one for claims, one for events.
 const CONNECTIONS_PER_POD: u64 = 3;
@@ -8,9 +12,12 @@ const CONNECTIONS_PER_POD: u64 = 3;
 /// Redis does not take the operator's login.
 const LOGIN: &str =
     "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)";
+
 /// The operator's user may do too little.
 const RIGHTS: &str = "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, \
                       +acl|getuser, +info, +ping, +role and +cluster|slots";
+/// The Redis whose commands every Valkey has.
+const VALKEY: (u32, u32) = (7, 2);
 
 /// Something that would lose data, or turn users away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +31,7 @@ pub(super) struct Warning {
 /// What the server says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Info {
-    pub(super) major: u32,
-    pub(super) minor: u32,
+    pub(super) version: Version,
     policy: Option<String>,
     max_clients: Option<u64>,
 }
@@ -35,17 +41,26 @@ impl Info {
         let mut info = Self::default();
         for (key, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
             match key {
-                "redis_version" => {
-                    let mut parts = value.split('.').map(|part| part.parse().unwrap_or(0));
-                    info.major = parts.next().unwrap_or(0);
-                    info.minor = parts.next().unwrap_or(0);
-                }
+                // Valkey goes on calling itself Redis 7.2 here.
+                "redis_version" => info.version.redis = version(value),
+                "valkey_version" => info.version.valkey = Some(version(value)),
                 "maxmemory_policy" => info.policy = Some(value.to_owned()),
                 "maxclients" => info.max_clients = value.parse().ok(),
                 _ => {}
             }
         }
         info
+    }
+
+    /// From the answer of `HELLO`, which names the program and its own version.
+    fn of_greeting(greeting: &HashMap<String, Value>) -> Self {
+        let text = |field| greeting.get(field).and_then(|value| String::from_redis_value_ref(value).ok());
+        let Some(own) = text("version").map(|text| version(&text)) else { return Self::default() };
+        let version = match text("server").as_deref() {
+            Some("valkey") => Version { redis: VALKEY, valkey: Some(own) },
+            _ => Version { redis: own, valkey: None },
+        };
+        Self { version, ..Self::default() }
     }
 
     /// What would lose data, or turn users away, with so many servers.
@@ -71,20 +86,32 @@ impl Info {
     }
 }
 
+/// Major and minor.
+fn version(text: &str) -> (u32, u32) {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
 /// Asks for it. A connection that does not work is an error, in words.
 pub(super) async fn info(connection: &mut MultiplexedConnection) -> Result<Info, String> {
     let mut text = String::new();
     for section in ["server", "memory", "clients"] {
         match redis::cmd("INFO").arg(section).query_async::<String>(connection).await {
             Ok(part) => text.push_str(&part),
-            // A managed Redis may forbid INFO: then nothing is known, and the connection is checked by PING.
-            Err(error) if error.code() == Some("NOPERM") => {
-                redis::cmd("PING").query_async::<String>(connection).await.map_err(|e| describe(&e))?;
-            }
+            Err(error) if error.code() == Some("NOPERM") => return greeting(connection).await,
             Err(error) => return Err(describe(&error)),
         }
     }
     Ok(Info::parse(&text))
+}
+
+/// What is known where a managed Redis forbids `INFO`. Not to know the version would leave rights with tenants that only
+/// this version has to be denied.
+async fn greeting(connection: &mut MultiplexedConnection) -> Result<Info, String> {
+    let greeting = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+    // Whoever knows no HELLO still answers, if the connection works.
+    redis::cmd("PING").query_async::<String>(connection).await.map_err(|e| describe(&e))?;
+    Ok(Info::of_greeting(&greeting.unwrap_or_default()))
 }
 
 /// An error in words, without what was sent.
@@ -112,12 +139,30 @@ mod tests {
     #[test]
     fn eviction_and_too_few_connections_are_warned_of() {
         let info = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\nmaxclients:100\r\n");
-        assert_eq!((info.major, info.minor), (7, 0));
+        assert_eq!(info.version, Version { redis: (7, 0), valkey: None });
         let warnings = info.warnings(50);
         assert!(warnings[0].text.contains("allkeys-lru"), "{warnings:?}");
         assert!(warnings[1].text.contains("maxclients"), "{warnings:?}");
         assert_eq!(info.warnings(51), warnings, "one server more is no news");
         let good = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\nmaxclients:10000\r\n");
         assert!(good.warnings(50).is_empty());
+    }
+
+    #[test]
+    fn valkey_says_both_versions() {
+        let info = Info::parse("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n");
+        assert_eq!(info.version, Version { redis: (7, 2), valkey: Some((9, 1)) });
+    }
+
+    #[test]
+    fn a_greeting_tells_the_version_where_info_is_forbidden() {
+        let greets = |server: &str, version: &str| {
+            let words = ["server", server, "version", version, "mode", "standalone"];
+            let answer = Value::Array(words.map(|word| Value::BulkString(word.into())).to_vec());
+            Info::of_greeting(&HashMap::from_redis_value(answer).unwrap()).version
+        };
+        assert_eq!(greets("redis", "7.0.15"), Version { redis: (7, 0), valkey: None });
+        assert_eq!(greets("valkey", "9.1.2"), Version { redis: (7, 2), valkey: Some((9, 1)) });
+        assert_eq!(Info::of_greeting(&HashMap::new()), Info::default());
     }
 }
