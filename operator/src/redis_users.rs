@@ -11,6 +11,7 @@ mod index;
 mod info;
 mod isolation;
 mod login;
+mod state;
 pub mod sweep;
 
 use std::{
@@ -28,13 +29,14 @@ pub use self::{
     index::Instance,
     isolation::Isolation,
     login::{RedisConfigError, login, operator_login},
+    state::RedisState,
 };
 use self::{
     acl::rule,
     denials::Denials,
     fleet::{Fleet, Node},
     index::Index,
-    info::{Warning, describe, kind},
+    info::{Warning, describe, is_elsewhere, kind},
     isolation::Door,
 };
 use crate::{
@@ -46,38 +48,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the connection is tried, and looked at.
 const BEAT: Duration = Duration::from_secs(5);
-/// What is known of Redis.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RedisState {
-    /// Why it does not work; `None` when it does.
-    pub failure: Option<String>,
-    /// Settings of it that would lose data or turn users away.
-    pub warnings: Vec<String>,
-    /// What the warnings are about.
-    warned_of: BTreeSet<String>,
-    /// Whether whoever has no password gets in.
-    door: Door,
-    /// The users that are in force on the present connection.
-    users: BTreeSet<String>,
-    /// The users that Redis refused, with its reason.
-    refused: BTreeMap<String, String>,
-}
-
-impl RedisState {
-    /// Whether a user is in force.
-    ///
-    /// # Errors
-    /// Why not, in words for a condition.
-    pub fn user(&self, name: &str) -> Result<(), String> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        if let Some(reason) = self.refused.get(name) {
-            return Err(format!("Redis refused the ACL user of this server: {reason}"));
-        }
-        if self.users.contains(name) { Ok(()) } else { Err("the ACL user is being made".to_owned()) }
-    }
-}
 
 /// The users that shall be, and the state of Redis. Clones share both.
 #[derive(Debug, Clone)]
@@ -165,11 +135,13 @@ impl Redis {
         look(&self.inner.state.borrow())
     }
 
-    /// Waits until what concerns every server changes: whether Redis works, what is warned of, and whom it lets in. Words
-    /// that change are no news: thousands of servers would say them anew.
+    /// Waits until what servers say of it changes: whether Redis works, what is warned of, whom it lets in, and whose
+    /// `access.deny` it refuses. Words that change are no news: thousands of servers would say them anew.
     pub async fn changed(&self) {
-        let common =
-            |state: &RedisState| (state.failure.as_deref().map(kind), state.warned_of.clone(), state.door);
+        let common = |state: &RedisState| {
+            let refused: Vec<Instance> = state.denials.keys().cloned().collect();
+            (state.failure.as_deref().map(kind), state.warned_of.clone(), state.door, refused)
+        };
         let mut states = self.inner.state.subscribe();
         let before = common(&states.borrow_and_update());
         // The sender lives as long as this value.
@@ -224,9 +196,11 @@ impl Redis {
                 self.inner.index.connected();
                 self.inner.denials.connected();
             }
-            self.write_index(&mut fleet, settings).await?;
+            warnings.extend(self.write_index(&mut fleet, settings).await?);
+            let due = self.inner.denials.due();
             for node in fleet.masters() {
-                let written = self.inner.denials.write(&mut node.connection, &settings.key_prefix).await;
+                let written =
+                    self.inner.denials.write(&mut node.connection, &settings.key_prefix, &due).await;
                 // The node is met again at the next beat, or another in its place.
                 written.unwrap_or_else(|error| tracing::warn!(%error, "access.deny could not be written"));
             }
@@ -239,16 +213,31 @@ impl Redis {
         }
     }
 
-    async fn write_index(&self, fleet: &mut Fleet, settings: &RedisSettings) -> Result<(), String> {
+    /// Gives what is to be said when Redis refuses it; it is tried again at the next beat.
+    async fn write_index(
+        &self,
+        fleet: &mut Fleet,
+        settings: &RedisSettings,
+    ) -> Result<Option<Warning>, String> {
         let (connection, new) = fleet.index(settings).await?;
         if new {
             self.inner.index.connected();
         }
-        if let Err(error) = self.inner.index.write(connection, &settings.key_prefix).await {
-            fleet.index_moved();
-            return Err(describe(&error));
+        let Err(error) = self.inner.index.write(connection, &settings.key_prefix).await else {
+            return Ok(None);
+        };
+        fleet.index_moved();
+        let reason = describe(&error);
+        if error.is_io_error() || error.is_timeout() {
+            return Err(reason);
         }
-        Ok(())
+        let refused = !is_elsewhere(&error);
+        Ok(refused.then(|| Warning {
+            about: "index".to_owned(),
+            text: format!(
+                "Redis refused the index of servers: {reason}; what deleted ones leave is not erased"
+            ),
+        }))
     }
 
     /// Tells every node. One that does not answer any more is told when it is met again.
@@ -268,8 +257,9 @@ impl Redis {
 
     fn publish(&self, warnings: Vec<Warning>, door: Door) {
         let (warned_of, warnings) = warnings.into_iter().map(|w| (w.about, w.text)).unzip();
+        let denials = self.inner.denials.refused();
         self.inner.state.send_if_modified(|state| {
-            let next = RedisState { failure: None, warnings, warned_of, door, ..state.clone() };
+            let next = RedisState { failure: None, warnings, warned_of, door, denials, ..state.clone() };
             let changed = *state != next;
             *state = next;
             changed

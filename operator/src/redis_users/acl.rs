@@ -5,6 +5,13 @@ use std::fmt::Write;
 use gatehouse_redis::Role;
 use sha2::{Digest, Sha256};
 
+/// What the operator's own user may do, beside the keys with its prefix. `@dangerous` and `@scripting` are taken away
+/// before single commands of theirs are given: they hold `FLUSHALL` and `FUNCTION`, which no pattern of keys bounds. With
+/// `Shared` the gateways come as this user, too.
+pub(super) const OPERATOR_RIGHTS: &str = "-@all +@read +@write -@dangerous -@scripting +acl|setuser +acl|deluser \
+                                          +acl|getuser +info +ping +role +cluster|slots +hello +auth +evalsha \
+                                          +script|load +time +wait";
+
 /// Of which version a server is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Version {
@@ -99,5 +106,11 @@ mod tests {
         assert!(!knows((7, 0), None, "+client|setinfo") && knows((7, 2), None, "+client|setinfo"));
         assert!(!knows((8, 4), None, "-clusterscan") && !knows((7, 2), Some((9, 0)), "-clusterscan"));
         assert!(knows((7, 2), Some((9, 1)), "-clusterscan"));
+    }
+
+    #[test]
+    fn the_readme_has_the_operators_rights_word_by_word() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!("resetchannels {OPERATOR_RIGHTS}\n")), "{OPERATOR_RIGHTS}");
     }
 }

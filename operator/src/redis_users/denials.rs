@@ -4,12 +4,17 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use gatehouse_gateway_config::denial::{self, SealedDenial};
 use redis::aio::ConnectionLike;
+use tokio::time::Instant;
 
-use super::index::Instance;
+use super::{
+    index::Instance,
+    info::{describe, is_elsewhere},
+};
 
 /// Writes a denial where it differs from what is there, and tells the gateways in one step. Entries of `events` are
 /// numbered, as the gateways' own are, so that no reader takes this one for a gap.
@@ -28,6 +33,8 @@ return 1
 const EVENTS_KEPT: u32 = 1000;
 /// The life of the record and of the events, in milliseconds: 400 days.
 const LIFE: u64 = 400 * 24 * 3600 * 1000;
+/// How soon a denial that Redis refused is tried again: whoever administers it may have given the right meanwhile.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// The denials that shall be.
 #[derive(Debug, Default)]
@@ -38,6 +45,15 @@ struct Entries {
     wanted: BTreeMap<Instance, SealedDenial>,
     /// On the present connection.
     written: BTreeMap<Instance, SealedDenial>,
+    refused: BTreeMap<Instance, Refusal>,
+}
+
+/// A denial that Redis did not take.
+#[derive(Debug)]
+struct Refusal {
+    denial: SealedDenial,
+    reason: String,
+    at: Instant,
 }
 
 impl Denials {
@@ -56,52 +72,156 @@ impl Denials {
         let mut entries = self.entries();
         entries.wanted.remove(instance);
         entries.written.remove(instance);
+        entries.refused.remove(instance);
     }
 
     /// Another connection, perhaps to an empty Redis: everything is written again.
     pub(super) fn connected(&self) {
-        self.entries().written.clear();
+        let mut entries = self.entries();
+        entries.written.clear();
+        entries.refused.clear();
     }
 
-    /// Writes what is missing. A Redis that refuses it leaves the edit to the roll-out.
+    /// What Redis refused, and why.
+    pub(super) fn refused(&self) -> BTreeMap<Instance, String> {
+        let entries = self.entries();
+        entries.refused.iter().map(|(name, refusal)| (name.clone(), refusal.reason.clone())).collect()
+    }
+
+    /// What is missing and is to be tried now. Asked once for all masters: of a Cluster's one alone holds the server's slot,
+    /// and what another says must not stop it.
+    pub(super) fn due(&self) -> Vec<(Instance, SealedDenial)> {
+        let entries = self.entries();
+        let is_due = |name: &Instance, denial: &SealedDenial| {
+            let refused = entries.refused.get(name);
+            let waits = refused.is_some_and(|r| r.denial == *denial && r.at.elapsed() < AGAIN);
+            entries.written.get(name) != Some(denial) && !waits
+        };
+        let due = entries.wanted.iter().filter(|(name, denial)| is_due(name, denial));
+        due.map(|(name, denial)| (name.clone(), denial.clone())).collect()
+    }
+
+    /// Writes what is due, where no other master took it. What Redis refuses waits for the roll-out, or for the next try.
+    ///
+    /// # Errors
+    /// When this master is away.
     pub(super) async fn write(
         &self,
         connection: &mut (impl ConnectionLike + Send),
         key_prefix: &str,
+        due: &[(Instance, SealedDenial)],
     ) -> redis::RedisResult<()> {
         let script = redis::Script::new(WRITE);
-        for (instance, denial) in self.missing() {
+        for (instance, denial) in due {
+            if self.entries().written.get(instance) == Some(denial) {
+                continue;
+            }
             let prefix = instance.prefix(key_prefix);
             let mut call = script.key(format!("{prefix}{}", denial::KEY));
             call.key(format!("{prefix}events")).arg(&denial.text).arg(&denial.mac);
             call.arg(u8::from(denial.is_empty)).arg(denial::EVENT).arg(LIFE).arg(EVENTS_KEPT);
             match call.invoke_async::<i64>(connection).await {
+                Ok(_) => {
+                    let mut entries = self.entries();
+                    entries.refused.remove(instance);
+                    entries.written.insert(instance.clone(), denial.clone());
+                }
                 Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
                 // In a Cluster another master holds the server's slot, or will in a moment.
-                Err(error)
-                    if matches!(
-                        error.code(),
-                        Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "READONLY")
-                    ) =>
-                {
-                    continue;
+                Err(error) if is_elsewhere(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%instance, %error, "access.deny waits for the roll-out");
+                    let (denial, reason) = (denial.clone(), describe(&error));
+                    let refusal = Refusal { denial, reason, at: Instant::now() };
+                    self.entries().refused.insert(instance.clone(), refusal);
                 }
-                Err(error) => tracing::warn!(%instance, %error, "access.deny waits for the roll-out"),
-                Ok(_) => {}
             }
-            self.entries().written.insert(instance, denial);
         }
         Ok(())
     }
 
-    fn missing(&self) -> Vec<(Instance, SealedDenial)> {
-        let entries = self.entries();
-        let missing =
-            entries.wanted.iter().filter(|(name, denial)| entries.written.get(name) != Some(denial));
-        missing.map(|(name, denial)| (name.clone(), denial.clone())).collect()
-    }
-
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Cmd, Pipeline, RedisFuture, Value};
+
+    use super::*;
+
+    /// A master that says the same to everything.
+    struct Master(&'static str);
+
+    impl ConnectionLike for Master {
+        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+            let answer = redis::parse_redis_value(self.0.as_bytes()).and_then(Value::extract_error);
+            Box::pin(std::future::ready(answer))
+        }
+
+        fn req_packed_commands<'a>(
+            &'a mut self,
+            _: &'a Pipeline,
+            _: usize,
+            _: usize,
+        ) -> RedisFuture<'a, Vec<Value>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+    }
+
+    const TAKES: &str = ":1\r\n";
+    const MAY_NOT: &str = "-NOPERM User gatehouse has no permissions to run the 'evalsha' command\r\n";
+    const ELSEWHERE: &str = "-MOVED 1 10.0.0.2:6379\r\n";
+
+    fn denial(text: &str) -> SealedDenial {
+        SealedDenial { text: text.to_owned(), mac: String::new(), is_empty: false }
+    }
+
+    fn instance() -> Instance {
+        Instance { namespace: "team-a".into(), name: "github".into(), id: "0123456789abcdef".into() }
+    }
+
+    /// One beat, with these masters.
+    async fn beat(denials: &Denials, masters: &[&'static str]) {
+        let due = denials.due();
+        for answer in masters {
+            denials.write(&mut Master(answer), "gatehouse", &due).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_told_and_is_not_taken_for_written() {
+        let denials = Denials::default();
+        denials.set(instance(), denial("a"));
+        beat(&denials, &[MAY_NOT]).await;
+        assert!(denials.refused()[&instance()].contains("may not do this"));
+        assert!(denials.due().is_empty(), "not at every beat");
+        denials.set(instance(), denial("b"));
+        assert_eq!(denials.due().len(), 1, "but what is new at once");
+        denials.entries().refused.get_mut(&instance()).unwrap().denial = denial("b");
+        assert!(denials.due().is_empty());
+        let long_ago = Instant::now().checked_sub(AGAIN).unwrap();
+        denials.entries().refused.get_mut(&instance()).unwrap().at = long_ago;
+        beat(&denials, &[TAKES]).await;
+        assert!(denials.refused().is_empty() && denials.due().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_master_that_refuses_stops_no_other() {
+        for others in [[MAY_NOT, TAKES], [ELSEWHERE, TAKES], [TAKES, ELSEWHERE], [TAKES, MAY_NOT]] {
+            let denials = Denials::default();
+            denials.set(instance(), denial("a"));
+            beat(&denials, &others).await;
+            assert!(denials.refused().is_empty() && denials.due().is_empty(), "{others:?}");
+        }
+        let denials = Denials::default();
+        denials.set(instance(), denial("a"));
+        beat(&denials, &[ELSEWHERE, ELSEWHERE]).await;
+        assert_eq!(denials.due().len(), 1, "in a moment somebody holds the slot");
     }
 }

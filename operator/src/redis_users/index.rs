@@ -105,7 +105,10 @@ impl Index {
         self.entries().written.clear();
     }
 
-    /// Writes what is missing. A Redis that refuses it costs no more than the sweep.
+    /// Writes what is missing.
+    ///
+    /// # Errors
+    /// When Redis is away or refuses it.
     pub(super) async fn write(
         &self,
         connection: &mut (impl ConnectionLike + Send),
@@ -122,12 +125,7 @@ impl Index {
             for instance in batch {
                 command.arg(instance.to_string()).arg(installation);
             }
-            match command.query_async::<()>(connection).await {
-                Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
-                Err(error) => tracing::warn!(%error, "the index of instances cannot be written"),
-                Ok(()) => {}
-            }
-            // Not tried again before the next connection.
+            command.query_async::<()>(connection).await?;
             self.entries().written.extend(batch.iter().cloned());
         }
         Ok(())

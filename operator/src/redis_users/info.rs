@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
-use super::acl::Version;
+use super::acl::{OPERATOR_RIGHTS, Version};
 
 /// What one gateway pod needs of `maxclients`: a connection for calls, one for claims, one for events.
 const CONNECTIONS_PER_POD: u64 = 3;
@@ -13,9 +13,6 @@ const CONNECTIONS_PER_POD: u64 = 3;
 const LOGIN: &str =
     "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)";
 
-/// The operator's user may do too little.
-const RIGHTS: &str = "the operator's user may not do this: with redis.users Managed it needs +acl|setuser, +acl|deluser, \
-                      +acl|getuser, +info, +ping, +role and +cluster|slots";
 /// The Redis whose commands every Valkey has.
 const VALKEY: (u32, u32) = (7, 2);
 
@@ -118,16 +115,23 @@ async fn greeting(connection: &mut MultiplexedConnection) -> Result<Info, String
 pub(super) fn describe(error: &redis::RedisError) -> String {
     match error.code() {
         Some("WRONGPASS" | "NOAUTH") => LOGIN.to_owned(),
-        Some("NOPERM") => RIGHTS.to_owned(),
+        Some("NOPERM") => {
+            format!("the operator's user may not do this; its rights must be {OPERATOR_RIGHTS}")
+        }
         _ => error.to_string(),
     }
+}
+
+/// Whether a node refused a write because another holds the key, or will in a moment.
+pub(super) fn is_elsewhere(error: &redis::RedisError) -> bool {
+    matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "READONLY"))
 }
 
 /// What kind of failure a text tells of. Networks fail in many words, which are all the same to a server.
 pub(super) fn kind(failure: &str) -> &'static str {
     match () {
         () if failure.contains(LOGIN) => "login",
-        () if failure.contains(RIGHTS) => "rights",
+        () if failure.contains(OPERATOR_RIGHTS) => "rights",
         () => "unreachable",
     }
 }

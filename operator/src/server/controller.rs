@@ -264,8 +264,10 @@ fn findings<'a>(
     });
     let own =
         valid.as_ref().ok().into_iter().flat_map(|(valid, _)| valid.warnings.iter().map(Problem::to_string));
-    let warnings = own.chain(redis_warnings).collect();
     let keys = gathered.fetched.keys.clone();
+    let instance = keys.instance_of(name);
+    let denial = instance.and_then(|instance| context.redis.state(|redis| redis.denial(&instance)));
+    let warnings = own.chain(redis_warnings).chain(denial).collect();
     let redis_is_away = context.redis.state(|redis| redis.failure.is_some());
     let isolation = context.redis.state(|redis| redis.isolation(context.config.redis.users, user));
     Findings { valid, applied, pods, keys, isolation, redis_failure, redis_is_away, warnings }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
 
-use crate::{crd::OAuthClientPolicy, policy::UnreadablePolicy};
+use crate::{crd::OAuthClientPolicy, policy::UnreadablePolicy, redis_users::Instance};
 
 /// Everything that `validate` looks at besides the spec and the operator's configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,6 +71,15 @@ pub enum Keys {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl Keys {
+    /// The set of keys of a server, where it has one.
+    pub fn instance_of(&self, server: &ServerName) -> Option<Instance> {
+        let Self::Present { instance } = self else { return None };
+        let (namespace, name) = (server.namespace.clone(), server.name.clone());
+        Some(Instance { namespace, name, id: instance.clone() })
+    }
 }
 
 /// A server by namespace and name.
