@@ -184,7 +184,7 @@ def test_rights_are_narrow():
 
 def test_namespaced_mode_grants_nothing_in_the_cluster():
     values = {**DEV, "watch": {"namespaces": ["a", "b"]}, "hosts": {"allow": ["*.{namespace}.example.com"]}}
-    objects = render({**values, "rbac": {"aggregate": False}})
+    objects = render(values)
     assert not of_kind(objects, "ClusterRole") and not of_kind(objects, "ClusterRoleBinding")
     everywhere = rules_of(render(), "ClusterRole")
     for namespace in "ab":
@@ -312,6 +312,7 @@ def test_notes_lead_on_and_warn():
     some = {"namespaces": ["team-a", "team-b"], "labelSelector": "colour=blue"}
     namespaced = notes({**DEV, "watch": some, "hosts": {"allow": ["*.{namespace}.example.com"]}})
     assert "kubectl -n team-a apply" in namespaced and "kubectl get mcps -n team-a" in namespaced
+    assert "by Roles in the watched namespaces" in namespaced and "by Roles" not in notes(DEV)
     assert "colour=blue" in namespaced and "demo" not in namespaced.replace("demo backend", "")
     refused = notes({**DEV, "identity": {"local": "Refused"}})
     assert "quickstart" not in refused and "crds/examples" in refused

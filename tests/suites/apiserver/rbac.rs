@@ -211,10 +211,7 @@ async fn the_charts_rules_in_one_namespace_are_roles_alone_and_enough() {
     ]
     .into();
     let roles = render(&release, &arguments);
-    let clusterwide = roles.iter().filter(|o| {
-        let kind = &o.types.as_ref().unwrap().kind;
-        kind.starts_with("ClusterRole") && !o.labels().keys().any(|l| l.contains("aggregate-to-"))
-    });
+    let clusterwide = roles.iter().filter(|o| o.types.as_ref().unwrap().kind.starts_with("ClusterRole"));
     assert_eq!(clusterwide.count(), 0);
     proves(&release, &namespace, json!({ "namespaces": [namespace] }), &arguments).await;
 }
