@@ -23,9 +23,9 @@ def helm(*args, values=None):
     return subprocess.run(command, input=json.dumps(values or {}), text=True, capture_output=True, check=False)
 
 
-def render(values=DEV, release="gatehouse"):
+def render(values=DEV, release="gatehouse", namespace="gatehouse"):
     """The rendered objects by (kind, name, namespace)."""
-    result = helm("template", release, str(CHART), "--namespace", "gatehouse", values=values)
+    result = helm("template", release, str(CHART), "--namespace", namespace, values=values)
     assert result.returncode == 0, result.stderr
     objects = [o for o in yaml.safe_load_all(result.stdout) if o]
     keys = [(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")) for o in objects]
@@ -66,6 +66,7 @@ def test_without_redis_says_what_to_set():
     [
         ({"redis": {"url": "redis://user:secret@host:6379"}}, "/redis/url"),
         ({"redis": {"url": "http://host"}}, "/redis/url"),
+        ({"redis": {"url": "redis://r", "minReplicas": 6}}, "/redis/minReplicas"),
         ({"redis": {"users": "managed", "dev": {"enabled": True}}}, "/redis/users"),
         ({"identity": {"local": True}, **DEV}, "/identity/local"),
         ({"image": {"digest": "sha256:1"}, **DEV}, "/image/digest"),
@@ -137,6 +138,31 @@ def test_labels_are_texts_whatever_the_release_is_called():
     found = list(labels(render(release="42")))
     assert ("app.kubernetes.io/instance", "42") in found
     assert [pair for pair in found if not isinstance(pair[1], str)] == []
+
+
+def test_names_of_namespaces_are_texts_whatever_they_are_called():
+    watch = {"watch": {"namespaces": ["456", "1e3"]}, "hosts": {"allow": ["*.{namespace}.example.com"]}}
+    objects = render({**DEV, **watch}, namespace="123")
+    found = {o["metadata"].get("namespace") for o in objects.values() if o["kind"] != "CustomResourceDefinition"}
+    found |= {s["namespace"] for o in objects.values() for s in o.get("subjects", [])}
+    assert found == {"123", "456", "1e3"}
+
+
+def test_names_of_what_values_name_are_texts_too():
+    login = {"name": "1", "usernameKey": "2", "passwordKey": "3"}
+    tls = {"enabled": True, "ca": {"name": "4", "key": "5"}, "certificate": {"name": "6"}}
+    own = {"serviceAccount": {"name": "7"}, "pod": {"priorityClassName": "8"}}
+    objects = render({"redis": {"url": "rediss://r", "existingSecret": login, "tls": tls}, **own})
+    volumes = {v["name"]: v for v in operator(objects)["volumes"]}
+    assert volumes["redis-login"]["secret"]["secretName"] == "1"
+    assert [i["key"] for i in volumes["redis-login"]["secret"]["items"]] == ["2", "3"]
+    ca = volumes["redis-ca"]["configMap"]
+    assert (ca["name"], ca["items"][0]["key"]) == ("4", "5")
+    assert volumes["redis-certificate"]["secret"]["secretName"] == "6"
+    assert (operator(objects)["serviceAccountName"], operator(objects)["priorityClassName"]) == ("7", "8")
+    assert ("ServiceAccount", "7", "gatehouse") in objects
+    for binding in of_kind(objects, "RoleBinding") + of_kind(objects, "ClusterRoleBinding"):
+        assert [s["name"] for s in binding["subjects"]] == ["7"]
 
 
 def test_the_label_of_the_chart_takes_any_version(tmp_path):
@@ -246,6 +272,23 @@ def test_redis_by_sentinels_and_as_a_cluster():
     volumes = {v["name"]: v for v in operator(objects)["volumes"]}
     assert volumes["redis-certificate"]["secret"] == {"secretName": "redis-client"}
     assert "/redis/nodes" in refusal({"redis": {"nodes": ["user:secret@a"]}})
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"url": "redis://r:6379"}, "url"),
+        ({"nodes": ["a:6379"]}, "nodes"),
+        ({"existingSecret": {"name": "redis-admin"}}, "existingSecret"),
+        ({"tls": {"enabled": True}}, "tls.enabled"),
+        ({"tls": {"ca": {"name": "redis-ca"}}}, "tls.ca"),
+        ({"tls": {"certificate": {"name": "redis-client"}}}, "tls.certificate"),
+        ({"tls": {"serverName": "redis.internal"}}, "tls.serverName"),
+        ({"minReplicas": 1}, "minReplicas"),
+    ],
+)
+def test_the_development_redis_stands_alone(own, field):
+    assert f"redis.{field} is for a Redis of your own" in refusal({"redis": {**DEV["redis"], **own}})
 
 
 def test_nothing_secret_is_rendered_but_the_development_password():

@@ -39,7 +39,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{- define "gatehouse.redisUrl" -}}
-{{- if .Values.redis.dev.enabled -}}
+{{- $redis := .Values.redis -}}
+{{- if $redis.dev.enabled -}}
+{{- /* Silently taking one of both would leave people on a Redis that keeps nothing, or without their login. */ -}}
+{{- $own := dict "url" $redis.url "nodes" $redis.nodes "existingSecret" $redis.existingSecret.name "tls.enabled" $redis.tls.enabled "tls.ca" $redis.tls.ca.name "tls.certificate" $redis.tls.certificate.name "tls.serverName" $redis.tls.serverName "minReplicas" $redis.minReplicas -}}
+{{- range $field, $value := $own -}}
+{{- if $value -}}
+{{- fail (printf "redis.%s is for a Redis of your own, and redis.dev.enabled brings one of its own, without TLS and replicas: unset one of them" $field) -}}
+{{- end -}}
+{{- end -}}
 {{- printf "redis://%s-redis.%s.svc:6379" (include "gatehouse.fullname" .) .Release.Namespace -}}
 {{- else if not .Values.redis.nodes -}}
 {{- required "redis.url is required: the Redis or Valkey that holds all state, such as redis://redis.infra.svc:6379; or set redis.dev.enabled=true to try Gatehouse without one" .Values.redis.url -}}
