@@ -26,6 +26,7 @@ pub mod profiles;
 mod record;
 pub mod redis;
 pub mod redis_fleet;
+pub mod redis_program;
 pub mod rmcp_client;
 pub mod scenario;
 pub mod tap;

@@ -7,6 +7,7 @@ use tokio::process::Command;
 use crate::{
     net::{PATIENCE, eventually, free_port},
     process::Process,
+    redis_program::program,
 };
 
 /// A `redis-server` on a free port of loopback, with a directory of its own.
@@ -106,7 +107,7 @@ impl Redis {
 }
 
 fn command(port: u16, directory: &TempDir, arguments: &[String]) -> Command {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program());
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
         .arg(port.to_string())

@@ -13,6 +13,9 @@ mod load;
 mod logs;
 mod provider;
 mod proxy;
+#[path = "../../../tests/src/redis_program.rs"]
+#[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
+mod redis_program;
 #[path = "../store_contract/server.rs"]
 #[expect(dead_code, reason = "the store's contract needs more of it")]
 mod redis_server;

@@ -19,6 +19,9 @@ mod faults;
 mod fetches;
 mod floods;
 mod parsers;
+#[path = "../../../tests/src/redis_program.rs"]
+#[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
+mod redis_program;
 #[path = "../store_contract/server.rs"]
 #[expect(dead_code, reason = "the store's contract needs more of it")]
 mod redis_server;

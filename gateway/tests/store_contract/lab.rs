@@ -75,14 +75,13 @@ impl Lab {
     pub(crate) async fn fleet(fleet: &RedisFleet) -> Self {
         let ring = some_ring();
         let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
+        give_rights(fleet, &keys, PASSWORD).await;
         let nodes: Vec<Admin> = fleet.connections().await.into_iter().map(Admin::of).collect();
-        for node in &nodes {
-            node.give_rights(&keys.instance(), PASSWORD).await;
-        }
         let leader = Admin::of(fleet.master(&prefix(&keys)).await);
-        let config = RedisConfig { min_replicas: 1, ..config(&fleet.url()) };
-        let store = Arc::new(redis_store(&config, &keys, password(PASSWORD)));
-        let clock = ManualClock::at(0);
+        let (config, refs) = fleet_config(fleet, 1, PASSWORD);
+        let store = redis_store(&config, &keys, refs);
+        connect(&store).await;
+        let (store, clock) = (Arc::new(store), ManualClock::at(0));
         Self { store, keys, ring, clock, memory: None, server: None, nodes, leader: Some(leader) }
     }
 
@@ -210,7 +209,7 @@ pub(crate) fn some_keys() -> Keys {
 }
 
 /// What every key of the lab's server begins with.
-fn prefix(keys: &Keys) -> String {
+pub(crate) fn prefix(keys: &Keys) -> String {
     format!("gatehouse:{{team-a/github.{}}}:", keys.instance())
 }
 
@@ -227,6 +226,54 @@ pub(crate) fn config(url: &str) -> RedisConfig {
         server_name: None,
         min_replicas: 0,
     }
+}
+
+/// Makes each of a store's connections. A machine that is busy may take longer to shake hands with all nodes than a gateway
+/// waits: then it is asked again, as a client would.
+async fn connect(store: &RedisStore) {
+    for _ in 0..100 {
+        let cursor = store.event_cursor().await;
+        let read = match &cursor {
+            Ok(cursor) => store.events(cursor, Duration::ZERO).await.map(drop),
+            Err(error) => Err(error.clone()),
+        };
+        let claimed = store.revoke_grant(&GrantId::random(&SystemEntropy)).await;
+        if read.and(claimed).is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a fleet that is settled is not reached");
+}
+
+/// The operator's work in a fleet: the user of these keys on every node, and at Sentinels that ask for a login.
+pub(crate) async fn give_rights(fleet: &RedisFleet, keys: &Keys, password: &str) {
+    for node in fleet.connections().await {
+        Admin::of(node).give_rights(&keys.instance(), password).await;
+    }
+    for sentinel in fleet.guarded_sentinels().await {
+        Admin::of(sentinel).give_rights_at_sentinel(password).await;
+    }
+}
+
+/// How a fleet is reached, and with what.
+pub(crate) fn fleet_config(
+    fleet: &RedisFleet,
+    min_replicas: u32,
+    password: &str,
+) -> (RedisConfig, FixedRefs) {
+    let mut refs = self::password(password);
+    let mut config = RedisConfig { min_replicas, ..config(&fleet.url()) };
+    if let Some(guard) = fleet.guard() {
+        let (ca, chain) = (KeyRef::secret("redis", "ca.crt"), guard.client());
+        refs.insert(ca.clone(), guard.ca().into_bytes());
+        refs.insert(KeyRef::secret("redis", "tls.crt"), chain.certificate.into_bytes());
+        refs.insert(KeyRef::secret("redis", "tls.key"), chain.key.into_bytes());
+        config.ca = Some(ca);
+        config.client_certificate = Some("redis".to_owned());
+        config.server_name = guard.server_name();
+    }
+    (config, refs)
 }
 
 pub(crate) fn password(password: &str) -> FixedRefs {

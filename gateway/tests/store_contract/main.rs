@@ -15,9 +15,12 @@ mod flows;
 mod lab;
 mod property;
 mod redis_faults;
-#[path = "../../../tests/src/redis_fleet.rs"]
+#[path = "../../../tests/src/redis_fleet/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the end-to-end suites use all of it")]
 mod redis_fleet;
+#[path = "../../../tests/src/redis_program.rs"]
+#[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
+mod redis_program;
 mod redis_records;
 mod redis_tls;
 mod server;
@@ -126,9 +129,14 @@ fn port() -> u16 {
     }
 }
 
+/// One fleet after the other: with the processes of all at once a machine of few cores is too slow for the 200 ms in which
+/// a replica must acknowledge.
+static FLEET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn the_contract_holds_by_sentinels() {
     if server::RedisServer::start().await.is_some() {
+        let _alone = FLEET.lock().await;
         Box::pin(on_fleet(&redis_fleet::RedisFleet::sentinel(port).await)).await;
     }
 }
@@ -136,6 +144,28 @@ async fn the_contract_holds_by_sentinels() {
 #[tokio::test]
 async fn the_contract_holds_in_a_cluster() {
     if server::RedisServer::start().await.is_some() {
+        let _alone = FLEET.lock().await;
         Box::pin(on_fleet(&redis_fleet::RedisFleet::cluster(port).await)).await;
+    }
+}
+
+/// The nodes' certificates name another host than the nodes announce.
+#[tokio::test]
+async fn the_contract_holds_by_sentinels_with_tls() {
+    if server::RedisServer::start().await.is_some() {
+        let _alone = FLEET.lock().await;
+        let mut fleet = redis_fleet::RedisFleet::sentinel_tls(port, "redis.example").await;
+        Box::pin(on_fleet(&fleet)).await;
+        redis_tls::a_rotation_needs_no_restart(&mut fleet).await;
+    }
+}
+
+#[tokio::test]
+async fn the_contract_holds_in_a_cluster_with_tls() {
+    if server::RedisServer::start().await.is_some() {
+        let _alone = FLEET.lock().await;
+        let mut fleet = redis_fleet::RedisFleet::cluster_tls(port, "127.0.0.1").await;
+        Box::pin(on_fleet(&fleet)).await;
+        redis_tls::a_rotation_needs_no_restart(&mut fleet).await;
     }
 }

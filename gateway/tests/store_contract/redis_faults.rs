@@ -33,12 +33,12 @@ async fn through_chaos() -> Option<(Lab, Chaos, RedisStore)> {
     Some((lab, chaos, store))
 }
 
-fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+pub(crate) fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable(_)))
 }
 
 /// Waits until a store works, which it must by itself.
-async fn recovers(store: &impl Store) {
+pub(crate) async fn recovers(store: &impl Store) {
     for _ in 0..500 {
         if store.ping().await.is_ok() {
             return;
@@ -202,7 +202,7 @@ async fn another_tenants_keys_are_out_of_reach() {
 }
 
 #[derive(Debug)]
-struct ChangingRefs(Mutex<FixedRefs>);
+pub(crate) struct ChangingRefs(pub(crate) Mutex<FixedRefs>);
 
 impl Refs for ChangingRefs {
     fn get(&self, key: &KeyRef) -> Option<Value> {

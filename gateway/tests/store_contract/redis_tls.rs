@@ -1,48 +1,38 @@
 //! Redis behind TLS, with a CA of the company's own.
 
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex},
+};
 
-use gatehouse_gateway::{refs::FixedRefs, store::Store};
+use gatehouse_gateway::{
+    clock::SystemClock,
+    refs::FixedRefs,
+    store::{Store, redis::RedisStore},
+};
 use gatehouse_gateway_config::{KeyRef, RedisConfig};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::{
-    lab::{PASSWORD, config, password, redis_store, some_keys},
-    server::RedisServer,
+    lab::{
+        MINUTE, PASSWORD, config, fleet_config, give_rights, password, prefix, redis_store, request,
+        some_keys,
+    },
+    redis_faults::{ChangingRefs, recovers, unavailable},
+    redis_fleet::{RedisFleet, tls::Authority},
+    server::{Admin, RedisServer},
 };
 
-fn ca() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
 /// The arguments of a server on `port` whose certificate `ca` signed.
-fn arguments(ca: &CertifiedIssuer<'_, KeyPair>, dir: &TempDir, port: u16, clients: &str) -> Vec<String> {
-    let key = KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, ca).unwrap();
-    let write = |name: &str, text: String| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
-    let (cert, key) = (write("cert.pem", certificate.pem()), write("key.pem", key.serialize_pem()));
-    let root = write("ca.pem", ca.pem());
-    let pairs = [
-        ("--tls-port", port.to_string()),
-        ("--tls-cert-file", cert),
-        ("--tls-key-file", key),
-        ("--tls-ca-cert-file", root),
-        ("--tls-auth-clients", clients.to_owned()),
-    ];
-    pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+fn arguments(ca: &Authority, dir: &TempDir, port: u16, clients: &str) -> Vec<String> {
+    let mut settings = ca.settings(dir.path(), "localhost");
+    settings.extend([("tls-port", port.to_string()), ("tls-auth-clients", clients.to_owned())]);
+    settings.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
 }
 
 #[tokio::test]
 async fn only_a_server_of_the_named_ca_is_trusted() {
-    let (right, wrong, dir) = (ca(), ca(), TempDir::new().unwrap());
+    let (right, wrong, dir) = (Authority::generate(), Authority::generate(), TempDir::new().unwrap());
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Some(server) = RedisServer::start_with(&arguments(&right, &dir, port, "no")).await else { return };
     let keys = some_keys();
@@ -64,23 +54,19 @@ async fn only_a_server_of_the_named_ca_is_trusted() {
 
 #[tokio::test]
 async fn a_client_certificate_and_another_name_are_presented() {
-    let (ca, other, dir) = (self::ca(), self::ca(), TempDir::new().unwrap());
+    let (ca, other, dir) = (Authority::generate(), Authority::generate(), TempDir::new().unwrap());
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Some(server) = RedisServer::start_with(&arguments(&ca, &dir, port, "yes")).await else { return };
     let keys = some_keys();
     server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
-    let reaches = async |signer: Option<&CertifiedIssuer<'_, KeyPair>>, name: Option<&str>| {
+    let reaches = async |signer: Option<&Authority>, name: Option<&str>| {
         let mut refs: FixedRefs = password(PASSWORD);
         let root = KeyRef::secret("redis", "ca.crt");
         refs.insert(root.clone(), ca.pem().into_bytes());
         if let Some(signer) = signer {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            // With the name of its issuer it would count as signed by itself.
-            params.distinguished_name.push(DnType::CommonName, "gateway");
-            let chain = params.signed_by(&key, signer).unwrap();
-            refs.insert(KeyRef::secret("redis", "tls.crt"), chain.pem().into_bytes());
-            refs.insert(KeyRef::secret("redis", "tls.key"), key.serialize_pem().into_bytes());
+            let chain = signer.sign(None);
+            refs.insert(KeyRef::secret("redis", "tls.crt"), chain.certificate.into_bytes());
+            refs.insert(KeyRef::secret("redis", "tls.key"), chain.key.into_bytes());
         }
         let config = RedisConfig {
             ca: Some(root),
@@ -95,4 +81,34 @@ async fn a_client_certificate_and_another_name_are_presented() {
     assert!(!reaches(Some(&ca), Some("elsewhere")).await, "nor another name");
     assert!(!reaches(None, Some("localhost")).await, "it asks for a certificate");
     assert!(!reaches(Some(&other), Some("localhost")).await, "of its own CA");
+}
+
+/// Every process gets a certificate of another CA, then the user another password; the store follows when its Secrets
+/// do, and not before.
+pub(crate) async fn a_rotation_needs_no_restart(fleet: &mut RedisFleet) {
+    let keys = some_keys();
+    give_rights(fleet, &keys, PASSWORD).await;
+    let (config, refs) = fleet_config(fleet, 1, PASSWORD);
+    let refs = Arc::new(ChangingRefs(Mutex::new(refs)));
+    let clock = Arc::new(SystemClock::default());
+    let store = RedisStore::new(&config, "team-a", "github", keys.clone(), refs.clone(), clock).unwrap();
+    recovers(&store).await;
+    let end_connections = async |fleet: &RedisFleet| {
+        let _: i64 =
+            Admin::of(fleet.master(&prefix(&keys)).await).run(&["CLIENT", "KILL", "USER", "tenant"]).await;
+    };
+
+    fleet.rotate_certificates().await;
+    give_rights(fleet, &keys, PASSWORD).await;
+    end_connections(fleet).await;
+    assert!(unavailable(&store.ping().await), "the CA of before is not trusted, nor are we");
+    *refs.0.lock().unwrap() = fleet_config(fleet, 1, PASSWORD).1;
+    recovers(&store).await;
+
+    give_rights(fleet, &keys, "rotated").await;
+    end_connections(fleet).await;
+    assert!(unavailable(&store.ping().await), "WRONGPASS");
+    *refs.0.lock().unwrap() = fleet_config(fleet, 1, "rotated").1;
+    recovers(&store).await;
+    store.create_flow(&request(), MINUTE).await.unwrap();
 }

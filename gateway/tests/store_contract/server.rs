@@ -10,6 +10,8 @@ use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Value, aio::MultiplexedC
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::redis_program::program;
+
 pub(crate) struct RedisServer {
     pub(crate) socket: PathBuf,
     child: Child,
@@ -29,8 +31,9 @@ impl RedisServer {
         let arguments = arguments.to_vec();
         let Some(child) = launch(&dir, &arguments) else {
             assert!(
-                std::env::var_os("CI").is_none(),
-                "redis-server is not in PATH: apt install redis-server"
+                std::env::var_os("CI").is_none() && program() == "redis-server",
+                "{} cannot be started: apt install redis-server",
+                program().display()
             );
             eprintln!("not run: redis-server is not in PATH");
             return None;
@@ -67,7 +70,7 @@ impl RedisServer {
 }
 
 fn launch(dir: &TempDir, arguments: &[String]) -> Option<Child> {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program());
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
     command.arg(dir.path().join("redis.sock")).arg("--dir").arg(dir.path());
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().ok()
@@ -96,6 +99,14 @@ impl Admin {
         let password = format!(">{password}");
         let mut words = vec!["ACL", "SETUSER", "tenant", "reset", "on", &password, &keys];
         words.extend(RIGHTS.split_whitespace());
+        let () = self.run(&words).await;
+    }
+
+    /// The same at a Sentinel that asks for a login.
+    pub(crate) async fn give_rights_at_sentinel(&self, password: &str) {
+        let password = format!(">{password}");
+        let mut words = vec!["ACL", "SETUSER", "tenant", "reset", "on", &password];
+        words.extend(SENTINEL_RIGHTS.split_whitespace());
         let () = self.run(&words).await;
     }
 
@@ -142,6 +153,8 @@ impl Admin {
 const RIGHTS: &str = "resetchannels -@all +@read +@write -@dangerous -@scripting -keys -scan -randomkey -dbsize \
     +eval +evalsha +script|load +time +wait +ping +hello +auth +client|setname +role +asking +cluster|slots \
     +cluster|shards";
+
+const SENTINEL_RIGHTS: &str = "-@all +sentinel|master +sentinel|replicas +ping +hello +auth +client|setname";
 
 const AGE: &str = r"
 local by = tonumber(ARGV[1])

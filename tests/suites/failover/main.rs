@@ -25,6 +25,7 @@ use std::{
 use e2e::{
     net::{eventually, free_port},
     redis_fleet::{self, RedisFleet},
+    redis_program,
 };
 use gatehouse_gateway::store::Store;
 use gatehouse_gateway_config::RedisConfig;
