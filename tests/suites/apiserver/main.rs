@@ -8,6 +8,7 @@ mod leaders;
 mod policies;
 mod rbac;
 mod reconcile;
+mod redis_login;
 mod redis_users;
 mod rollouts;
 mod rules;
