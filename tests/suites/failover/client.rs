@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
+use e2e::net::eventually;
 use gatehouse_gateway::{
     keys::{Keys, Sealed},
     model::{AccessToken, RefreshToken, UserId},
-    store::{Approval, CallbackClaim, CodeProof, Completion, Redemption, Result, Rotated, Rotation, Store},
+    store::{
+        Approval, CallbackClaim, CodeProof, Completion, NewTokens, Redemption, Result, Rotated, Rotation,
+        Store,
+    },
 };
 
 use crate::lab::{
@@ -80,6 +84,17 @@ impl Clients {
     async fn pause(&self) {
         self.tally.unavailable.fetch_add(1, SeqCst);
         tokio::time::sleep(AGAIN).await;
+    }
+
+    /// A sign-in whose code nobody redeems.
+    pub(crate) async fn waiting_code(&self) -> Completion {
+        eventually("a sign-in", async || self.sign_in(0).await.ok().flatten()).await
+    }
+
+    /// The pair that a redemption would bring.
+    pub(crate) fn new_pair(&self, done: &Completion) -> NewTokens {
+        let (access, refresh) = self.pair(done, 1);
+        tokens(&access, &refresh)
     }
 
     async fn sign_in(&self, user: u8) -> Result<Option<Completion>> {
@@ -202,20 +217,18 @@ impl Clients {
 
     /// An answer of the second replica, whenever it comes.
     async fn asked<T>(&self, ask: impl AsyncFn(&dyn Store) -> Result<T>) -> T {
-        loop {
-            match ask(self.stores[1].as_ref()).await {
-                Ok(answer) => return answer,
-                Err(_) => self.pause().await,
+        eventually("an answer of the second replica", async || {
+            let answer = ask(self.stores[1].as_ref()).await;
+            if answer.is_err() {
+                self.pause().await;
             }
-        }
+            answer.ok()
+        })
+        .await
     }
 }
 
-fn rotation(
-    presented: &RefreshToken,
-    next: gatehouse_gateway::store::NewTokens,
-    successor: Sealed,
-) -> Rotation {
+fn rotation(presented: &RefreshToken, next: NewTokens, successor: Sealed) -> Rotation {
     Rotation {
         presented: presented.hash(),
         grant: presented.grant,
