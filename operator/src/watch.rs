@@ -190,7 +190,7 @@ async fn watch_policies(
             }
             Event::Delete(policy) => {
                 listing.gone(&name(policy));
-                context.forget_policy(policy);
+                context.policies.forget(policy);
                 touched(&name(policy).0);
             }
         }

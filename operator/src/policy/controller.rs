@@ -45,6 +45,9 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
         Err(_) => Err(ReconcileError::Deadline(DEADLINE)),
     };
     pass.end(if result.is_ok() { Outcome::Success } else { Outcome::Error }, started.elapsed());
+    if result.is_ok() {
+        context.policies.succeeded(&policy);
+    }
     result.map(|()| Action::requeue(RECHECK))
 }
 
@@ -53,9 +56,9 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
 pub fn error_policy(policy: Arc<GuardedPolicy>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.failed(CONTROLLER, error.reason());
     let name = format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any());
-    tracing::warn!(policy = name, reason = error.reason(), %error, "a pass failed");
-    // Statuses only: there is no harm in a fixed, spread pause.
-    Action::requeue(backoff(4, context.entropy.fraction()))
+    let pause = backoff(context.policies.failed(&policy), context.entropy.fraction());
+    tracing::warn!(policy = name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
+    Action::requeue(pause)
 }
 
 async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), ReconcileError> {
@@ -105,14 +108,14 @@ async fn report_unreadable(
         unreadable.error
     );
     let new = super::status::unreadable(unreadable, &message, context.clock.now());
-    if new == unreadable.status || context.told_unreadable(guarded) {
+    if new == unreadable.status || context.policies.told_unreadable(guarded) {
         return Ok(());
     }
     let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
     tracing::warn!(namespace, name, error = unreadable.error, "an OAuthClientPolicy cannot be read");
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
     if write::merge(&context.client, &resource, &object, &new).await?.is_some() {
-        context.tells_unreadable(guarded);
+        context.policies.tells_unreadable(guarded);
         let events = write::events(&unreadable.status.conditions, &new.conditions);
         write::publish(&context.recorder, &object, events).await;
     }
@@ -125,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        clock::Entropy,
         config::OperatorConfig,
         testing::{self, Objects},
     };
@@ -152,6 +156,33 @@ mod tests {
         let policy: GuardedPolicy = serde_json::from_value(policy).unwrap();
         reconcile(Arc::new(policy), context).await.unwrap();
         objects.get(POLICY)["status"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_policy_whose_passes_fail_is_looked_at_less_and_less() {
+        let objects = Objects::default();
+        let policy = json!({
+            "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
+            "metadata": { "name": "p", "namespace": "a", "uid": "p", "generation": 1 },
+            "spec": { "targetRefs": [{ "name": "nobody" }] },
+        });
+        objects.put(POLICY, policy.clone());
+        let (scope, ..) = testing::scope();
+        let mut context = testing::context(objects.client(), OperatorConfig::offline(), &scope);
+        let expected = Entropy::seeded(1);
+        context.entropy = Entropy::seeded(1);
+        let context = Arc::new(context);
+        let policy: Arc<GuardedPolicy> = Arc::new(serde_json::from_value(policy).unwrap());
+        let fails = || error_policy(policy.clone(), &ReconcileError::Deadline(DEADLINE), context.clone());
+        for failures in 1..8 {
+            assert_eq!(fails(), Action::requeue(backoff(failures, expected.fraction())));
+        }
+        reconcile(policy.clone(), context.clone()).await.unwrap();
+        assert_eq!(
+            fails(),
+            Action::requeue(backoff(1, expected.fraction())),
+            "what went through ends the row"
+        );
     }
 
     #[tokio::test]

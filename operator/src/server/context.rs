@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::{
-    Client, Resource, ResourceExt,
+    Client, ResourceExt,
     runtime::{
         events::{Recorder, Reporter},
         reflector::{ObjectRef, Store},
@@ -30,7 +30,7 @@ use crate::{
     config::OperatorConfig,
     crd::{McpServer, McpServerStatus},
     metrics::Metrics,
-    policy::GuardedPolicy,
+    policy::{self, GuardedPolicy},
     redis_users::Redis,
 };
 
@@ -136,10 +136,10 @@ pub struct Context {
     pub entropy: Entropy,
     /// How long one pass over a server may take: kube's client has no read timeout, and its retries may last minutes.
     pub deadline: Duration,
+    /// What is remembered of the policies.
+    pub policies: policy::Memory,
     memory: Mutex<HashMap<ServerName, Memory>>,
     rollouts: Mutex<Rollouts>,
-    /// The policies, by UID, of which was said at this generation that they cannot be read.
-    unreadable_policies: Mutex<HashMap<String, i64>>,
 }
 
 impl Context {
@@ -166,9 +166,9 @@ impl Context {
             clock: Clock::system(),
             entropy: Entropy::system(),
             deadline: DEADLINE,
+            policies: policy::Memory::default(),
             memory: Mutex::default(),
             rollouts: Mutex::default(),
-            unreadable_policies: Mutex::default(),
         }
     }
 
@@ -201,24 +201,6 @@ impl Context {
             }
         }
         found
-    }
-
-    /// Whether it was said of a policy that it cannot be read.
-    pub fn told_unreadable(&self, policy: &GuardedPolicy) -> bool {
-        let told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
-        told.get(&policy.uid().unwrap_or_default()).copied() == policy.meta().generation
-    }
-
-    /// Notes that it was said.
-    pub fn tells_unreadable(&self, policy: &GuardedPolicy) {
-        let mut told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(policy.uid().unwrap_or_default(), policy.meta().generation.unwrap_or_default());
-    }
-
-    /// Forgets a policy that is gone.
-    pub fn forget_policy(&self, policy: &GuardedPolicy) {
-        let mut told = self.unreadable_policies.lock().unwrap_or_else(PoisonError::into_inner);
-        told.remove(&policy.uid().unwrap_or_default());
     }
 
     /// Asks for a look at a server.
