@@ -12,6 +12,9 @@ use crate::{admission, crd::primitive::GepDuration, server::validate::requiremen
 /// Namespaced mode holds one watch per kind and namespace; beyond this, watch all of them.
 const MAX_NAMESPACES: usize = 10;
 
+/// How many replicas of Redis may have to acknowledge: more than anybody runs is a slip, by which nothing is acknowledged.
+const MAX_REPLICAS: u32 = 5;
+
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -107,6 +110,9 @@ impl OperatorConfig {
         }
         if redis.tls.as_ref().is_some_and(|tls| tls.cert_file.is_some() != tls.key_file.is_some()) {
             problems.push("redis.tls: certFile and keyFile go together".to_owned());
+        }
+        if let Some(replicas) = redis.min_replicas.filter(|replicas| *replicas > MAX_REPLICAS) {
+            problems.push(format!("redis.minReplicas: {replicas} is not between 0 and {MAX_REPLICAS}"));
         }
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         if redis.key_prefix.is_empty() || redis.key_prefix.len() > 64 || !redis.key_prefix.chars().all(good) {
@@ -443,6 +449,8 @@ policy:
         }
         let message = problems("redis: { nodes: ['redis://a:6379'] }");
         assert!(message.contains("redis.nodes: "), "{message}");
+        let message = problems("redis: { url: 'redis://a', minReplicas: 6 }");
+        assert!(message.contains("redis.minReplicas: 6 is not between 0 and 5"), "{message}");
         let message = problems("redis: { url: 'rediss://a', tls: { certFile: /tls.crt } }");
         assert!(message.contains("certFile and keyFile"), "{message}");
     }
