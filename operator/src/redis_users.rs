@@ -46,8 +46,8 @@ use crate::{
 
 /// How long Redis may take to connect or answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the connection is tried, and looked at.
-const BEAT: Duration = Duration::from_secs(5);
+/// How often the connection is tried, and looked at; and the operator's own files.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// The users that shall be, and the state of Redis. Clones share both.
 #[derive(Debug, Clone)]

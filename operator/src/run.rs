@@ -117,6 +117,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         parts
             .spawn(ends("the Redis users", redis.clone().run(context.config.redis.clone(), metrics.clone())));
         parts.spawn(ends("the look at Redis", follow_redis(context.clone())));
+        parts.spawn(ends("the look at the operator's login", follow_login(context.clone())));
     }
     let election = async {
         if let Some(elector) = elector {
@@ -193,6 +194,22 @@ async fn follow_redis(context: Arc<Context>) {
     loop {
         context.redis.changed().await;
         context.enqueue_all();
+    }
+}
+
+/// When the operator's own Secrets and CA are replaced, every server's Secret is: it has a copy of the CA and the client
+/// certificate, and with `Shared` of the login.
+async fn follow_login(context: Arc<Context>) {
+    let mut known = None;
+    loop {
+        // What cannot be read is said by the passes that need it.
+        if let Ok(login) = redis_users::login(&context.config.redis)
+            && known.replace(login.clone()).is_some_and(|before| before != login)
+        {
+            tracing::info!("the operator's login or its CA was replaced");
+            context.enqueue_all();
+        }
+        tokio::time::sleep(redis_users::BEAT).await;
     }
 }
 

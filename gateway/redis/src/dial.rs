@@ -11,7 +11,7 @@ use redis::{
 use zeroize::Zeroizing;
 
 /// As whom we come, and whom we trust. Read anew for each connection, so that a rotation needs no restart.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
     /// The ACL user; absent: `default`.
     pub username: Option<String>,

@@ -7,7 +7,10 @@ use e2e::{
     apiserver::{ApiServer, Kubelet},
     net::{eventually, free_port},
     operator::{Operator, apply, condition, config_from, reaches, ready, references, server},
-    redis_fleet::{RedisFleet, tls::Chain},
+    redis_fleet::{
+        RedisFleet,
+        tls::{Authority, Chain},
+    },
 };
 use gatehouse_gateway::{
     clock::SystemClock,
@@ -91,7 +94,7 @@ struct World {
     namespace: String,
     settings: Value,
     operator: Operator,
-    _mounts: TempDir,
+    mounts: TempDir,
     _kubelet: Kubelet,
 }
 
@@ -105,7 +108,7 @@ async fn world(name: &str, fleet: &RedisFleet, users: &str) -> World {
     let operator = start(api, &namespace, &settings).await;
     let kubelet = Kubelet::start(client.clone(), &namespace);
     apply::<McpServer>(&client, &namespace, &server("one")).await;
-    World { client, namespace, settings, operator, _mounts: mounts, _kubelet: kubelet }
+    World { client, namespace, settings, operator, mounts, _kubelet: kubelet }
 }
 
 async fn start(api: &ApiServer, namespace: &str, redis: &Value) -> Operator {
@@ -182,7 +185,7 @@ async fn managed(name: &str, fleet: &RedisFleet) {
     };
     eventually("the server to be in the index", async || known().await.then_some(())).await;
     assert!(operator.metrics().is_leading());
-    let World { client, namespace, settings, operator, _mounts, _kubelet } = world;
+    let World { client, namespace, settings, operator, mounts: _mounts, _kubelet } = world;
     operator.stop().await.unwrap();
     Api::<McpServer>::namespaced(client.clone(), &namespace)
         .delete("one", &DeleteParams::default())
@@ -233,6 +236,20 @@ async fn shared_gives_the_servers_the_operators_login_and_certificate() {
     let store = world.store().await;
     store.hit("a", MINUTE).await.unwrap();
     world.deny(&store).await;
+    assert_eq!(world.ready().await, "users can sign in");
+
+    // Redis takes either password, so it tells the operator nothing: that the files are others must be enough.
+    let mut redis = fleet.connections().await.remove(0);
+    set_user(&mut redis, &["gatehouse", ">of tomorrow"].map(str::to_owned)).await;
+    let bundle = fleet.guard().unwrap().ca() + &Authority::generate().pem();
+    std::fs::write(world.mounts.path().join("redis/password"), "of tomorrow").unwrap();
+    std::fs::write(world.mounts.path().join("redis-ca/ca.crt"), &bundle).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    eventually("the server's Secret to have both", async || {
+        let data = secrets.get("one-gateway-redis").await.unwrap().data.unwrap();
+        (data["password"].0 == b"of tomorrow" && data["ca.crt"].0 == bundle.as_bytes()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
