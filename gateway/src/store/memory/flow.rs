@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     super::{Approval, CallbackClaim, Completion, Event, UserUpdate, keys::CONSENT_LIFE},
     State,
-    token::{Code, Family},
+    grant::Family,
+    token::Code,
 };
 use crate::{
     keys::Sealed,

@@ -7,6 +7,7 @@ mod account;
 mod credential;
 mod events;
 mod flow;
+mod grant;
 mod state;
 mod table;
 mod token;

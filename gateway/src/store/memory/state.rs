@@ -6,6 +6,7 @@ use super::{
     super::{Heard, Quota},
     credential,
     events::EventLog,
+    grant,
     table::Table,
     token, user,
 };
@@ -26,7 +27,7 @@ pub(super) struct State {
     pub(super) assertions: Table<Hash32, ()>,
     pub(super) access: Table<Hash32, GrantId>,
     pub(super) refresh: Table<Hash32, token::Refresh>,
-    pub(super) grants: Table<GrantId, token::Family>,
+    pub(super) grants: Table<GrantId, grant::Family>,
     pub(super) users: Table<UserId, user::User>,
     pub(super) credentials: Table<(UserId, String), credential::Credential>,
     /// The last version given to a credential; never used twice.
