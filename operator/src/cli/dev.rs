@@ -29,6 +29,9 @@ pub(super) struct DevArgs {
     /// Where to listen; the public URL stays the one of the manifest. Default: the URL's port on 127.0.0.1.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Where /livez, /readyz and /metrics of the one server are served; nowhere by default.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     /// Where a backend is that is a Service in the cluster.
     #[arg(long = "backend", value_name = "NAME=URL", value_parser = backend)]
     backends: Vec<(String, Url)>,
@@ -51,6 +54,6 @@ fn backend(text: &str) -> Result<(String, Url), String> {
 }
 
 pub(super) async fn run(args: DevArgs) -> Result<(), CliError> {
-    let DevArgs { files, config, port, listen, backends, redis, state } = args;
-    dev::run(dev::Options { files, config, port, listen, backends, redis, state }).await
+    let DevArgs { files, config, port, listen, admin_listen, backends, redis, state } = args;
+    dev::run(dev::Options { files, config, port, listen, admin_listen, backends, redis, state }).await
 }

@@ -29,6 +29,8 @@ pub struct Options {
     pub port: u16,
     /// Where to listen; the public URL stays as it is.
     pub listen: Option<SocketAddr>,
+    /// Where health and metrics are served, if at all.
+    pub admin_listen: Option<SocketAddr>,
     /// Where Service backends are, by the backend's name.
     pub backends: Vec<(String, Url)>,
     /// A Redis instead of the memory of this process.

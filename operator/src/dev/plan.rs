@@ -78,6 +78,12 @@ impl Plan {
             return Err(lines(&findings));
         }
         apart(&servers)?;
+        if options.admin_listen.is_some() && servers.len() > 1 {
+            return Err(format!(
+                "--admin-listen: it serves health and metrics of one server, and there are {}",
+                servers.len()
+            ));
+        }
         Ok(Self { servers })
     }
 }

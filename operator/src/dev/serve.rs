@@ -65,6 +65,10 @@ async fn open(
             state::keyring(directory, &valid.namespace, &valid.name, fresh).map_err(CliError::Failed)?
         }
     };
+    let admin = match options.admin_listen {
+        Some(address) => Some(listener(address, false).await?),
+        None => None,
+    };
     Ok(gateway::Options {
         config,
         keyring,
@@ -74,7 +78,7 @@ async fn open(
         entropy: Arc::new(SystemEntropy),
         audit: Some(Arc::new(Terminal)),
         listener: listener(listen, options.is_demo()).await?,
-        admin: None,
+        admin,
         settle: Duration::ZERO,
         shutdown,
     })
