@@ -163,13 +163,21 @@ async fn answer(gateway: &Gateway, address: SocketAddr, request: hyper::Request<
     if !headers.contains_key(header::TRANSFER_ENCODING) {
         return route(gateway, address, request).await;
     }
-    let mut response = if headers.contains_key(header::CONTENT_LENGTH) {
+    let mut response = if headers.contains_key(header::CONTENT_LENGTH) || !is_chunked(headers) {
         StatusCode::BAD_REQUEST.into_response()
     } else {
         route(gateway, address, request).await
     };
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Whether a body is sent in chunks and in no other coding: hyper undoes chunks, and passes over what stands before.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let only =
+        codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    only && codings.next().is_none()
 }
 
 /// Calls go directly, everything else by the router.
@@ -236,6 +244,24 @@ async fn unless_silent(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_comes_in_chunks_or_in_no_transfer_coding() {
+        let said = |lines: &[&'static str]| {
+            let value = |line| (header::TRANSFER_ENCODING, HeaderValue::from_static(line));
+            is_chunked(&lines.iter().copied().map(value).collect())
+        };
+        assert!(said(&["chunked"]) && said(&["Chunked"]));
+        for lines in [
+            &["gzip, chunked"][..],
+            &["gzip", "chunked"],
+            &["chunked, chunked"],
+            &["chunked", "chunked"],
+            &["x"],
+        ] {
+            assert!(!said(lines), "{lines:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_connection_without_a_request_ends_and_one_that_had_one_goes_on() {

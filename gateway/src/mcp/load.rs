@@ -111,7 +111,9 @@ impl Place {
         self.take(said)?;
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else { continue };
+            // It broke off, or is not framed as HTTP is.
+            let unread = |_| Refusal::Parse("the body could not be read".to_owned());
+            let Ok(data) = frame.map_err(unread)?.into_data() else { continue };
             let length = first.len().max(all.len()) + data.len();
             if length > MAX_BODY {
                 return Err(Refusal::TooLarge);

@@ -52,7 +52,7 @@ pub(super) enum Refusal {
     SessionNotFound,
     /// The body is larger than 4 MiB.
     TooLarge,
-    /// The body did not arrive in time, or broke off.
+    /// The body did not arrive in time.
     Incomplete,
     /// The body is not `application/json` in UTF-8, or is compressed.
     ContentType,
