@@ -26,11 +26,15 @@ use tokio::net::TcpListener;
 
 use crate::{
     net::Server,
+    tls::Terminator,
     watch::{Exchange, Witness},
 };
 
 /// The longest message that a watched balancer carries.
 const MAX_WATCHED: usize = 32 << 20;
+
+/// The header by which a test chooses a replica, by its place among those that are sent to; it goes no further.
+pub const REPLICA: &str = "x-replica";
 
 /// A proxy without stickiness: whatever needs the same replica twice breaks behind it.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ pub struct Balancer {
     /// It runs while this lives.
     pub server: Server,
     routes: Arc<Routes>,
+    _tls: Option<Terminator>,
 }
 
 #[derive(Debug)]
@@ -66,7 +71,15 @@ impl Balancer {
         });
         let router = Router::new().fallback(forward).with_state(routes.clone());
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
-        Self { server: Server::on(listener, router), routes }
+        Self { server: Server::on(listener, router), routes, _tls: None }
+    }
+
+    /// The same, before which the TLS of `host` ends at `port`.
+    #[must_use]
+    pub async fn behind_tls(self, host: &str, port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+        let tls = Terminator::before(listener, host, self.server.address).await;
+        Self { _tls: Some(tls), ..self }
     }
 
     /// Gives this access token to every request that has none: for programs that know nothing of signing in.
@@ -89,9 +102,12 @@ async fn forward(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
+    let chosen = request.headers_mut().remove(REPLICA);
     let replica = {
         let replicas = routes.replicas.lock().unwrap();
-        replicas[routes.next.fetch_add(1, Ordering::Relaxed) % replicas.len()].clone()
+        let chosen = chosen.and_then(|value| value.to_str().ok()?.parse().ok());
+        let index = chosen.unwrap_or_else(|| routes.next.fetch_add(1, Ordering::Relaxed));
+        replicas[index % replicas.len()].clone()
     };
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let Ok(uri) = format!("http://{replica}{target}").parse::<Uri>() else {

@@ -138,6 +138,11 @@ impl Browser {
         self.navigate(Method::GET, url, None, From::Page(page.url.clone())).await
     }
 
+    /// Who sits in it.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// How many requests it has sent.
     pub fn visits(&self) -> usize {
         self.visits.load(Ordering::Relaxed)
@@ -162,6 +167,19 @@ impl Browser {
     }
 
     async fn submit(&self, page: &Page, form: &Form) -> Page {
+        let body = self.filled(form);
+        let mut url = page.url.join(&form.action).expect("the form's action is a URL");
+        let from = From::Page(page.url.clone());
+        if form.post {
+            self.navigate(Method::POST, url, Some(body), from).await
+        } else {
+            url.set_query(Some(&body));
+            self.navigate(Method::GET, url, None, from).await
+        }
+    }
+
+    /// What the user makes of a form.
+    fn filled(&self, form: &Form) -> String {
         let mut body = form_urlencoded::Serializer::new(String::new());
         let mut pressed = false;
         for field in &form.fields {
@@ -179,14 +197,7 @@ impl Browser {
             };
             body.append_pair(name, value);
         }
-        let mut url = page.url.join(&form.action).expect("the form's action is a URL");
-        let from = From::Page(page.url.clone());
-        if form.post {
-            self.navigate(Method::POST, url, Some(body.finish()), from).await
-        } else {
-            url.set_query(Some(&body.finish()));
-            self.navigate(Method::GET, url, None, from).await
-        }
+        body.finish()
     }
 
     async fn navigate(&self, mut method: Method, mut url: Url, mut body: Option<String>, from: From) -> Page {
@@ -297,6 +308,17 @@ impl Page {
     /// A link whose target contains `text`.
     pub fn link(&self, text: &str) -> Option<String> {
         html::links(&self.body).into_iter().find(|l| l.contains(text))
+    }
+
+    /// The fields of the form that has a button with this value, the button among them.
+    pub fn form(&self, value: &str) -> Option<std::collections::HashMap<String, String>> {
+        let forms = html::forms(&self.body);
+        let of =
+            |form: &Form| form.fields.iter().any(|f| f.name == "button" && f.get("value") == Some(value));
+        let pairs = forms.iter().find(|form| of(form))?.fields.iter();
+        let pairs =
+            pairs.filter_map(|f| Some((f.get("name")?.to_owned(), f.get("value").unwrap_or("").to_owned())));
+        Some(pairs.collect())
     }
 
     /// A parameter of its address.

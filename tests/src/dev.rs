@@ -27,6 +27,8 @@ gateway: { trustedProxies: [127.0.0.1/32] }
 #[derive(Debug)]
 pub struct Setup {
     port: u16,
+    /// The name of an https origin; else the origin is http on loopback.
+    host: Option<&'static str>,
     manifest: Option<String>,
     backends: Vec<String>,
     redis: Option<String>,
@@ -49,6 +51,8 @@ pub struct Gateway {
     pub addresses: Vec<String>,
     /// The balancer, when there are several.
     pub balancer: Option<Balancer>,
+    /// Where each replica shows its health and metrics.
+    admins: Vec<String>,
     setup: Setup,
     /// What replicas wrote that were replaced.
     past: String,
@@ -60,6 +64,7 @@ impl Setup {
         let files = TempDir::new().expect("a temporary directory");
         Self {
             port: free_port(),
+            host: None,
             manifest: None,
             backends: Vec::new(),
             redis: None,
@@ -71,14 +76,25 @@ impl Setup {
 
     /// These manifests, in which `{issuer}` stands for the origin.
     pub fn manifest(manifest: &str) -> Self {
-        let mut this = Self::demo();
+        Self::with_manifest(Self::demo(), manifest)
+    }
+
+    /// The same at an https origin of this host, whose TLS ends before the balancer.
+    pub fn https(host: &'static str, manifest: &str) -> Self {
+        Self::with_manifest(Self { host: Some(host), ..Self::demo() }, manifest)
+    }
+
+    fn with_manifest(mut this: Self, manifest: &str) -> Self {
         this.manifest = Some(manifest.replace("{issuer}", &this.issuer()));
         this
     }
 
     /// The origin at which it will be.
     pub fn issuer(&self) -> String {
-        format!("http://localhost:{}", self.port)
+        match self.host {
+            Some(host) => format!("https://{host}:{}", self.port),
+            None => format!("http://localhost:{}", self.port),
+        }
     }
 
     /// Puts `value` where the manifests say `{name}`.
@@ -126,6 +142,10 @@ impl Setup {
 
     /// The command line.
     pub fn command(&self, listen: Option<&str>) -> Command {
+        self.command_with(listen, None)
+    }
+
+    fn command_with(&self, listen: Option<&str>, admin: Option<&str>) -> Command {
         let mut command = gatehouse();
         command.arg("dev").arg("--state").arg(self.files.path().join("state"));
         match &self.manifest {
@@ -140,6 +160,9 @@ impl Setup {
         }
         if let Some(listen) = listen {
             command.args(["--listen", listen]);
+        }
+        if let Some(admin) = admin {
+            command.args(["--admin-listen", admin]);
         }
         if let Some(url) = &self.redis {
             command.args(["--redis", url]);
@@ -164,12 +187,15 @@ impl Setup {
         } else {
             vec![single]
         };
+        let admins = addresses.iter().filter(|_| self.watch.is_some());
+        let admins = admins.map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let mut gateway = Gateway {
             url: format!("{}/mcp", self.issuer()),
             issuer: self.issuer(),
             replicas: Vec::new(),
             addresses,
             balancer: None,
+            admins,
             setup: self,
             past: String::new(),
         };
@@ -179,8 +205,13 @@ impl Setup {
             gateway.serves(index).await;
         }
         if balanced {
-            let (port, watch) = (gateway.setup.port, gateway.setup.watch.clone());
-            gateway.balancer = Some(Balancer::watched(port, gateway.addresses.clone(), watch).await);
+            let (public, watch) = (gateway.setup.port, gateway.setup.watch.clone());
+            let port = if gateway.setup.host.is_some() { free_port() } else { public };
+            let balancer = Balancer::watched(port, gateway.addresses.clone(), watch).await;
+            gateway.balancer = Some(match gateway.setup.host {
+                Some(host) => balancer.behind_tls(host, public).await,
+                None => balancer,
+            });
         }
         gateway
     }
@@ -212,17 +243,40 @@ impl Gateway {
         std::iter::once(self.past.clone()).chain(now).collect::<Vec<_>>().join("\n---\n")
     }
 
+    /// The metrics of the replicas that run, where an exchange with them is watched.
+    pub async fn metrics(&self) -> String {
+        let shown = self.admins.iter().map(async |admin| {
+            let response = http().get(format!("http://{admin}/metrics")).send().await.ok()?;
+            response.text().await.ok()
+        });
+        futures::future::join_all(shown).await.into_iter().flatten().collect()
+    }
+
+    /// Whether each replica says that it can work, where an exchange with them is watched.
+    pub async fn ready(&self) -> Vec<bool> {
+        let asked = self.admins.iter().map(async |admin| {
+            let response = http().get(format!("http://{admin}/readyz")).send().await;
+            response.is_ok_and(|response| response.status().is_success())
+        });
+        futures::future::join_all(asked).await
+    }
+
+    /// Its host and port, as a `Host` header says them.
+    pub fn host(&self) -> &str {
+        self.issuer.split_once("://").map_or("", |(_, host)| host)
+    }
+
     fn process(&self, index: usize) -> Process {
         // The demo takes its address from --port; manifests are served where we say, also when they say it too.
-        let listen = self.addresses[index].as_str();
-        Process::start(self.setup.command(Some(listen)))
+        let (listen, admin) = (self.addresses[index].as_str(), self.admins.get(index).map(String::as_str));
+        Process::start(self.setup.command_with(Some(listen), admin))
     }
 
     async fn serves(&mut self, index: usize) {
         let address = &self.addresses[index];
         let client = http();
         let replica = &mut self.replicas[index];
-        let host = self.issuer.trim_start_matches("http://");
+        let host = self.issuer.split_once("://").map_or("", |(_, host)| host);
         eventually(&format!("gatehouse dev to serve at {address}"), async || {
             assert!(!replica.has_ended(), "gatehouse dev ended:\n{}", replica.output());
             let request = client.get(format!("http://{address}/.well-known/oauth-protected-resource/mcp"));

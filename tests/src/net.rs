@@ -120,13 +120,22 @@ pub fn http_by_route() -> reqwest::Client {
     client(None)
 }
 
+/// [`http_from`], for which `host` is this machine, whatever its certificate says: what is looked at is behind it.
+pub fn http_to(host: &str, address: IpAddr) -> reqwest::Client {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let builder = builder(Some(address)).resolve(host, here).tls_danger_accept_invalid_certs(true);
+    builder.build().expect("a plain client can be built")
+}
+
 fn client(address: Option<IpAddr>) -> reqwest::Client {
+    builder(address).build().expect("a plain client can be built")
+}
+
+fn builder(address: Option<IpAddr>) -> reqwest::ClientBuilder {
     // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .local_address(address)
         .timeout(PATIENCE)
-        .build()
-        .expect("a plain client can be built")
 }

@@ -186,9 +186,22 @@ impl OAuthClient {
 
     /// Asks the token endpoint, authenticated as it was registered.
     pub async fn token(&self, form: &[(&str, &str)]) -> Answer {
+        self.post("/oauth/token", form, &[]).await
+    }
+
+    /// Gives a token back, authenticated as it was registered (RFC 7009 section 2.1).
+    pub async fn revoke(&self, token: &str) -> Answer {
+        self.post("/oauth/revoke", &[("token", token)], &[]).await
+    }
+
+    /// Posts a form to an endpoint of programs with more headers, authenticated as it was registered.
+    pub async fn post(&self, path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let secret = self.registration["client_secret"].as_str();
         let mut form = form.to_vec();
-        let mut request = self.http.post(format!("{}/oauth/token", self.issuer));
+        let mut request = self.http.post(format!("{}{path}", self.issuer));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         match (secret, self.registration["token_endpoint_auth_method"].as_str()) {
             (Some(secret), Some("client_secret_basic")) => {
                 request = request.basic_auth(self.id(), Some(secret));
@@ -211,6 +224,12 @@ impl OAuthClient {
 
     /// Calls a tool without a session.
     pub async fn call(&self, token: Option<&str>, tool: &str, arguments: Value) -> Answer {
+        let request = self.call_request(token, tool, arguments);
+        Answer::of(request.send().await.expect("the gateway answers")).await
+    }
+
+    /// The request of [`OAuthClient::call`].
+    pub fn call_request(&self, token: Option<&str>, tool: &str, arguments: Value) -> RequestBuilder {
         let body = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
                 "name": tool, "arguments": arguments,
@@ -221,12 +240,10 @@ impl OAuthClient {
                 },
             },
         });
-        let request = self
-            .mcp(token, &body)
+        self.mcp(token, &body)
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
-            .header("mcp-name", tool);
-        Answer::of(request.send().await.expect("the gateway answers")).await
+            .header("mcp-name", tool)
     }
 }
 

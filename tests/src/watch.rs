@@ -1,8 +1,9 @@
 //! What must hold of every answer, whatever was asked: the standing invariants of the attack suite. A watched balancer
-//! shows each exchange here, so that nothing a test sends gets past them.
+//! shows each exchange here, and so does what is sent past it, so that nothing a test sends gets past them.
 //!
 //! Findings and secrets are kept by the address that asked: a test asks from an address of its own.
 
+mod flows;
 mod rules;
 mod secrets;
 
@@ -13,7 +14,8 @@ use std::{
 };
 
 use http::{HeaderMap, Method, StatusCode, Uri};
-use url::Url;
+
+use self::flows::Flows;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -52,21 +54,26 @@ struct Seen {
     secrets: HashMap<IpAddr, BTreeSet<String>>,
     /// Server errors that a test asks for.
     expected: HashMap<IpAddr, HashSet<u16>>,
-    /// Redirect URIs that were registered, without query; loopback ones without their port.
-    registered: HashSet<String>,
-    /// Where the browser may be sent besides: our own origins and the providers'.
-    origins: HashSet<String>,
-    /// What no answer may hold: beginnings of upstream tokens.
+    /// Which client each sign-in is for, and where its codes may go.
+    flows: Flows,
+    /// The tenants' origins, and the origin of the identity provider of each that has one.
+    tenants: HashMap<String, Option<String>>,
+    /// What no answer, log or record may hold: beginnings of upstream tokens, and upstream secrets.
     upstream: Vec<String>,
 }
 
 impl Watch {
-    /// The browser may be sent to this origin: a gateway's own, or its identity provider's.
-    pub fn trust_origin(&self, origin: &str) {
-        self.lock().origins.insert(origin.to_owned());
+    /// There is a tenant at this origin.
+    pub fn tenant(&self, origin: &str) {
+        self.lock().tenants.insert(origin.to_owned(), None);
     }
 
-    /// No answer may hold this text: an upstream secret, or how upstream tokens begin.
+    /// The browser may be sent from this tenant to the origin of its identity provider.
+    pub fn provider(&self, tenant: &str, origin: &str) {
+        self.lock().tenants.insert(tenant.to_owned(), Some(origin.to_owned()));
+    }
+
+    /// Nothing may hold this text: an upstream secret, or how upstream tokens begin.
     pub fn keep_upstream(&self, text: &str) {
         self.lock().upstream.push(text.to_owned());
     }
@@ -86,9 +93,14 @@ impl Watch {
         self.lock().secrets.get(&peer).cloned().unwrap_or_default()
     }
 
-    /// Which of an address's secrets stand in `text`.
+    /// Which of an address's secrets, and which upstream ones, stand in `text`.
     pub fn leaks(&self, peer: IpAddr, text: &str) -> Vec<String> {
-        self.secrets(peer).into_iter().filter(|secret| text.contains(secret.as_str())).collect()
+        let upstream = self.lock().upstream.clone();
+        self.secrets(peer)
+            .into_iter()
+            .chain(upstream)
+            .filter(|secret| text.contains(secret.as_str()))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -99,7 +111,7 @@ impl Watch {
 impl Witness for Watch {
     fn see(&self, exchange: &Exchange<'_>) {
         let mut seen = self.lock();
-        seen.registered.extend(registered(exchange));
+        seen.flows.learn(exchange);
         let found = rules::check(&seen, exchange);
         let secrets = secrets::of(exchange);
         seen.secrets.entry(exchange.peer).or_default().extend(secrets);
@@ -108,27 +120,6 @@ impl Witness for Watch {
         let found = found.into_iter().map(|what| format!("{method} {path}: {status}: {what}"));
         seen.findings.entry(exchange.peer).or_default().extend(found);
     }
-}
-
-/// What a registration was granted.
-fn registered(exchange: &Exchange<'_>) -> Vec<String> {
-    if exchange.status != StatusCode::CREATED || !exchange.uri.path().ends_with("/oauth/register") {
-        return Vec::new();
-    }
-    let answer: serde_json::Value = serde_json::from_str(exchange.answer).unwrap_or_default();
-    let uris = answer["redirect_uris"].as_array().into_iter().flatten();
-    uris.filter_map(|uri| bare(uri.as_str()?)).collect()
-}
-
-/// A redirect URI without its query, and without the port of loopback.
-fn bare(text: &str) -> Option<String> {
-    let mut url = Url::parse(text).ok()?;
-    url.set_query(None);
-    if matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) && url.scheme() == "http" {
-        // It has a host, so it can have a port.
-        let _ = url.set_port(None);
-    }
-    Some(url.into())
 }
 
 #[cfg(test)]

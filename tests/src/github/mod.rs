@@ -95,6 +95,8 @@ pub enum Quirk {
     Html,
     /// 200 with JSON of so many bytes.
     Huge(usize),
+    /// 200 with this as JSON.
+    Json(String),
     /// A redirect to this address, which keeps the method and the body.
     Redirect(String),
     /// No refresh token beside the access token.

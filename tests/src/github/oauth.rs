@@ -125,6 +125,7 @@ async fn instead(hub: &Hub, form: &Parameters) -> Option<Response> {
             let body = format!("{{\"access_token\":\"{}\"}}", "x".repeat(length));
             ([("content-type", "application/json")], body).into_response()
         }
+        Quirk::Json(body) => ([("content-type", "application/json")], body).into_response(),
         Quirk::Redirect(to) => Redirect::temporary(&to).into_response(),
         Quirk::NoRefreshToken | Quirk::Brief(_) => return None,
     })

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
-use super::{Code, Inner, Provider, Shared, Spoil, now, signing::unsigned};
+use super::{ACCESS, Code, Inner, Provider, REFRESH, Shared, Spoil, now, signing::unsigned};
 use crate::net::{cookie, session_cookie};
 
 type Parameters = HashMap<String, String>;
@@ -130,8 +130,8 @@ pub(super) async fn token(
     let Some((user, nonce)) = granted else {
         return error(StatusCode::BAD_REQUEST, "invalid_grant");
     };
-    let access = inner.mint(&format!("at-{user}-"));
-    let refresh = inner.mint("rt-");
+    let access = inner.mint(&format!("{ACCESS}{user}-"));
+    let refresh = inner.mint(REFRESH);
     inner.tokens.insert(access.clone(), user.clone());
     inner.refreshes.insert(refresh.clone(), user.clone());
     let id_token = id_token(&idp, &inner, &user, nonce);

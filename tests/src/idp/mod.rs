@@ -21,6 +21,13 @@ use crate::{
     record::{Log, Recorded, record},
 };
 
+/// How its access tokens begin.
+pub const ACCESS: &str = "idp-access-";
+/// How its refresh tokens begin.
+pub const REFRESH: &str = "idp-refresh-";
+/// How its ID tokens begin: the part of the header that is the same in all.
+pub const ID_TOKEN: &str = "eyJhbGciOiJSUzI1NiIs";
+
 /// The provider. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Idp {

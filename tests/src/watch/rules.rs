@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::{Exchange, Seen, bare};
+use super::{Exchange, Seen, flows::host};
 use crate::html;
 
 /// The codes that RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707 section 2 and OpenID Connect
@@ -34,9 +34,11 @@ pub(super) fn check(seen: &Seen, exchange: &Exchange<'_>) -> Vec<String> {
     found.extend(server_error(seen, exchange.peer, exchange.status));
     found.extend(redirect(seen, exchange));
     found.extend(error_body(exchange));
+    found.extend(call_error(exchange));
     found.extend(stored(exchange));
     found.extend(page(exchange));
-    found.extend(cookies(exchange.headers));
+    found.extend(links(seen, exchange));
+    found.extend(cookies(seen, exchange));
     found.extend(cors(exchange));
     found.extend(upstream(seen, exchange));
     found
@@ -51,8 +53,8 @@ fn server_error(seen: &Seen, peer: IpAddr, status: StatusCode) -> Option<String>
     (status.is_server_error() && !expected).then(|| "a server error that nobody asked for".to_owned())
 }
 
-/// Only to ourselves, to the identity provider, and to a redirect URI that was registered; never a 307 (RFC 9700
-/// section 4.12).
+/// Only to ourselves, to our identity provider, and to a redirect URI of the client whose sign-in it is; never a 307
+/// (RFC 9700 section 4.12).
 fn redirect(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
     let location = text(exchange.headers, "location");
     if location.is_empty() && !exchange.status.is_redirection() {
@@ -61,22 +63,38 @@ fn redirect(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
     if exchange.status != StatusCode::SEE_OTHER {
         return Some(format!("redirects to {location}, and not with 303"));
     }
-    let own_path = location.starts_with('/') && !location.starts_with("//") && !location.starts_with("/\\");
-    let trusted = seen.origins.iter().any(|origin| {
-        location
-            .strip_prefix(origin.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-    });
-    let registered = bare(location).is_some_and(|uri| seen.registered.contains(&uri));
-    (!own_path && !trusted && !registered)
-        .then(|| format!("redirects to {location}, which nobody registered"))
+    (!may_lead_to(seen, exchange, location))
+        .then(|| format!("redirects to {location}, which is not this client's"))
+}
+
+/// A link or form of a page leads where a redirect may.
+fn links(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
+    if !text(exchange.headers, "content-type").starts_with("text/html") {
+        return None;
+    }
+    let forms = html::forms(exchange.answer).into_iter().map(|form| form.action);
+    let mut targets = html::links(exchange.answer).into_iter().chain(forms);
+    let astray = targets.find(|target| !may_lead_to(seen, exchange, target))?;
+    Some(format!("a page with a link to {astray}, which is not this client's"))
+}
+
+fn may_lead_to(seen: &Seen, exchange: &Exchange<'_>, target: &str) -> bool {
+    let own_path = target.starts_with('/') && !target.starts_with("//") && !target.starts_with("/\\");
+    let at = |origin: &str| {
+        target.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+    };
+    let host = host(exchange);
+    let tenant = seen.tenants.iter().find(|(origin, _)| origin.ends_with(&format!("://{host}")));
+    let near = tenant.is_some_and(|(own, provider)| at(own) || provider.as_deref().is_some_and(at));
+    own_path || near || seen.flows.may_end_at(exchange, target)
 }
 
 /// Errors of what programs read are as RFC 6749 section 5.2 says.
 fn error_body(exchange: &Exchange<'_>) -> Option<String> {
     let path = exchange.uri.path();
     let program = ["/oauth/token", "/oauth/register", "/oauth/revoke"].iter().any(|end| path.ends_with(end));
-    if !program || exchange.status.as_u16() < 400 {
+    // What is asked of a HEAD has no body.
+    if !program || exchange.status.as_u16() < 400 || exchange.method == http::Method::HEAD {
         return None;
     }
     let body: Value = serde_json::from_str(exchange.answer).unwrap_or_default();
@@ -86,6 +104,25 @@ fn error_body(exchange: &Exchange<'_>) -> Option<String> {
         && body["error"].as_str().is_some_and(|code| CODES.contains(&code))
         && description.chars().all(plain);
     (!good).then(|| format!("not an error of OAuth's: {}", exchange.answer))
+}
+
+/// What the MCP endpoint refuses it refuses in JSON-RPC's shape (section 5.1), with the id of what was asked, or none.
+fn call_error(exchange: &Exchange<'_>) -> Option<String> {
+    // A loopback server that is asked by another name says so before it looks at the path.
+    let outside = matches!(*exchange.method, http::Method::OPTIONS | http::Method::HEAD)
+        || exchange.status == StatusCode::MISDIRECTED_REQUEST;
+    if exchange.uri.path() != "/mcp" || exchange.status.as_u16() < 400 || outside {
+        return None;
+    }
+    let body: Value = serde_json::from_str(exchange.answer).unwrap_or_default();
+    let question: Value = serde_json::from_str(exchange.question).unwrap_or_default();
+    let good = text(exchange.headers, "content-type") == "application/json"
+        && text(exchange.headers, "cache-control").contains("no-store")
+        && body["jsonrpc"] == "2.0"
+        && body.get("id").is_some_and(|id| id.is_null() || question.get("id") == Some(id))
+        && body["error"]["code"].is_i64()
+        && body["error"]["message"].as_str().is_some_and(|message| !message.is_empty());
+    (!good).then(|| format!("not an error of JSON-RPC's: {}", exchange.answer))
 }
 
 /// Nothing of a sign-in is kept by caches (RFC 6749 section 5.1).
@@ -120,11 +157,18 @@ fn page(exchange: &Exchange<'_>) -> Option<String> {
     (!guarded).then(|| format!("a page without its guards: {headers:?}"))
 }
 
-fn cookies(headers: &HeaderMap) -> Option<String> {
-    let lines = headers.get_all(header::SET_COOKIE).iter().filter_map(|v| v.to_str().ok());
+/// For us alone, and behind TLS by the browser's own rules (RFC 6265bis section 4.1.3).
+fn cookies(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
+    let secure = seen.tenants.contains_key(&format!("https://{}", host(exchange)));
+    let lines = exchange.headers.get_all(header::SET_COOKIE).iter().filter_map(|v| v.to_str().ok());
     let bad = lines.map(str::to_ascii_lowercase).find(|line| {
         let has = |attribute: &str| line.split(';').any(|part| part.trim() == attribute);
-        !has("httponly") || !has("samesite=lax") || !has("path=/") || line.contains("domain=")
+        let bound = line.starts_with("__host-gh-") && has("secure");
+        !has("httponly")
+            || !has("samesite=lax")
+            || !has("path=/")
+            || line.contains("domain=")
+            || (secure && !bound)
     });
     bad.map(|line| {
         format!("sets a cookie that is not guarded: {}", line.split('=').next().unwrap_or_default())

@@ -18,16 +18,32 @@ const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("cache-c
 
 fn watch() -> Watch {
     let watch = Watch::default();
-    watch.trust_origin("http://localhost:1");
+    watch.tenant("http://localhost:1");
+    watch.provider("http://localhost:1", "http://provider.test");
+    watch.tenant("https://secure.test");
     watch.keep_upstream("ghu_");
-    let registered =
-        r#"{"redirect_uris":["http://127.0.0.1:5/cb"],"client_secret":"a-secret-of-some-length"}"#;
+    let registered = r#"{"client_id":"c1","redirect_uris":["http://127.0.0.1:5/cb","https://c1.test/cb?x=y"],
+        "client_secret":"a-secret-of-some-length"}"#;
     see(&watch, "/oauth/register", 201, &JSON, registered);
+    let other = r#"{"client_id":"c2","redirect_uris":["https://c2.test/cb"]}"#;
+    see(&watch, "/oauth/register", 201, &JSON, other);
     assert_eq!(watch.findings(PEER), [""; 0]);
     watch
 }
 
 fn see(watch: &Watch, uri: &str, status: u16, headers: &[(&'static str, &'static str)], answer: &str) {
+    see_at(watch, "localhost:1", uri, status, headers, answer);
+}
+
+fn see_at(
+    watch: &Watch,
+    host: &'static str,
+    uri: &str,
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    answer: &str,
+) {
+    let asked = HeaderMap::from_iter([(http::header::HOST, HeaderValue::from_static(host))]);
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, HeaderValue::from_static(value));
@@ -36,8 +52,8 @@ fn see(watch: &Watch, uri: &str, status: u16, headers: &[(&'static str, &'static
         peer: PEER,
         method: &Method::GET,
         uri: &uri.parse().unwrap(),
-        asked: &HeaderMap::new(),
-        question: "",
+        asked: &asked,
+        question: r#"{"id":7}"#,
         status: StatusCode::from_u16(status).unwrap(),
         headers: &map,
         answer,
@@ -61,8 +77,42 @@ fn good_answers_pass() {
         0
     );
     assert_eq!(found("/oauth/token", 400, &JSON, r#"{"error":"invalid_grant","error_description":"no"}"#), 0);
-    for location in ["/oauth/signin?flow=x", "http://localhost:1/x", "http://127.0.0.1:9/cb?code=1"] {
-        assert_eq!(found("/oauth/authorize", 303, &to(location), ""), 0, "{location}");
+    for location in [
+        "/oauth/signin?flow=x",
+        "http://localhost:1/x",
+        "http://provider.test/login",
+        "http://127.0.0.1:9/cb?code=1&iss=x",
+        "https://c1.test/cb?x=y&error=access_denied",
+    ] {
+        assert_eq!(found("/oauth/authorize?client_id=c1", 303, &to(location), ""), 0, "{location}");
+        let link = format!("<a href=\"{}\">back</a>", location.replace('&', "&amp;"));
+        assert_eq!(found("/oauth/authorize?client_id=c1", 400, &PAGE, &link), 0, "{location}");
+    }
+    let refused = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32050,"message":"no"}}"#;
+    assert_eq!(found("/mcp", 401, &JSON, refused), 0);
+}
+
+#[test]
+fn a_sign_in_leads_to_its_own_client() {
+    let steps = [
+        ("/oauth/authorize?client_id=c1", to("/oauth/signin?flow=f1")),
+        ("/oauth/authorize/approve?flow=f1", to("http://provider.test/?state=s1&code_challenge=x")),
+    ];
+    for (uri, client_id_is_ignored) in [
+        ("/oauth/callback?state=s1", "https://c1.test/cb?x=y&code=1"),
+        ("/oauth/authorize/approve?flow=f1&client_id=c2", "https://c1.test/cb?x=y&code=1"),
+    ] {
+        let watch = watch();
+        for (step, headers) in &steps {
+            see(&watch, step, 303, headers, "");
+        }
+        see(&watch, uri, 303, &to(client_id_is_ignored), "");
+        assert_eq!(watch.findings(PEER), [""; 0], "{uri}");
+        for astray in ["https://c2.test/cb?code=1", "https://c1.test/cb?code=1", "https://secure.test/"] {
+            let before = watch.findings(PEER).len();
+            see(&watch, uri, 303, &to(astray), "");
+            assert_eq!(watch.findings(PEER).len(), before + 1, "{uri}: {astray}");
+        }
     }
 }
 
@@ -75,16 +125,34 @@ fn redirects_elsewhere_are_found() {
         "http://localhost:1.evil.test/",
         "http://localhost:12/",
         "http://127.0.0.1:5/cb2",
+        "http://127.0.0.1:5/cb?y=x&code=1",
+        "https://c2.test/cb",
+        "https://secure.test/",
         "javascript:alert(1)",
     ] {
-        assert_eq!(found("/oauth/authorize", 303, &to(location), ""), 1, "{location}");
+        assert_eq!(found("/oauth/authorize?client_id=c1", 303, &to(location), ""), 1, "{location}");
+        let page = format!("<a href=\"{location}\">back</a>");
+        // Where a link runs something, that is a finding too.
+        assert!(found("/oauth/authorize?client_id=c1", 400, &PAGE, &page) >= 1, "{location}");
     }
+    assert_eq!(found("/oauth/authorize", 303, &to("https://c2.test/cb"), ""), 1, "nobody's sign-in");
     assert_eq!(found("/oauth/authorize", 307, &to("/x"), ""), 1);
 }
 
 #[test]
 fn bad_bodies_and_headers_are_found() {
-    assert_eq!(found("/mcp", 500, &[], ""), 1);
+    let no_store = &JSON[1..];
+    assert_eq!(found("/x", 500, no_store, ""), 1);
+    for body in [
+        "",
+        "{}",
+        r#"{"error":"invalid_request"}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":8,"error":{"code":1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":""}}"#,
+    ] {
+        assert_eq!(found("/mcp", 403, &JSON, body), 1, "{body}");
+    }
     for body in [
         "",
         "{}",
@@ -96,7 +164,7 @@ fn bad_bodies_and_headers_are_found() {
     }
     assert_eq!(found("/oauth/token", 200, &JSON[..1], r#"{"access_token":"x"}"#), 1);
     for body in
-        ["<script>", "<b onclick=x>", "<a href=' JavaScript:x'>", "<iframe>", "<meta http-equiv=refresh>"]
+        ["<script>", "<b onclick=x>", "<area href=' JavaScript:x'>", "<iframe>", "<meta http-equiv=refresh>"]
     {
         assert_eq!(found("/oauth/authorize", 200, &PAGE, body), 1, "{body}");
     }
@@ -110,6 +178,14 @@ fn bad_bodies_and_headers_are_found() {
             1,
             "{cookie}"
         );
+    }
+    let secure = ["__Host-gh-1-s=b", "__Host-gh-1-s=b; Secure", "gh-1-s=b; Secure"];
+    for (cookie, wrong) in secure.into_iter().zip([1, 0, 1]) {
+        let watch = watch();
+        let line: &'static str = format!("{cookie}; HttpOnly; SameSite=Lax; Path=/").leak();
+        let headers = [("set-cookie", line), ("cache-control", "no-store")];
+        see_at(&watch, "secure.test", "/x", 200, &headers, "");
+        assert_eq!(watch.findings(PEER).len(), wrong, "{cookie}");
     }
     for cors in [
         &[("access-control-allow-origin", "https://x.test")][..],
@@ -151,4 +227,5 @@ fn secrets_are_collected_wherever_they_pass() {
         assert!(secrets.contains(secret), "{secret}: {secrets:?}");
         assert_eq!(watch.leaks(PEER, &format!("log: {secret}!")), [secret]);
     }
+    assert_eq!(watch.leaks(PEER, "log: ghu_x"), ["ghu_"], "nobody's upstream token");
 }

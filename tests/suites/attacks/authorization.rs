@@ -168,7 +168,7 @@ pub(crate) async fn r035_every_answer_names_its_issuer(attack: &Attack) {
             attack.get(&format!("{}/.well-known/oauth-authorization-server", gateway.issuer)).await;
         assert_eq!(metadata.json()["authorization_response_iss_parameter_supported"], true);
         let client = attack.client(gateway).await;
-        let browser = if gateway.issuer == attack.a().issuer { attack.visitor() } else { attack.local().0 };
+        let browser = attack.user_of(gateway);
         let landed = client.sign_in(&browser).await;
         assert!(code(&landed).is_some(), "{}", landed.url);
         assert_eq!(landed.parameter("iss"), Some(metadata.get("issuer")));
@@ -272,6 +272,21 @@ pub(crate) async fn r040_other_methods_and_long_queries(attack: &Attack) {
     is_refused_here(attack, &long).await;
     let many = format!("{}{}", client.authorize_url(), "&a".repeat(3000));
     is_refused_here(attack, &many).await;
+    // Longer than anything that is read, and what no client library sends.
+    let (target, host) = (client.authorize_url(), attack.a().host());
+    let target = target.strip_prefix(&attack.a().issuer).expect("it begins with the issuer");
+    for line in [
+        format!("GET {target}&x={} HTTP/1.1", "a".repeat(64 << 10)),
+        format!("GET {target}&x=\u{1} HTTP/1.1"),
+        format!("get {target} HTTP/1.1"),
+        format!("CONNECT {target} HTTP/1.1"),
+        format!("OPTIONS {target} HTTP/1.1"),
+        format!("GET {target} HTTP/2.0"),
+    ] {
+        let heard = attack.raw(format!("{line}\r\nHost: {host}\r\n\r\n").as_bytes()).await;
+        let refused = heard.answers.iter().all(|answer| answer.status.is_client_error());
+        assert!(refused && heard.answers.len() <= 1, "{line:.60}: {}", heard.text);
+    }
     // A flow names its client.
     assert!(!attack.world.redis.dump().await.contains(client.id()), "a refused request stored a flow");
     is_shown(attack, &client.authorize_url()).await;

@@ -12,7 +12,6 @@ use e2e::{
     manifests::OIDC,
     net::Server,
     oauth::OAuthClient,
-    redis::Redis,
 };
 use url::Url;
 
@@ -64,6 +63,18 @@ pub(crate) async fn r058_states_that_are_not_ours(attack: &Attack) {
     assert_eq!(exchanges(attack, "code_of_the_attacker"), 0);
     let landed = browser.next(&login).await.expect("the provider's form");
     assert!(code(&landed).is_some(), "the right one still works: {}", landed.url);
+    // One whose time is over is none either, though the provider's code is good.
+    let (browser, login) = attack.visitor_of(&attack.world.github);
+    let page = consent(&client, &browser).await;
+    let approval = page.url.join(&page.approve_link().unwrap()).unwrap();
+    let flow = approval.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
+    let page = browser.next(&page).await.expect("the approval link");
+    let callback = answer_of(attack, &page, &login).await;
+    attack.expire(&format!(":flow:{flow}")).await;
+    refused(&browser.open(&callback).await, &[400]);
+    let provider_code = Url::parse(&callback).unwrap().query_pairs().next().unwrap().1.into_owned();
+    assert_eq!(exchanges(attack, &provider_code), 0);
+    assert!(attack.world.github.tokens_of(&login).is_empty());
 }
 
 /// The provider's answer for `browser`'s user, not yet delivered.
@@ -121,7 +132,7 @@ pub(crate) async fn r062_an_answer_of_another_issuer(attack: &Attack) {
         refused(&browser.open(callback.as_str()).await, &[400]);
         assert_eq!(sso.exchanges(), before, "a code was sent to a provider that may not have given it");
     }
-    attack.inspect(&sso.gateway, &sso.redis).await;
+    attack.inspect(&sso.gateway, &attack.world.redis).await;
 }
 
 pub(crate) async fn r063_a_state_of_the_other_tenant(attack: &Attack) {
@@ -135,7 +146,18 @@ pub(crate) async fn r063_a_state_of_the_other_tenant(attack: &Attack) {
         refused(&browser.open(&there).await, &[400]);
     }
     assert_eq!(sso.exchanges(), 0);
-    attack.inspect(&sso.gateway, &sso.redis).await;
+    // Nor the other way round, with a state that its own tenant would take.
+    let client = attack.client(&sso.gateway).await;
+    let browser = attack.browser("alice");
+    let page = at_provider(&client, &browser).await;
+    let answer = attack.get(&format!("{}&login=alice", page.url)).await;
+    let callback = answer.header("location").to_owned();
+    for other in [attack.a(), attack.b(), attack.c()] {
+        refused(&browser.open(&callback.replace(&sso.gateway.issuer, &other.issuer)).await, &[400]);
+    }
+    assert_eq!(sso.exchanges(), 0);
+    assert!(code(&browser.open(&callback).await).is_some(), "its own tenant still takes it");
+    attack.inspect(&sso.gateway, &attack.world.redis).await;
 }
 
 pub(crate) async fn r065_the_providers_words_are_not_repeated(attack: &Attack) {
@@ -185,7 +207,7 @@ pub(crate) async fn r066_id_tokens_that_are_not_good(attack: &Attack) {
     }
     sso.idp.spoil(None);
     assert!(code(&client.sign_in(&attack.browser("alice")).await).is_some());
-    attack.inspect(&sso.gateway, &sso.redis).await;
+    attack.inspect(&sso.gateway, &attack.world.redis).await;
 }
 
 pub(crate) async fn r067_a_token_endpoint_that_misbehaves(attack: &Attack) {
@@ -206,6 +228,23 @@ pub(crate) async fn r067_a_token_endpoint_that_misbehaves(attack: &Attack) {
         Quirk::Redirect(sink.origin()),
         Quirk::Hang,
     ];
+    let deep = format!("{{\"access_token\":\"x\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let bodies = [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{\"access_token\":1,\"token_type\":\"bearer\"}",
+        "{\"access_token\":\"\",\"token_type\":\"bearer\"}",
+        "{\"access_token\":\"xxxx\",\"token_type\":\"mac\"}",
+        "{\"access_token\":\"xxxx\\r\\nX-Injected: yes\",\"token_type\":\"bearer\"}",
+        "{\"access_token\":\"xxxx\\u0000\",\"token_type\":\"bearer\"}",
+        "{\"access_token\":\"\u{e9}\",\"token_type\":\"bearer\"}",
+        "{\"access_token\":\"xxxx\",\"access_token\":\"yyyy\",\"token_type\":\"bearer\"}",
+        "{\"error\":\"<b>Please sign in to the proxy</b>\",\"error_description\":\"xxxx\"}",
+        &deep,
+    ];
+    let quirks = quirks.into_iter().chain(bodies.map(|body| Quirk::Json(body.to_owned())));
     let attempt = async |quirk: Quirk| {
         let (browser, login) = attack.visitor_of(&attack.world.github);
         attack.world.github.set_quirk(&login, Some(quirk.clone()));
@@ -218,7 +257,7 @@ pub(crate) async fn r067_a_token_endpoint_that_misbehaves(attack: &Attack) {
         );
         assert!(page.link("cursor:").is_some(), "no way back to the application:\n{}", page.body);
     };
-    futures::future::join_all(quirks.into_iter().map(attempt)).await;
+    futures::future::join_all(quirks.map(attempt)).await;
     assert!(arrived.try_recv().is_err(), "a redirect was followed with the code");
 }
 
@@ -241,11 +280,10 @@ pub(crate) async fn r068_a_renewed_consent_without_a_refresh_token(attack: &Atta
     assert_eq!(github.renewals_of(&login), 1);
 }
 
-/// A tenant whose users are an OpenID Connect provider's.
+/// A tenant whose users are an OpenID Connect provider's, beside the others in their Redis, with two replicas.
 struct Sso {
     gateway: e2e::dev::Gateway,
     idp: Idp,
-    redis: Redis,
     _backend: Backend,
 }
 
@@ -253,14 +291,12 @@ impl Sso {
     async fn start(attack: &Attack) -> Self {
         let setup = Setup::manifest(OIDC);
         let watch = &attack.world.watch;
-        watch.trust_origin(&setup.issuer());
         let idp = Idp::start(Client::at(&setup.issuer())).await;
-        watch.trust_origin(&idp.issuer());
+        watch.provider(&setup.issuer(), &idp.issuer());
         let backend = Backend::start(Callers::tokens(&[])).await;
-        let redis = Redis::start().await;
         let setup = setup.with("provider", &idp.issuer()).with("backend", &backend.url());
-        let gateway = setup.redis(&redis).watched(watch).start().await;
-        Self { gateway, idp, redis, _backend: backend }
+        let gateway = setup.redis(&attack.world.redis).watched(watch).replicas(2).start().await;
+        Self { gateway, idp, _backend: backend }
     }
 
     fn exchanges(&self) -> usize {

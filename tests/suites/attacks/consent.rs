@@ -1,12 +1,18 @@
 //! 42 to 56: the consent page and the approval.
 
 use e2e::{
+    balancer::REPLICA,
     browser::{Browser, Page},
     oauth::{Answer, OAuthClient},
 };
+use serde_json::json;
 use url::Url;
 
-use crate::world::{Attack, WEB_CALLBACK, code, consent};
+use crate::{
+    bystanders::Background,
+    load::REPLICAS,
+    world::{Attack, PASSWORD, WEB_CALLBACK, code, consent, works},
+};
 
 /// The approval of a page, as an address.
 fn approval(page: &Page) -> Url {
@@ -60,6 +66,26 @@ pub(crate) async fn r043_the_page_says_what_will_happen(attack: &Attack) {
         }
         assert!(page.body.contains("Continue only if you"), "no warning:\n{}", page.body);
     }
+    // Whoever takes a known application's name is not taken for it, and the page names the whole address.
+    let body = json!({
+        "client_name": "Claude Code", "redirect_uris": ["http://localhost:7777/callback", "http://[::1]/x"],
+        "token_endpoint_auth_method": "none",
+    });
+    let mut client = attack.client(attack.b()).await;
+    client.registration = attack.register(attack.b(), body.to_string()).await.json();
+    let (browser, name) = attack.local();
+    for redirect_uri in ["http://localhost:60001/callback", "http://[::1]:60001/x"] {
+        let url = client.authorize_url_with(&[("redirect_uri", Some(redirect_uri))]);
+        let mut page = browser.open(&url).await;
+        if page.approve_link().is_none() {
+            page = browser.next(&page).await.expect("the sign-in form");
+        }
+        for part in
+            ["Claude Code", "Unverified", "nobody has checked it", "this computer", redirect_uri, &name]
+        {
+            assert!(page.body.contains(part), "{redirect_uri}: {part} is not on the page:\n{}", page.body);
+        }
+    }
 }
 
 pub(crate) async fn r044_a_nonce_that_is_not_the_flows(attack: &Attack) {
@@ -80,9 +106,32 @@ pub(crate) async fn r044_a_nonce_that_is_not_the_flows(attack: &Attack) {
         has_no_effect(attack, &browser, &with(&url, "flow", flow), &[400]).await;
     }
     has_no_effect(attack, &browser, &with(&url, "decision", Some("maybe")), &[400]).await;
+    // A flow that is over by its time, at both kinds of tenant.
+    for gateway in [attack.a(), attack.b()] {
+        let (client, browser) = (attack.client(gateway).await, attack.user_of(gateway));
+        let mut page = browser.open(&client.authorize_url()).await;
+        while page.approve_link().is_none() {
+            page = browser.next(&page).await.expect("the sign-in form");
+        }
+        let url = approval(&page);
+        let flow = url.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
+        attack.expire(&format!(":flow:{flow}")).await;
+        for decision in [None, Some("approve"), Some("deny")] {
+            has_no_effect(attack, &browser, &with(&url, "decision", decision), &[400]).await;
+        }
+    }
     let twice = Url::parse(&format!("{url}&nonce={foreign}")).unwrap();
     has_no_effect(attack, &browser, &twice, &[400]).await;
     assert!(code(&browser.sign_in(page.url.as_str()).await).is_some(), "the right one still works");
+}
+
+/// Opens an address fifty times at once, over both replicas.
+async fn at_once(attack: &Attack, browser: &Browser, url: &Url) -> Vec<Answer> {
+    let cookies = browser.cookies_for(url).await;
+    let asked = REPLICAS.into_iter().cycle().take(50).map(async |replica| {
+        attack.send(attack.http.get(url.clone()).header("cookie", &cookies).header(REPLICA, replica)).await
+    });
+    futures::future::join_all(asked).await
 }
 
 pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
@@ -92,7 +141,8 @@ pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
     let sign_in = browser.open(&client.authorize_url()).await;
     let page = browser.next(&sign_in).await.expect("the sign-in form");
     let url = approval(&page);
-    let answers = futures::future::join_all((0..50).map(|_| ask(attack, &browser, &url))).await;
+    let others = Background::start(attack, Attack::b);
+    let answers = at_once(attack, &browser, &url).await;
     let mut codes: Vec<String> = answers
         .iter()
         .filter(|a| a.status == 303)
@@ -100,6 +150,7 @@ pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
         .filter_map(|url| url.query_pairs().find(|(n, _)| n == "code").map(|(_, v)| v.into_owned()))
         .collect();
     assert!(codes.len() >= 40, "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    codes.sort();
     codes.dedup();
     assert_eq!(codes.len(), 1, "one approval made several codes");
     let tokens = client.redeem(&codes[0]).await;
@@ -107,16 +158,18 @@ pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
     // After it, the approval gives no code, and what was given works on.
     let again = ask(attack, &browser, &url).await;
     assert!(again.status == 200 && again.header("location").is_empty(), "{} {}", again.status, again.text);
-    assert_eq!(client.whoami(Some(&tokens.get("access_token"))).await.status, 200);
+    assert!(works(&client, &tokens.get("access_token"), browser.user()).await);
+    others.stop().await;
     // Users of a provider: every approval leads to the same attempt there.
     let client = attack.client(attack.a()).await;
     let browser = attack.visitor();
     let url = approval(&consent(&client, &browser).await);
-    let answers = futures::future::join_all((0..50).map(|_| ask(attack, &browser, &url))).await;
+    let answers = at_once(attack, &browser, &url).await;
     for answer in &answers {
         assert_eq!(answer.status, 303, "{}", answer.text);
     }
     let mut places: Vec<&str> = answers.iter().map(|a| a.header("location")).collect();
+    places.sort_unstable();
     places.dedup();
     assert!(places.len() == 1 && places[0].starts_with(&attack.world.github.url()), "{places:?}");
 }
@@ -136,6 +189,22 @@ pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attac
     let deny = with(&url, "decision", Some("deny"));
     has_no_effect(attack, &attacker, &deny, &[403]).await;
     assert_eq!(ask(attack, &victim, &url).await.status, 303, "the victim's own still works");
+    // Users of the tenant's own: the page is for whoever signed in for it, not for who signed in since.
+    let client = attack.client(attack.b()).await;
+    let ((victim, _), (other, _)) = (attack.local(), attack.local());
+    let form = victim.open(&client.authorize_url()).await;
+    let url = approval(&victim.next(&form).await.expect("the sign-in form"));
+    client.tokens(&other).await;
+    let is_session = |pair: &&str| pair.split('=').next().is_some_and(|name| name.ends_with("-s"));
+    let (own, theirs) = (victim.cookies_for(&url).await, other.cookies_for(&url).await);
+    let flow = own.split("; ").filter(|pair| !is_session(pair)).collect::<Vec<_>>().join("; ");
+    let session = theirs.split("; ").find(is_session).expect("a session");
+    for cookies in [flow.clone(), format!("{flow}; {session}")] {
+        let answer = attack.send(attack.http.get(url.clone()).header("cookie", cookies)).await;
+        let asks = answer.status == 303 && answer.header("location").starts_with("/oauth/signin?");
+        assert!(asks, "{} {}", answer.status, answer.header("location"));
+    }
+    assert!(ask(attack, &victim, &url).await.header("location").starts_with(&client.redirect_uri));
 }
 
 pub(crate) async fn r047_the_stored_request_wins(attack: &Attack) {
@@ -195,7 +264,8 @@ pub(crate) async fn r049_another_site_cannot_approve(attack: &Attack) {
     let form = stranger.open(&attack.client(attack.b()).await.authorize_url()).await;
     let post = attack.http.post(form.url.clone()).header("cookie", stranger.cookies_for(&form.url).await);
     let flow = form.parameter("flow").expect("the form names its flow");
-    let body = [("flow", flow.as_str()), ("username", "user-0"), ("password", "alice"), ("token", "guessed")];
+    let body =
+        [("flow", flow.as_str()), ("username", "user-0"), ("password", PASSWORD), ("token", "guessed")];
     let answer = attack.send(post.header("sec-fetch-site", "cross-site").form(&body)).await;
     assert_eq!(answer.status, 403, "{}", answer.text);
     let post = attack.http.post(form.url.clone()).header("cookie", stranger.cookies_for(&form.url).await);
@@ -230,6 +300,20 @@ pub(crate) async fn r052_refusing_is_told_and_final(attack: &Attack) {
         after.header("location")
     );
     assert!(attack.world.github.tokens_of(&login).is_empty());
+    let again = ask(attack, &browser, &with(&approval(&page), "decision", Some("deny"))).await;
+    assert!(again.header("location").is_empty(), "a second refusal: {}", again.header("location"));
+    // Of both at once only one is true.
+    let client = attack.client(attack.b()).await;
+    for _ in 0..5 {
+        let (browser, _) = attack.local();
+        let form = browser.open(&client.authorize_url()).await;
+        let url = approval(&browser.next(&form).await.expect("the sign-in form"));
+        let deny = with(&url, "decision", Some("deny"));
+        let asked = (0..20).map(|n| ask(attack, &browser, if n % 2 == 0 { &url } else { &deny }));
+        let answers = futures::future::join_all(asked).await;
+        let went = |what: &str| answers.iter().any(|answer| answer.header("location").contains(what));
+        assert!(went("?code=") != went("error=access_denied"), "approved and refused");
+    }
 }
 
 pub(crate) async fn r053_consent_is_never_silent(attack: &Attack) {
@@ -256,6 +340,20 @@ pub(crate) async fn r053_consent_is_never_silent(attack: &Attack) {
     ] {
         asks(client, browser, &change).await;
     }
+    // At a provider that knows the browser and was given everything before: no step without a click.
+    let client = attack.client(attack.a()).await;
+    let (browser, login) = attack.visitor_of(&attack.world.github);
+    client.tokens(&browser).await;
+    let tokens = attack.world.github.tokens_of(&login).len();
+    for change in [
+        vec![],
+        vec![("prompt", Some("none"))],
+        vec![("scope", Some("mcp"))],
+        vec![("login_hint", Some("x"))],
+    ] {
+        asks(&client, &browser, &change).await;
+    }
+    assert_eq!(attack.world.github.tokens_of(&login).len(), tokens);
     for client in [&same_name, &other_redirect] {
         assert!(!asks(client, &u1, &[]).await, "another client is taken for the one that was approved");
     }

@@ -1,9 +1,12 @@
 //! 1 to 9: metadata, and calls without a good token.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use e2e::oauth::REDIRECT_URI;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::world::Attack;
+use crate::world::{Attack, dies};
 
 pub(crate) async fn r001_metadata_is_exact_and_every_endpoint_answers(attack: &Attack) {
     for gateway in [attack.a(), attack.b()] {
@@ -234,10 +237,63 @@ pub(crate) async fn r009_a_bad_token_is_refused_without_being_repeated(attack: &
             assert!(answer.challenge.contains("error=\"invalid_token\""), "{token}: {}", answer.challenge);
         }
     }
+    // Once good, on both replicas, and not any more.
+    let client = attack.client(gateway).await;
+    let browser = attack.visitor();
+    let (expired, _) = client.tokens(&browser).await;
+    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&expired));
+    attack.expire(&format!(":oauth:access:{hash}")).await;
+    let (revoked, _) = client.tokens(&browser).await;
+    assert_eq!(client.revoke(&revoked).await.status, 200);
+    for token in [&expired, &revoked] {
+        // What it was is not repeated either: that is looked at in every log.
+        dies(&client, token).await;
+    }
+    // What would split the header does not: hyper's client sends no such thing.
+    for token in ["evil-a\r\nX-Injected: yes", "evil-a\nX-Injected: yes", "evil-a\r\n\r\nGET /evil HTTP/1.1"]
+    {
+        let (host, body) = (gateway.host(), "{}");
+        let bytes = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+             Authorization: Bearer {token}\r\n\r\n{body}"
+        );
+        let heard = attack.raw(bytes.as_bytes()).await;
+        assert!(heard.answers[0].status.is_client_error(), "{token:?}: {}", heard.text);
+        let text = heard.text.to_ascii_lowercase();
+        assert!(!text.contains("injected") && !text.contains("evil"), "{token:?}: {}", heard.text);
+    }
     let twice = attack
         .http
         .post(&gateway.url)
         .header("authorization", "Bearer a")
         .header("authorization", "Bearer b");
     assert_eq!(attack.send(twice).await.status, 401);
+}
+
+pub(crate) async fn r097_nothing_tells_of_a_token(attack: &Attack) {
+    for gateway in [attack.a(), attack.b(), attack.c()] {
+        let client = attack.client_as(gateway, "client_secret_basic", REDIRECT_URI).await;
+        let (access, _) = client.tokens(&attack.user_of(gateway)).await;
+        let metadata =
+            attack.get(&format!("{}/.well-known/oauth-authorization-server", gateway.issuer)).await;
+        for name in ["introspection", "userinfo", "jwks"] {
+            assert!(!metadata.text.contains(name), "{}", metadata.text);
+        }
+        for path in [
+            "/oauth/introspect",
+            "/oauth/introspection",
+            "/introspect",
+            "/oauth/userinfo",
+            "/oauth/tokeninfo",
+        ] {
+            let url = format!("{}{path}", gateway.issuer);
+            let form = [("token", access.as_str())];
+            let known = client.post(path, &form, &[]).await;
+            let anybody = attack.send(attack.http.post(&url).form(&form)).await;
+            let asked = attack.send(attack.http.get(&url).bearer_auth(&access)).await;
+            for answer in [known, anybody, asked] {
+                assert!(answer.is_error(404, "invalid_request"), "{path}: {} {}", answer.status, answer.text);
+            }
+        }
+    }
 }

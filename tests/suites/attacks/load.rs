@@ -1,43 +1,75 @@
-//! 71, 88 and 93: the same thing many times at once, over two replicas.
+//! 71, 88 and 93: the same thing many times at once, over two replicas, while others go on with what they do.
 
 use std::{collections::HashSet, time::Duration};
 
-use e2e::github::Quirk;
+use e2e::{
+    balancer::REPLICA,
+    github::Quirk,
+    oauth::{Answer, OAuthClient, VERIFIER},
+};
+use serde_json::json;
 
-use crate::world::{Attack, works};
+use crate::{
+    bystanders::Background,
+    world::{Attack, works},
+};
+
+/// The two replicas, as a header names them.
+pub(crate) const REPLICAS: [&str; 2] = ["0", "1"];
+
+/// Asks the token endpoint of both replicas at once, `times` in all.
+async fn at_once(client: &OAuthClient, form: &[(&str, &str)], times: usize) -> Vec<Answer> {
+    let replicas = REPLICAS.into_iter().cycle().take(times);
+    let asked = replicas.map(async |replica| client.post("/oauth/token", form, &[(REPLICA, replica)]).await);
+    futures::future::join_all(asked).await
+}
+
+fn statuses(answers: &[Answer]) -> Vec<u16> {
+    answers.iter().map(|answer| answer.status).collect()
+}
 
 pub(crate) async fn r071_one_code_a_hundred_times_at_once(attack: &Attack) {
     let client = attack.client(attack.a()).await;
+    let others = Background::start(attack, Attack::a);
     for _ in 0..3 {
-        let code = client.code(&attack.visitor()).await;
-        let answers = futures::future::join_all((0..100).map(|_| client.redeem(&code))).await;
+        let browser = attack.visitor();
+        let code = client.code(&browser).await;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", &client.redirect_uri),
+            ("code_verifier", VERIFIER),
+        ];
+        let answers = at_once(&client, &form, 100).await;
         let good: Vec<_> = answers.iter().filter(|a| a.status == 200).collect();
-        assert_eq!(good.len(), 1, "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+        assert_eq!(good.len(), 1, "{:?}", statuses(&answers));
         for answer in answers.iter().filter(|a| a.status != 200) {
             assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
         }
         // The losers were as fast as the winner: they end nothing.
-        assert!(works(&client, &good[0].get("access_token")).await);
+        assert!(works(&client, &good[0].get("access_token"), browser.user()).await);
+        assert_eq!(client.refresh(&good[0].get("refresh_token")).await.status, 200);
     }
+    others.stop().await;
 }
 
 pub(crate) async fn r088_one_refresh_token_fifty_times_at_once(attack: &Attack) {
     let client = attack.client(attack.a()).await;
-    let (_, mut refresh) = client.tokens(&attack.visitor()).await;
+    let browser = attack.visitor();
+    let (_, mut refresh) = client.tokens(&browser).await;
+    let others = Background::start(attack, Attack::a);
     for _ in 0..3 {
-        let answers = futures::future::join_all((0..50).map(|_| client.refresh(&refresh))).await;
-        assert!(
-            answers.iter().all(|a| a.status == 200),
-            "{:?}",
-            answers.iter().map(|a| a.status).collect::<Vec<_>>()
-        );
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+        let answers = at_once(&client, &form, 50).await;
+        assert!(answers.iter().all(|a| a.status == 200), "{:?}", statuses(&answers));
         let pairs: HashSet<_> =
             answers.iter().map(|a| (a.get("access_token"), a.get("refresh_token"))).collect();
         assert_eq!(pairs.len(), 1, "more than one lineage");
         let (access, next) = pairs.into_iter().next().unwrap();
-        assert!(works(&client, &access).await);
+        assert!(works(&client, &access, browser.user()).await);
         refresh = next;
     }
+    others.stop().await;
 }
 
 pub(crate) async fn r093_an_expired_upstream_token_is_renewed_once(attack: &Attack) {
@@ -48,8 +80,11 @@ pub(crate) async fn r093_an_expired_upstream_token_is_renewed_once(attack: &Atta
     let (access, _) = client.tokens(&browser).await;
     e2e::net::eventually("the token to expire", async || github.tokens_of(&login).is_empty().then_some(()))
         .await;
-    let answers = futures::future::join_all((0..50).map(|_| client.whoami(Some(&access)))).await;
-    for answer in &answers {
+    let calls = REPLICAS.into_iter().cycle().take(50).map(async |replica| {
+        let request = client.call_request(Some(&access), "whoami", json!({})).header(REPLICA, replica);
+        attack.send(request).await
+    });
+    for answer in futures::future::join_all(calls).await {
         assert_eq!(
             answer.json()["result"]["content"][0]["text"],
             login.as_str(),

@@ -10,7 +10,7 @@ use e2e::{
     wire::Wire,
 };
 
-use crate::world::{Attack, code, consent, hub, hub_at, works};
+use crate::world::{Attack, code, consent, dies, hub, hub_at, local, works};
 
 pub(crate) async fn r072_a_replica_dies_between_taking_a_code_and_answering(attack: &Attack) {
     let redis = Redis::start().await;
@@ -44,7 +44,7 @@ pub(crate) async fn r072_a_replica_dies_between_taking_a_code_and_answering(atta
     })
     .await;
     let (access, _) = client.tokens(&browser).await;
-    assert!(works(&client, &access).await);
+    assert!(works(&client, &access, browser.user()).await);
     attack.inspect(&gateway, &redis).await;
 }
 
@@ -89,7 +89,8 @@ impl Fragile {
         eventually("the gateway to recover", async || {
             let page = client.sign_in(&browser).await;
             let answer = client.redeem(&code(&page)?).await;
-            (answer.status == 200 && works(client, &answer.get("access_token")).await).then_some(())
+            (answer.status == 200 && works(client, &answer.get("access_token"), browser.user()).await)
+                .then_some(())
         })
         .await;
     }
@@ -191,6 +192,79 @@ impl Before {
     }
 }
 
+/// What a user does at a tenant that signs them in itself, when Redis hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    SignIn,
+    Approve,
+    Deny,
+    Account,
+    Disconnect,
+    BeginAccount,
+    Revoke,
+}
+
+pub(crate) async fn r094_redis_stops_while_a_user_acts(attack: &Attack) {
+    attack.expect(&[503]);
+    let redis = Redis::start().await;
+    let (gateway, _backend) = local(&attack.world.watch, &redis, "team-d", None).await;
+    let client = attack.client(&gateway).await;
+    let tokens = async || {
+        let parts = [":oauth:code:", ":oauth:access:", ":oauth:refresh:"];
+        redis.keys().await.iter().filter(|k| parts.iter().any(|part| k.contains(part))).count()
+    };
+    for doing in [
+        Doing::SignIn,
+        Doing::Approve,
+        Doing::Deny,
+        Doing::Account,
+        Doing::Disconnect,
+        Doing::BeginAccount,
+        Doing::Revoke,
+    ] {
+        let (browser, name) = attack.local();
+        let (access, refresh) = client.tokens(&browser).await;
+        let account = crate::account::open(&gateway, &browser).await;
+        let page = browser.open(&client.authorize_url()).await;
+        let fresh = attack.browser(&name);
+        let form = fresh.open(&client.authorize_url()).await;
+        let before = tokens().await;
+        redis.pause().await;
+        match doing {
+            Doing::SignIn => is_away(&fresh.next(&form).await.expect("the sign-in form")),
+            Doing::Approve => is_away(&browser.next(&page).await.expect("the approval link")),
+            Doing::Deny => {
+                is_away(&browser.follow(&page, &page.deny_link().expect("a link to refuse")).await)
+            }
+            Doing::Account => is_away(&browser.open(account.url.as_str()).await),
+            Doing::Disconnect => is_away(&browser.press(&account, "disconnect").await),
+            Doing::BeginAccount => is_away(&fresh.open(&format!("{}/account/signin", gateway.issuer)).await),
+            Doing::Revoke => is_unavailable(&client.revoke(&refresh).await),
+        }
+        redis.resume().await;
+        // It goes on alone; what was asked of Redis meanwhile is done at most once, and is what was asked.
+        eventually("the gateway to recover", async || {
+            let page = browser.open(account.url.as_str()).await;
+            (page.status == 200).then_some(())
+        })
+        .await;
+        let minted = tokens().await.saturating_sub(before);
+        assert!(
+            minted <= usize::from(doing == Doing::Approve),
+            "{doing:?}: {minted} codes and tokens too many"
+        );
+        if matches!(doing, Doing::Disconnect | Doing::Revoke) {
+            // It was told that this was not done; asking again does it.
+            let ended = client.revoke(&refresh).await;
+            assert_eq!(ended.status, 200, "{}", ended.text);
+            dies(&client, &access).await;
+        } else {
+            assert!(works(&client, &access, &name).await, "{doing:?}");
+        }
+    }
+    attack.inspect(&gateway, &redis).await;
+}
+
 pub(crate) async fn r126_every_step_on_a_replica_that_has_just_started(attack: &Attack) {
     let redis = Redis::start().await;
     let (mut gateway, github, _backend) = hub(&attack.world.watch, &redis).await;
@@ -206,7 +280,7 @@ pub(crate) async fn r126_every_step_on_a_replica_that_has_just_started(attack: &
     let tokens = client.redeem(&code(&landed).expect("a code")).await;
     assert_eq!(tokens.status, 200, "{}", tokens.text);
     swap(&mut gateway, 1, 0).await;
-    assert!(works(&client, &tokens.get("access_token")).await);
+    assert!(works(&client, &tokens.get("access_token"), browser.user()).await);
     let renewed = client.refresh(&tokens.get("refresh_token")).await;
     assert_eq!(renewed.status, 200, "{}", renewed.text);
     attack.inspect(&gateway, &redis).await;

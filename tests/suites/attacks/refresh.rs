@@ -1,8 +1,11 @@
 //! 86 to 89: refresh tokens.
 
-use e2e::{browser::Browser, oauth::OAuthClient};
+use e2e::{balancer::REPLICA, browser::Browser, oauth::OAuthClient};
 
-use crate::world::{Attack, dies, works};
+use crate::{
+    load::REPLICAS,
+    world::{Attack, dies, works},
+};
 
 async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String) {
     let client = attack.client(attack.a()).await;
@@ -25,22 +28,25 @@ pub(crate) async fn r086_reuse_ends_the_family(attack: &Attack) {
     for token in [second.get("refresh_token"), third.get("refresh_token")] {
         assert!(client.refresh(&token).await.is_error(400, "invalid_grant"));
     }
-    assert!(works(&client, &other_access).await, "another sign-in of the same user and client lives on");
+    assert!(
+        works(&client, &other_access, browser.user()).await,
+        "another sign-in of the same user and client lives on"
+    );
 }
 
 pub(crate) async fn r087_a_lost_answer_is_given_again(attack: &Attack) {
-    let (client, _, _, first) = signed_in(attack).await;
+    let (client, browser, _, first) = signed_in(attack).await;
     let lost = client.refresh(&first).await;
-    for _ in 0..4 {
-        // Four in turn reach both replicas.
-        let again = client.refresh(&first).await;
+    let form = [("grant_type", "refresh_token"), ("refresh_token", first.as_str())];
+    for replica in REPLICAS.into_iter().cycle().take(4) {
+        let again = client.post("/oauth/token", &form, &[(REPLICA, replica)]).await;
         assert_eq!(again.get("access_token"), lost.get("access_token"));
         assert_eq!(again.get("refresh_token"), lost.get("refresh_token"));
     }
-    assert!(works(&client, &lost.get("access_token")).await);
+    assert!(works(&client, &lost.get("access_token"), browser.user()).await);
     let next = client.refresh(&lost.get("refresh_token")).await;
     assert_eq!(next.status, 200, "{}", next.text);
-    assert!(works(&client, &next.get("access_token")).await);
+    assert!(works(&client, &next.get("access_token"), browser.user()).await);
 }
 
 pub(crate) async fn r089_a_refresh_token_is_its_clients_own(attack: &Attack) {

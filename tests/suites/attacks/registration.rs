@@ -211,7 +211,32 @@ pub(crate) async fn r015_names_that_pretend(attack: &Attack) {
             assert!(page.body.contains("{{7*7}}"), "a name was evaluated");
         }
         assert!(!page.headers.to_ascii_lowercase().contains("set-cookie: x=y"));
+        pretends_on_no_page(attack, &body).await;
     }
+}
+
+/// The pages of a tenant that signs its users in itself show a client's name, too: before the password and afterwards.
+/// What each of them holds and where its links lead is looked at in every answer.
+async fn pretends_on_no_page(attack: &Attack, registration: &Value) {
+    let mut client = attack.client(attack.b()).await;
+    client.registration = attack.register(attack.b(), registration.to_string()).await.json();
+    let (browser, _) = attack.local();
+    let mut page = browser.open(&client.authorize_url()).await;
+    while let Some(next) = browser.next(&page).await {
+        assert!(
+            page.status == 200 && !page.body.contains("<img") && !page.body.contains("<svg onload"),
+            "{}",
+            page.body
+        );
+        page = next;
+    }
+    assert!(page.parameter("code").is_some(), "{} {}", page.status, page.url);
+    let page = browser.open(&format!("{}/account", attack.b().issuer)).await;
+    assert!(page.form("disconnect").is_none(), "nothing was redeemed");
+    let code = client.code(&browser).await;
+    assert_eq!(client.redeem(&code).await.status, 200);
+    let page = browser.open(&format!("{}/account", attack.b().issuer)).await;
+    assert!(page.form("disconnect").is_some() && !page.body.contains("<img"), "{}", page.body);
 }
 
 pub(crate) async fn r016_links_that_nobody_should_follow(attack: &Attack) {
@@ -311,6 +336,21 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
             );
         }
     }
+    // Who comes to a replica directly is counted by its own address, whatever it says of proxies before it.
+    let direct = attack.elsewhere();
+    let place = format!("http://{}/oauth/register", gateway.addresses[0]);
+    let requests = (0..400_u32).map(|n| {
+        let request = direct
+            .http
+            .post(&place)
+            .header("host", gateway.host())
+            .header("content-type", "application/json");
+        let request = request.header("x-forwarded-for", format!("203.0.113.{}", n % 250));
+        direct.send(request.header("forwarded", format!("for=192.0.2.{}", n % 250)).body(body.clone()))
+    });
+    let answers = futures::future::join_all(requests).await;
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert!(refused >= 100, "only {refused} of 400 were refused");
     // 300 a minute on each of two replicas.
     assert!(limited >= 150, "only {limited} of 800 were refused");
     let page = bystander.visitor().open(&before.authorize_url()).await;
@@ -325,11 +365,16 @@ pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
         keys.into_iter().filter(|k| k.contains("register") || k.contains(":oauth:client:")).count()
     };
     let body = json!({ "redirect_uris": ["http://localhost/never-used"], "client_name": "same" }).to_string();
-    let answers =
-        futures::future::join_all((0..100).map(|_| attack.register(attack.a(), body.clone()))).await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let source = attack.elsewhere();
+        answers.extend(
+            futures::future::join_all((0..250).map(|_| source.register(attack.a(), body.clone()))).await,
+        );
+    }
     assert!(answers.iter().all(|a| a.status == 201));
     let ids: std::collections::HashSet<String> = answers.iter().map(|a| a.get("client_id")).collect();
-    assert_eq!(ids.len(), 100);
+    assert_eq!(ids.len(), 1000);
     let dump = attack.world.redis.dump().await;
     assert!(ids.iter().all(|id| !dump.contains(id.as_str())), "a registration was stored");
     assert!(keys().await < 400, "registrations are stored");

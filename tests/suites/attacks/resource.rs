@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use e2e::{
+    balancer::REPLICA,
     browser::Browser,
     oauth::{Answer, OAuthClient},
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::world::{Attack, dies, works};
+use crate::{
+    load::REPLICAS,
+    world::{Attack, dies, works},
+};
 
 async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String, String) {
     let client = attack.client(attack.a()).await;
@@ -64,7 +68,7 @@ pub(crate) async fn r098_tokens_in_queries_and_forms(attack: &Attack) {
 }
 
 pub(crate) async fn r100_a_token_is_good_at_its_own_resource(attack: &Attack) {
-    let (client, _, _, access, refresh) = signed_in(attack).await;
+    let (client, _, login, access, refresh) = signed_in(attack).await;
     let there = attack.client(attack.b()).await;
     for token in [&access, &refresh] {
         assert_eq!(there.whoami(Some(token)).await.status, 401);
@@ -77,11 +81,49 @@ pub(crate) async fn r100_a_token_is_good_at_its_own_resource(attack: &Attack) {
         assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
         assert!(!answer.text.contains("\"result\""), "{path}");
     }
+    // Paths that a client library would tidy up, and other tenants' names.
+    let (host, body) = (attack.a().host(), call("whoami").to_string());
+    let targets = [
+        ("/mcp/../other", host),
+        ("/other/../mcp", host),
+        ("/mcp/../mcp", host),
+        ("/./mcp", host),
+        ("/mcp/.", host),
+        ("/mcp/%2e%2e/other", host),
+        ("/%6dcp", host),
+        ("/mcp%00", host),
+        ("/mcp\\..\\other", host),
+        ("*", host),
+        ("http://evil.test/mcp", host),
+        (&format!("{}/mcp", attack.c().issuer), host),
+        ("/mcp", "evil.test"),
+        ("/mcp", attack.c().host()),
+    ];
+    let asked = targets.iter().map(async |(target, host)| {
+        let bytes = format!(
+            "POST {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {access}\r\n\
+             Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+             MCP-Protocol-Version: 2026-07-28\r\nMCP-Method: tools/call\r\nMCP-Name: whoami\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let heard = attack.raw(bytes.as_bytes()).await;
+        let refused =
+            heard.answers.iter().all(|answer| matches!(answer.status.as_u16(), 400 | 401 | 404 | 421));
+        assert!(refused && !heard.text.contains("\"result\""), "{target} at {host}: {}", heard.text);
+    });
+    futures::future::join_all(asked).await;
+    // And the other tenants' tokens here.
+    for gateway in [attack.b(), attack.c()] {
+        let there = attack.client(gateway).await;
+        let (foreign, _) = there.tokens(&attack.user_of(gateway)).await;
+        assert_eq!(client.whoami(Some(&foreign)).await.status, 401);
+    }
     // Our own kinds of secret are not access tokens.
     for token in [refresh.as_str(), client.id(), "gc_x"] {
         assert_eq!(client.whoami(Some(token)).await.status, 401);
     }
-    assert!(works(&client, &access).await);
+    assert!(works(&client, &access, &login).await);
 }
 
 pub(crate) async fn r101_only_the_users_own_credential_travels(attack: &Attack) {
@@ -140,6 +182,52 @@ pub(crate) async fn r102_headers_that_claim_an_identity(attack: &Attack) {
     );
     let token = attack.world.github.tokens_of(&login).pop().unwrap();
     assert!(calls.iter().any(|call| call.header("authorization") == format!("Bearer {token}")));
+    // Spellings that no client library sends, and what comes after the body.
+    let (host, body) = (attack.a().host(), call("whoami").to_string());
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {access}\r\n\
+         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         MCP-Protocol-Version: 2026-07-28\r\nMCP-Method: tools/call\r\nMCP-Name: whoami\r\n"
+    );
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let lines = [
+        format!("X-Forwarded-User : {mark}"),
+        format!("X-Forwarded-User\t: {mark}"),
+        format!(" X-Forwarded-User: {mark}"),
+        format!("X-Ok: a\r\n X-Forwarded-User: {mark}"),
+        format!("X-Forwarded-User:\u{b}{mark}"),
+        format!("X-Forwarded-User:{mark}\r\nx-forwarded-user:{mark}"),
+        format!("X.User: {mark}"),
+        format!("X~User: {mark}"),
+        format!("Authorization_: Bearer {mark}"),
+        format!("Connection: x-kept\r\nX-Kept: {mark}"),
+        format!("Cookie2: {mark}"),
+        format!("Proxy-Authenticate: {mark}"),
+        format!("TE: trailers\r\nTrailer: X-User-Id\r\nX-User-Id: {mark}"),
+    ];
+    let asked = lines.iter().map(async |line| {
+        let heard = attack.raw(format!("{head}{length}{line}\r\n\r\n{body}").as_bytes()).await;
+        assert!(
+            heard.answers.iter().all(|a| matches!(a.status.as_u16(), 200 | 400)),
+            "{line:?}: {}",
+            heard.text
+        );
+    });
+    futures::future::join_all(asked).await;
+    let trailer = format!(
+        "{head}Transfer-Encoding: chunked\r\nTrailer: X-User-Id\r\n\r\n{:x}\r\n{body}\r\n0\r\nX-User-Id: {mark}\r\n\
+         Authorization: Bearer {mark}\r\n\r\n",
+        body.len()
+    );
+    attack.raw(trailer.as_bytes()).await;
+    let calls = attack.world.backend_a.calls();
+    let claimed = calls.iter().find(|call| format!("{:?}", call.headers).contains(&mark));
+    assert!(claimed.is_none(), "a claim reached the backend: {claimed:?}");
+    let own = format!("Bearer {token}");
+    assert!(
+        calls.iter().filter(|call| call.header("authorization") == own).count() >= 2,
+        "this test sends nothing"
+    );
 }
 
 /// A session of the legacy era.
@@ -272,6 +360,60 @@ pub(crate) async fn r111_a_stream_ends_with_its_sign_in(attack: &Attack) {
     let ended = async { while let Some(Ok(_)) = stream.next().await {} };
     tokio::time::timeout(Duration::from_secs(8), ended).await.expect("the stream ends within five seconds");
     dies(&client, &access).await;
+}
+
+/// How a sign-in ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// Its client gives a token back.
+    Revoked,
+    /// Its user disconnects the client.
+    Disconnected,
+}
+
+/// Each way to end a sign-in ends, on the other replica, what it has open: a stream that listens, and a call that is not
+/// answered yet.
+pub(crate) async fn r111_whatever_ends_a_sign_in_ends_what_it_has_open(attack: &Attack) {
+    futures::future::join_all([End::Revoked, End::Disconnected].map(|end| ends_what_is_open(attack, end)))
+        .await;
+}
+
+async fn ends_what_is_open(attack: &Attack, end: End) {
+    let (client, browser, _, access, refresh) = signed_in(attack).await;
+    let session = initialize(attack, &client, &access).await;
+    let listen = attack.http.get(&client.url).bearer_auth(&access).header("accept", "text/event-stream");
+    let listen = listen.header("mcp-session-id", &session).header(REPLICA, REPLICAS[0]).send().await.unwrap();
+    assert_eq!(listen.status(), 200);
+    let wait = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "wait", "arguments": {} } });
+    let wait = client.mcp(Some(&access), &wait).header("mcp-session-id", &session);
+    let wait =
+        wait.header("mcp-protocol-version", "2025-11-25").header(REPLICA, REPLICAS[0]).send().await.unwrap();
+    assert_eq!(wait.status(), 200);
+    match end {
+        End::Revoked => {
+            let form = [("token", refresh.as_str())];
+            let answer = client.post("/oauth/revoke", &form, &[(REPLICA, REPLICAS[1])]).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+        End::Disconnected => {
+            let page = crate::account::open(attack.a(), &browser).await;
+            let done = browser.press(&page, "disconnect").await;
+            assert_eq!(done.parameter("done").as_deref(), Some("disconnected"), "{}", done.url);
+        }
+    }
+    let read = async |response: reqwest::Response| {
+        let (mut stream, mut text) = (response.bytes_stream(), Vec::new());
+        while let Some(Ok(part)) = stream.next().await {
+            text.extend_from_slice(&part);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let both = async { tokio::join!(read(listen), read(wait)) };
+    let ended = tokio::time::timeout(Duration::from_secs(8), both).await;
+    let (_, answered) = ended.unwrap_or_else(|_| panic!("{end:?}: what is open ends within five seconds"));
+    assert!(!answered.contains("\"result\""), "{end:?}: {answered}");
+    dies(&client, &access).await;
+    assert!(client.refresh(&refresh).await.is_error(400, "invalid_grant"), "{end:?}");
 }
 
 pub(crate) async fn r114_nothing_secret_is_kept_in_clear(attack: &Attack) {

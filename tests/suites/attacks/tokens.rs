@@ -6,7 +6,10 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use e2e::oauth::{Answer, OAuthClient, REDIRECT_URI, VERIFIER};
+use e2e::{
+    browser::Browser,
+    oauth::{Answer, OAuthClient, REDIRECT_URI, VERIFIER},
+};
 use redis::AsyncCommands;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -19,7 +22,8 @@ fn endpoint(client: &OAuthClient) -> String {
 
 pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &Attack) {
     let client = attack.client(attack.a()).await;
-    let answer = client.redeem(&client.code(&attack.visitor()).await).await;
+    let browser = attack.visitor();
+    let answer = client.redeem(&client.code(&browser).await).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     assert!(answer.header("cache-control").contains("no-store"));
     let body = answer.json();
@@ -35,7 +39,40 @@ pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &
     }
     assert_eq!(body["expires_in"], 3600);
     assert!(lives.iter().all(|life| *life <= 3600) && lives.iter().any(|life| *life > 3590), "{lives:?}");
-    assert!(works(&client, &answer.get("access_token")).await);
+    assert!(works(&client, &answer.get("access_token"), browser.user()).await);
+    // The same of every tenant, every kind of client and every grant, and none of it is good elsewhere.
+    for gateway in [attack.a(), attack.b(), attack.c()] {
+        for method in ["none", "client_secret_post", "client_secret_basic"] {
+            let (client, browser) =
+                (attack.client_as(gateway, method, REDIRECT_URI).await, attack.user_of(gateway));
+            let first = client.redeem(&client.code(&browser).await).await;
+            let second = client.refresh(&first.get("refresh_token")).await;
+            for answer in [&first, &second] {
+                let body = answer.json();
+                let mut members: Vec<&String> = body.as_object().unwrap().keys().collect();
+                members.sort();
+                assert_eq!(
+                    members,
+                    ["access_token", "expires_in", "refresh_token", "scope", "token_type"],
+                    "{method}"
+                );
+                assert_eq!(
+                    (&body["token_type"], &body["expires_in"]),
+                    (&json!("Bearer"), &json!(3600)),
+                    "{method}"
+                );
+                assert!(works(&client, &answer.get("access_token"), browser.user()).await, "{method}");
+            }
+            for other in
+                [attack.a(), attack.b(), attack.c()].into_iter().filter(|g| g.issuer != gateway.issuer)
+            {
+                let mut there = client.clone();
+                there.url.clone_from(&other.url);
+                let answer = there.whoami(Some(&second.get("access_token"))).await;
+                assert_eq!(answer.status, 401, "{method}: {}", answer.text);
+            }
+        }
+    }
 }
 
 pub(crate) async fn r070_a_code_is_good_once_and_its_replay_ends_the_sign_in(attack: &Attack) {
@@ -45,18 +82,18 @@ pub(crate) async fn r070_a_code_is_good_once_and_its_replay_ends_the_sign_in(att
     let code = client.code(&browser).await;
     let first = client.redeem(&code).await;
     let access = first.get("access_token");
-    assert!(works(&client, &access).await);
+    assert!(works(&client, &access, browser.user()).await);
     // A thief without the verifier, or with another client, ends nothing.
     let wrong = client.redeem_with(&code, &[("code_verifier", Some(&"w".repeat(43)))]).await;
     assert!(wrong.is_error(400, "invalid_grant"), "{}", wrong.text);
     assert!(other.redeem(&code).await.is_error(400, "invalid_grant"));
-    assert!(works(&client, &access).await);
+    assert!(works(&client, &access, browser.user()).await);
     // The right client's replay within two seconds is a parallel loser; after that it is theft.
     let replayed = client.redeem(&code).await;
     assert!(replayed.is_error(400, "invalid_grant"), "{}", replayed.text);
     e2e::net::eventually("a replay to end the sign-in", async || {
         assert!(client.redeem(&code).await.is_error(400, "invalid_grant"));
-        (!works(&client, &access).await).then_some(())
+        (!works(&client, &access, browser.user()).await).then_some(())
     })
     .await;
     dies(&client, &access).await;
@@ -169,6 +206,37 @@ pub(crate) async fn r080_only_forms_are_read(attack: &Attack) {
             attack.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body);
         assert!(attack.send(request).await.is_error(400, "invalid_request"), "{broken}");
     }
+    for kinds in [
+        vec!["application/x-www-form-urlencoded", "application/json"],
+        vec!["application/x-www-form-urlencoded, application/x-www-form-urlencoded"],
+        vec!["x-www-form-urlencoded"],
+        vec!["application/x-www-form-urlencoded\u{b}"],
+    ] {
+        let request = kinds.iter().fold(attack.http.post(&url), |r, kind| r.header("content-type", *kind));
+        // What is no header cannot be sent.
+        let Ok(request) = request.body(encoded.clone()).build() else { continue };
+        let answer = Answer::of(attack.http.execute(request).await.unwrap()).await;
+        assert!(answer.is_error(400, "invalid_request"), "{kinds:?}: {} {}", answer.status, answer.text);
+    }
+    for method in ["HEAD", "PUT", "PATCH", "DELETE", "TRACE", "FOO"] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        for target in [url.clone(), format!("{url}?{encoded}")] {
+            let answer = attack.send(attack.http.request(method.clone(), target).form(&form)).await;
+            assert_eq!(answer.status, 405, "{method}: {}", answer.text);
+        }
+    }
+    let utf16: Vec<u8> = encoded.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let bodies = [
+        utf16,
+        format!("\u{feff}{encoded}").into_bytes(),
+        encoded.replace('&', ";").into_bytes(),
+        json!(form).to_string().into_bytes(),
+    ];
+    for body in bodies {
+        let request = attack.http.post(&url).header("content-type", "application/x-www-form-urlencoded");
+        let answer = attack.send(request.body(body)).await;
+        assert!(matches!(answer.status, 400 | 401), "{}", answer.text);
+    }
     assert_eq!(client.redeem(&code).await.status, 200, "none of them took the code");
 }
 
@@ -232,6 +300,45 @@ pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
         let answer = ask(Some(header.clone()), &extra).await;
         assert!(answer.is_error(401, "invalid_client"), "{header}: {} {}", answer.status, answer.text);
         assert!(answer.challenge.starts_with("Basic "), "{header}: {}", answer.challenge);
+    }
+    // The secret of another client, and that of this one at another tenant.
+    let other = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    let theirs = other.registration["client_secret"].as_str().unwrap();
+    let foreign = attack.client_as(attack.c(), "client_secret_basic", REDIRECT_URI).await;
+    let of_c = foreign.registration["client_secret"].as_str().unwrap();
+    for (id, secret) in
+        [(id, theirs), (id, of_c), (foreign.id(), of_c), (id, &secret[1..]), (id, &secret.to_uppercase())]
+    {
+        let header = format!("Basic {}", encoded(&format!("{id}:{secret}")));
+        assert!(ask(Some(header), &[]).await.is_error(401, "invalid_client"));
+    }
+    let twice = attack.http.post(endpoint(&basic)).header("authorization", format!("Basic {right}"));
+    let twice =
+        twice.header("authorization", format!("Basic {right}")).form(&[("grant_type", "refresh_token")]);
+    assert!(attack.send(twice).await.is_error(401, "invalid_client"));
+    let in_query = attack.http.post(format!("{}?client_id={id}&client_secret={secret}", endpoint(&basic)));
+    let in_query = in_query.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
+    let answer = attack.send(in_query).await;
+    assert!(answer.is_error(400, "invalid_request"), "{} {}", answer.status, answer.text);
+    // An assertion beside a secret, of a client that has none, and of no kind that there is.
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let claims = json!({ "iss": id, "sub": id, "aud": basic.issuer, "exp": 4_102_444_800_u64, "jti": "x" });
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let unsigned = format!("{}.{}.", part(json!({ "alg": "none" })), part(claims.clone()));
+    let symmetric = format!("{}.{}.{}", part(json!({ "alg": "HS256" })), part(claims), part(json!("x")));
+    for assertion in [unsigned.as_str(), &symmetric, "x", "..", "e30.e30."] {
+        for kind in [kind, "urn:ietf:params:oauth:client-assertion-type:saml2-bearer", ""] {
+            let extra = [("client_id", id), ("client_assertion", assertion), ("client_assertion_type", kind)];
+            for header in [None, Some(format!("Basic {right}"))] {
+                let answer = ask(header, &extra).await;
+                assert!(
+                    answer.is_error(401, "invalid_client"),
+                    "{assertion:.20} {kind}: {} {}",
+                    answer.status,
+                    answer.text
+                );
+            }
+        }
     }
     for extra in [
         vec![("client_id", id)],
@@ -322,4 +429,29 @@ pub(crate) async fn r095_refusals_take_the_same_time(attack: &Attack) {
         seen.push((clients, tokens));
     }
     panic!("the time tells them apart, four times over: {seen:?}");
+}
+
+/// Whether a name exists is told neither by words nor by time: a name that nobody has costs a hash, too.
+pub(crate) async fn r095_a_sign_in_form_does_not_tell_who_exists(attack: &Attack) {
+    let client = attack.client(attack.b()).await;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for round in 0..12 {
+        let (_, name) = attack.local();
+        for (name, times) in [(name, &mut known), (format!("nobody-{round}"), &mut unknown)] {
+            let browser =
+                Browser::with_password(&name, "a-wrong-password-of-the-suite").through(attack.http.clone());
+            let form = browser.open(&client.authorize_url()).await;
+            let start = Instant::now();
+            let page = browser.next(&form).await.expect("the form");
+            times.push(start.elapsed());
+            assert_eq!(page.status, 403, "{}", page.body);
+            let problem = "The user name or password is wrong.";
+            assert!(page.body.contains(problem), "{}", page.body);
+        }
+    }
+    known.sort();
+    unknown.sort();
+    // A look-up that fails at once would be a hundredth of a hash of a password; the machine does other things too.
+    let (known, unknown) = (known[known.len() / 2].as_secs_f64(), unknown[unknown.len() / 2].as_secs_f64());
+    assert!((0.5..2.0).contains(&(known / unknown)), "the time tells them apart: {known} and {unknown}");
 }

@@ -1,10 +1,10 @@
 //! 92 and 128: the identity provider refuses, is busy, or is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{github::Quirk, redis::Redis};
 
-use crate::world::{Attack, hub, works};
+use crate::world::{Attack, caller, code, consent, hub, works};
 
 const SENTENCE: &str = "Your GitHub session expired, please sign in again.";
 
@@ -55,7 +55,7 @@ pub(crate) async fn r092_a_provider_that_refuses_or_is_busy(attack: &Attack) {
         refused.text
     );
     client.tokens(&browser).await;
-    assert!(works(&client, &access).await);
+    assert!(works(&client, &access, &login).await);
 }
 
 pub(crate) async fn r128_calls_go_on_while_the_provider_is_away(attack: &Attack) {
@@ -65,10 +65,25 @@ pub(crate) async fn r128_calls_go_on_while_the_provider_is_away(attack: &Attack)
     let client = attack.client(&gateway).await;
     let (browser, _) = attack.visitor_of(&github);
     let (access, refresh) = client.tokens(&browser).await;
+    // Somebody who is at the provider, and comes back when it is away.
+    let (late, late_login) = attack.visitor_of(&github);
+    let page = consent(&client, &late).await;
+    let at_provider = late.next(&page).await.expect("the approval link");
+    let callback =
+        attack.get(&format!("{}&login={late_login}", at_provider.url)).await.header("location").to_owned();
     github.set_outage(true);
     backend.set_fault(None);
-    let answer = client.whoami(Some(&access)).await;
-    assert_eq!(answer.status, 200, "an access token needs no provider: {}", answer.text);
+    for replica in 0..2 {
+        // Whose token it is the backend asks the provider, which is away for it, too.
+        let answer = caller(&client, &access, replica).await;
+        assert_eq!(answer.status, 200, "an access token needs no provider: {}", answer.text);
+    }
+    assert_eq!(gateway.ready().await, [true, true], "the gateway can do its work");
+    let start = Instant::now();
+    let told = late.open(&callback).await;
+    assert!(told.status == 502 && code(&told).is_none(), "{} {}", told.status, told.url);
+    assert!(start.elapsed() < Duration::from_secs(10), "a sign-in fails fast");
+    assert!(told.link("attempt=").is_some() && told.link("cursor:").is_some(), "no way on:\n{}", told.body);
     let renewed = client.refresh(&refresh).await;
     assert_eq!(renewed.status, 200, "nor does a refresh before its check is due: {}", renewed.text);
     let (other, login) = attack.visitor_of(&github);
@@ -77,5 +92,10 @@ pub(crate) async fn r128_calls_go_on_while_the_provider_is_away(attack: &Attack)
     assert_eq!(away.status, 503, "the provider itself");
     github.set_outage(false);
     assert!(!github.tokens_of(&login).is_empty() || client.sign_in(&other).await.parameter("code").is_some());
+    // The one who came back in between tries again, and is not asked for more.
+    let page = late.follow(&told, &told.link("attempt=").expect("another try")).await;
+    let landed = late.next(&page).await.unwrap_or(page);
+    assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
+    assert_eq!(gateway.ready().await, [true, true]);
     attack.inspect(&gateway, &redis).await;
 }

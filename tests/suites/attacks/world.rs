@@ -1,4 +1,4 @@
-//! The two tenants that all tests attack, and one test's place in them.
+//! The tenants that all tests attack, and one test's place in them.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -8,27 +8,34 @@ use std::{
     },
 };
 
+use ::redis::AsyncCommands;
 use e2e::{
     backend::{Backend, Callers},
+    balancer::REPLICA,
     browser::{Browser, Page},
     dev::{Gateway, Setup},
     github::{App, GitHub},
+    idp,
     manifests::GITHUB,
-    net::http_from,
+    net::{eventually, http_to},
     oauth::{Answer, OAuthClient, REDIRECT_URI},
+    raw::{self, Heard},
     redis::Redis,
     watch::Watch,
 };
 use reqwest::{Client, RequestBuilder};
+use serde_json::json;
 
 /// A web client's callback, which the policies of both tenants allow.
 pub(crate) const WEB_CALLBACK: &str = "https://c1.test/cb";
-/// How many users tenant B has: more than all tests take.
-const LOCAL_USERS: u32 = 96;
-/// The password of each of them, and its hash.
-const PASSWORD: &str = "alice";
-const PASSWORD_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$mFHYlGtXagusfD3r4lRY6A$SglUPcYqNsymz6bTWMuX19dHnAF+EHAEpkqtva7g8aA";
+/// How many users tenants B and C have: more than all tests take.
+const LOCAL_USERS: u32 = 256;
+/// The password of each of them, long enough to be looked for in logs, and its hash.
+pub(crate) const PASSWORD: &str = "a-password-of-the-attack-suite";
+pub(crate) const PASSWORD_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$50SzUV2ys1MAOUIc+HteoA$OAsHoB/KdQFvivjkzaUteA2yln0pqD3ZMPjItyAvVoo";
+/// The host of tenant C.
+const HOST: &str = "tools.test";
 
 const POLICY: &str = "
 ---
@@ -48,23 +55,32 @@ pub(crate) struct World {
     pub(crate) a: Gateway,
     /// Tenant B: users of its own.
     pub(crate) b: Gateway,
+    /// Tenant C: as B, at an https issuer.
+    pub(crate) c: Gateway,
     pub(crate) github: GitHub,
     pub(crate) backend_a: Backend,
-    _backend_b: Backend,
+    _backends: [Backend; 2],
     next: AtomicU32,
+    next_user: AtomicU32,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
         let watch = Arc::new(Watch::default());
         // Ours begin like this on purpose: whatever reaches a client, a log or Redis in clear is found.
-        for secret in ["ghu_", "ghr_", "token-of-", "test-client-secret"] {
+        let github = ["ghu_", "ghr_", "gho_", "token-of-", "test-client-secret"];
+        for secret in github.into_iter().chain([idp::ACCESS, idp::REFRESH, idp::ID_TOKEN]) {
             watch.keep_upstream(secret);
         }
         let redis = Redis::start().await;
-        let (hub, local) = tokio::join!(hub(&watch, &redis), local(&watch, &redis));
-        let ((a, github, backend_a), (b, backend_b)) = (hub, local);
-        Self { watch, redis, a, b, github, backend_a, _backend_b: backend_b, next: AtomicU32::new(0) }
+        let (hub, b, c) = tokio::join!(
+            hub(&watch, &redis),
+            local(&watch, &redis, "team-b", None),
+            local(&watch, &redis, "team-c", Some(HOST))
+        );
+        let ((a, github, backend_a), (b, backend_b), (c, backend_c)) = (hub, b, c);
+        let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { watch, redis, a, b, c, github, backend_a, _backends: [backend_b, backend_c], next, next_user }
     }
 }
 
@@ -77,27 +93,32 @@ pub(crate) async fn hub(watch: &Arc<Watch>, redis: &Redis) -> (Gateway, GitHub, 
 pub(crate) async fn hub_at(watch: &Arc<Watch>, redis: &str) -> (Gateway, GitHub, Backend) {
     let manifest = format!("{GITHUB}{}", POLICY.replace("{namespace}", "team-a"));
     let setup = Setup::manifest(&manifest);
-    watch.trust_origin(&setup.issuer());
     let github = GitHub::start(App::at(&setup.issuer())).await;
-    watch.trust_origin(&github.url());
+    watch.provider(&setup.issuer(), &github.url());
     let backend = Backend::start(Callers::GitHub(github.url())).await;
     let setup = setup.with("provider", &github.url()).with("backend", &backend.url());
     (setup.redis_at(redis).watched(watch).replicas(2).start().await, github, backend)
 }
 
-/// A tenant with users of its own, with two replicas.
-async fn local(watch: &Arc<Watch>, redis: &Redis) -> (Gateway, Backend) {
+/// A tenant with users of its own, with two replicas; behind TLS, where it has a host.
+pub(crate) async fn local(
+    watch: &Arc<Watch>,
+    redis: &Redis,
+    namespace: &str,
+    host: Option<&'static str>,
+) -> (Gateway, Backend) {
     let names: Vec<String> = (0..LOCAL_USERS).map(|n| format!("user-{n}")).collect();
     let tokens: Vec<(String, String)> = names.iter().map(|n| (format!("token-of-{n}"), n.clone())).collect();
     let pairs: Vec<(&str, &str)> = tokens.iter().map(|(t, n)| (t.as_str(), n.as_str())).collect();
     let backend = Backend::start(Callers::tokens(&pairs)).await;
-    let setup = Setup::manifest(&local_manifest(&names));
-    watch.trust_origin(&setup.issuer());
+    let manifest = local_manifest(&names, namespace);
+    let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
+    watch.tenant(&setup.issuer());
     let setup = setup.with("backend", &backend.url());
     (setup.redis(redis).watched(watch).replicas(2).start().await, backend)
 }
 
-fn local_manifest(names: &[String]) -> String {
+fn local_manifest(names: &[String], namespace: &str) -> String {
     let user = |name: &String| {
         format!(
             "    - {{ name: {name}, uid: uid-of-{name}, passwordHash: \"{PASSWORD_HASH}\", email: {name}@example.com, token: token-of-{name} }}\n"
@@ -107,7 +128,7 @@ fn local_manifest(names: &[String]) -> String {
     let server = "
 apiVersion: gatehouse.dev/v1alpha1
 kind: McpServer
-metadata: { name: tools, namespace: team-b }
+metadata: { name: tools, namespace: {namespace} }
 spec:
   url: {issuer}/mcp
   identity: { local: { usersSecretRef: { name: users, key: users.yaml } } }
@@ -117,11 +138,11 @@ spec:
 ---
 apiVersion: v1
 kind: Secret
-metadata: { name: users, namespace: team-b }
+metadata: { name: users, namespace: {namespace} }
 stringData:
   users.yaml: |
 ";
-    format!("{server}{users}{}", POLICY.replace("{namespace}", "team-b"))
+    format!("{server}{users}{POLICY}").replace("{namespace}", namespace)
 }
 
 /// One test: an address to ask from, and users that nobody else is.
@@ -135,8 +156,9 @@ impl Attack {
     pub(crate) fn new(world: Arc<World>) -> Self {
         let number = world.next.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = number.to_be_bytes();
-        let address = IpAddr::V4(Ipv4Addr::new(127, 1, high, low.wrapping_add(1)));
-        Self { world, http: http_from(address), address }
+        // Limits count networks, too.
+        let address = IpAddr::V4(Ipv4Addr::new(127, high + 1, low, 1));
+        Self { world, http: http_to(HOST, address), address }
     }
 
     /// Tenant A.
@@ -147,6 +169,11 @@ impl Attack {
     /// Tenant B.
     pub(crate) fn b(&self) -> &Gateway {
         &self.world.b
+    }
+
+    /// Tenant C, behind TLS.
+    pub(crate) fn c(&self) -> &Gateway {
+        &self.world.c
     }
 
     /// Another address, as another machine.
@@ -171,13 +198,17 @@ impl Attack {
         Browser::with_password(user, PASSWORD).through(self.http.clone())
     }
 
-    /// A browser of a new user of tenant B, and the user's name.
+    /// A browser of a new user of tenants B and C, and the user's name.
     pub(crate) fn local(&self) -> (Browser, String) {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = self.world.next_user.fetch_add(1, Ordering::Relaxed);
         assert!(number < LOCAL_USERS, "tenant B has too few users");
         let name = format!("user-{number}");
         (self.browser(&name), name)
+    }
+
+    /// A browser of a new user of this one of the tenants that all share.
+    pub(crate) fn user_of(&self, gateway: &Gateway) -> Browser {
+        if gateway.issuer == self.a().issuer { self.visitor() } else { self.local().0 }
     }
 
     /// A public client of a tenant, with an application's own scheme.
@@ -206,6 +237,25 @@ impl Attack {
         self.send(request.header("content-type", "application/json").body(body)).await
     }
 
+    /// Sends bytes to a replica of tenant A, on a connection of their own.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Heard {
+        raw::ask(self.world.watch.as_ref(), self.address, &self.a().addresses[0], bytes).await
+    }
+
+    /// Ends the life of the record whose key ends like this.
+    pub(crate) async fn expire(&self, ending: &str) {
+        let keys = self.world.redis.keys().await;
+        let key = keys.iter().find(|key| key.ends_with(ending));
+        let key = key.unwrap_or_else(|| panic!("there is no record {ending}"));
+        let mut connection = self.world.redis.connection().await;
+        let _: () = connection.pexpire(key, 1).await.expect("PEXPIRE works");
+        eventually("a record to expire", async || {
+            let there: bool = connection.exists(key).await.expect("EXISTS works");
+            (!there).then_some(())
+        })
+        .await;
+    }
+
     /// What this test has to keep secret, so far.
     pub(crate) fn secrets(&self) -> std::collections::BTreeSet<String> {
         self.world.watch.secrets(self.address)
@@ -218,7 +268,7 @@ impl Attack {
 
     /// The standing invariants, for the tenants that all share.
     pub(crate) async fn finish(&self) {
-        self.look(&[&self.world.a, &self.world.b], &self.world.redis).await;
+        self.look(&[&self.world.a, &self.world.b, &self.world.c], &self.world.redis).await;
     }
 
     /// The standing invariants, for a tenant of this test's own.
@@ -226,17 +276,27 @@ impl Attack {
         self.look(&[gateway], redis).await;
     }
 
-    async fn look(&self, gateways: &[&Gateway], redis: &Redis) {
-        let watch = &self.world.watch;
-        let findings = watch.findings(self.address);
+    /// The part of the standing invariants that is about answers.
+    pub(crate) fn was_answered_well(&self) {
+        let findings = self.world.watch.findings(self.address);
         assert!(findings.is_empty(), "{findings:#?}");
+    }
+
+    async fn look(&self, gateways: &[&Gateway], redis: &Redis) {
+        self.was_answered_well();
+        let watch = &self.world.watch;
         let mut places = vec![("Redis", redis.dump().await)];
-        places.extend(gateways.iter().map(|gateway| ("the log", gateway.output())));
+        for gateway in gateways {
+            let metrics = gateway.metrics().await;
+            assert!(metrics.contains("gatehouse_gateway_call_seconds"), "no metrics: {metrics}");
+            // No request adds a series, so no label names anybody.
+            let named =
+                ["visitor-", "user-", "example.com", "gc_"].iter().find(|name| metrics.contains(**name));
+            assert!(named.is_none(), "a metric names {named:?}");
+            places.extend([("the log", gateway.output()), ("a metric", metrics)]);
+        }
         for (place, text) in &places {
-            let mut leaks = watch.leaks(self.address, text);
-            leaks.extend(
-                ["ghu_", "ghr_", "token-of-"].map(str::to_owned).into_iter().filter(|s| text.contains(s)),
-            );
+            let leaks = watch.leaks(self.address, text);
             assert!(leaks.is_empty(), "{place} holds {leaks:?}");
             let panicked = text.lines().find(|line| line.contains("panicked at"));
             assert!(panicked.is_none(), "{panicked:?}");
@@ -256,15 +316,35 @@ pub(crate) async fn consent(client: &OAuthClient, browser: &Browser) -> Page {
     page
 }
 
-/// Whether an access token opens the MCP endpoint.
-pub(crate) async fn works(client: &OAuthClient, access: &str) -> bool {
-    client.whoami(Some(access)).await.status == 200
+/// As whom an access token calls at one replica.
+pub(crate) async fn caller(client: &OAuthClient, access: &str, replica: usize) -> Answer {
+    let request = client.call_request(Some(access), "whoami", json!({})).header(REPLICA, replica);
+    Answer::of(request.send().await.expect("the gateway answers")).await
+}
+
+/// Whether an access token calls as this user, at each replica.
+pub(crate) async fn works(client: &OAuthClient, access: &str, user: &str) -> bool {
+    for replica in 0..2 {
+        let answer = caller(client, access, replica).await;
+        if answer.status != 200 || answer.json()["result"]["content"][0]["text"] != user {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether an access token is refused for what it is, at each replica.
+async fn is_dead(client: &OAuthClient, access: &str) -> bool {
+    for replica in 0..2 {
+        let answer = caller(client, access, replica).await;
+        if answer.status != 401 || !answer.challenge.contains("error=\"invalid_token\"") {
+            return false;
+        }
+    }
+    true
 }
 
 /// Waits until an access token opens nothing on either replica.
 pub(crate) async fn dies(client: &OAuthClient, access: &str) {
-    e2e::net::eventually("the access token to die", async || {
-        (!works(client, access).await && !works(client, access).await).then_some(())
-    })
-    .await;
+    eventually("the access token to die", async || is_dead(client, access).await.then_some(())).await;
 }
