@@ -36,6 +36,7 @@ mod proxy;
 mod refresh;
 mod registration;
 mod resource;
+mod revoke;
 mod rows;
 mod tokens;
 mod upstream;

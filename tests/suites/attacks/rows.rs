@@ -135,6 +135,11 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
         upstream:
             r092_a_provider_that_refuses_or_is_busy,
             r128_calls_go_on_while_the_provider_is_away;
+        revoke:
+            revoke_ends_nothing_of_others,
+            revoke_ends_a_sign_in_on_every_replica,
+            revoke_leaves_nothing_of_a_race_with_refreshes,
+            revoke_reads_posted_forms_alone;
         account:
             account_forms_are_the_users_own,
             account_forms_come_by_post_alone,

@@ -1,0 +1,176 @@
+//! `/oauth/revoke` (RFC 7009): a client ends what is its own, once and for all, and nothing else.
+
+use e2e::{
+    balancer::REPLICA,
+    browser::Browser,
+    oauth::{Answer, OAuthClient, REDIRECT_URI},
+};
+use reqwest::Method;
+
+use crate::{
+    load::REPLICAS,
+    world::{Attack, dies, works},
+};
+
+async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String) {
+    let (client, browser) = (attack.client(attack.a()).await, attack.visitor());
+    let (access, refresh) = client.tokens(&browser).await;
+    (client, browser, access, refresh)
+}
+
+fn is_done(answer: &Answer) -> bool {
+    answer.status == 200 && answer.text.is_empty()
+}
+
+pub(crate) async fn revoke_ends_nothing_of_others(attack: &Attack) {
+    let (client, browser, access, refresh) = signed_in(attack).await;
+    let other = attack.client(attack.a()).await;
+    let confidential = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    for thief in [&other, &confidential] {
+        for token in [&access, &refresh] {
+            let answer = thief.revoke(token).await;
+            assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
+        }
+    }
+    // At another tenant it is unknown, which is as good as revoked (section 2.2).
+    for gateway in [attack.b(), attack.c()] {
+        let there = attack.client(gateway).await;
+        for token in [&access, &refresh] {
+            assert!(is_done(&there.revoke(token).await));
+        }
+        // And its client is.
+        let mut stray = client.clone();
+        stray.issuer.clone_from(&gateway.issuer);
+        assert!(stray.revoke(&refresh).await.is_error(401, "invalid_client"));
+    }
+    let mut liar = confidential.clone();
+    liar.registration["client_secret"] = "a-secret-that-was-made-up-by-somebody".into();
+    assert!(liar.revoke(&refresh).await.is_error(401, "invalid_client"));
+    for form in [
+        vec![("token", access.as_str())],
+        vec![("token", &access), ("client_id", client.id()), ("client_secret", "a-secret-that-was-made-up")],
+        vec![("token", &access), ("client_id", "")],
+        vec![("token", &access), ("client_id", "gc_made-up")],
+    ] {
+        let request = attack.http.post(format!("{}/oauth/revoke", client.issuer)).form(&form);
+        let answer = attack.send(request).await;
+        assert!(answer.is_error(401, "invalid_client"), "{form:?}: {} {}", answer.status, answer.text);
+    }
+    // What is nearly a token, or another kind of secret, ends nothing.
+    let code = client.code(&browser).await;
+    let (cut, longer) = (&refresh[..refresh.len() - 1], format!("{refresh}A"));
+    let long = "A".repeat(9000);
+    for token in [cut, &longer, &access[1..], client.id(), &code, "null", "*", "\u{0}", "ü", &long] {
+        assert!(is_done(&client.revoke(token).await), "{token:.40}");
+    }
+    assert!(client.revoke("").await.is_error(400, "invalid_request"));
+    assert!(works(&client, &access, browser.user()).await, "nothing of that ended it");
+    let next = client.refresh(&refresh).await;
+    assert_eq!(next.status, 200, "{}", next.text);
+    assert_eq!(client.redeem(&code).await.status, 200);
+}
+
+pub(crate) async fn revoke_ends_a_sign_in_on_every_replica(attack: &Attack) {
+    let (client, browser, other_access, _) = signed_in(attack).await;
+    for which in ["access", "refresh", "replaced", "successor"] {
+        let (access, refresh) = client.tokens(&browser).await;
+        assert!(works(&client, &access, browser.user()).await);
+        let next = client.refresh(&refresh).await;
+        let (next_access, next_refresh) = (next.get("access_token"), next.get("refresh_token"));
+        let token = match which {
+            "access" => &next_access,
+            "refresh" => &next_refresh,
+            "replaced" => &refresh,
+            _ => &client.refresh(&next_refresh).await.get("refresh_token"),
+        };
+        // Fifty times at once it is ended once, and each is told that it is.
+        let answers = REPLICAS.into_iter().cycle().take(50).map(async |replica| {
+            client.post("/oauth/revoke", &[("token", token)], &[(REPLICA, replica)]).await
+        });
+        for answer in futures::future::join_all(answers).await {
+            assert!(is_done(&answer), "{which}: {} {}", answer.status, answer.text);
+        }
+        for dead in [&access, &next_access] {
+            dies(&client, dead).await;
+        }
+        for dead in [&refresh, &next_refresh] {
+            assert!(client.refresh(dead).await.is_error(400, "invalid_grant"), "{which}");
+        }
+    }
+    assert!(
+        works(&client, &other_access, browser.user()).await,
+        "another sign-in of the same user and client lives"
+    );
+}
+
+pub(crate) async fn revoke_leaves_nothing_of_a_race_with_refreshes(attack: &Attack) {
+    for _ in 0..5 {
+        let (client, _, access, refresh) = signed_in(attack).await;
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+        let asked = (0..40).map(async |n| {
+            let headers = [(REPLICA, REPLICAS[n / 2 % 2])];
+            if n % 2 == 0 {
+                client.post("/oauth/token", &form, &headers).await
+            } else {
+                client.post("/oauth/revoke", &[("token", refresh.as_str())], &headers).await
+            }
+        });
+        let answers = futures::future::join_all(asked).await;
+        for answer in &answers {
+            let lost = answer.is_error(400, "invalid_grant");
+            assert!(answer.status == 200 || lost, "{} {}", answer.status, answer.text);
+        }
+        dies(&client, &access).await;
+        for renewed in answers.iter().filter(|answer| !answer.text.is_empty() && answer.status == 200) {
+            dies(&client, &renewed.get("access_token")).await;
+            let again = client.refresh(&renewed.get("refresh_token")).await;
+            assert!(again.is_error(400, "invalid_grant"), "a lineage outlived its end: {}", again.text);
+        }
+    }
+}
+
+pub(crate) async fn revoke_reads_posted_forms_alone(attack: &Attack) {
+    let (client, browser, access, refresh) = signed_in(attack).await;
+    let url = format!("{}/oauth/revoke", client.issuer);
+    let form = [("token", refresh.as_str()), ("client_id", client.id())];
+    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "FOO"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for request in [
+            attack.http.request(method.clone(), format!("{url}?{encoded}")),
+            attack.http.request(method.clone(), &url).form(&form),
+            attack.http.post(format!("{url}?{encoded}")).header("x-http-method-override", "DELETE"),
+        ] {
+            let answer = attack.send(request).await;
+            assert!(matches!(answer.status, 400 | 405), "{method}: {} {}", answer.status, answer.text);
+        }
+    }
+    let post = || attack.http.post(&url);
+    for kind in ["application/json", "text/plain", "multipart/form-data; boundary=x", ""] {
+        let answer = attack.send(post().header("content-type", kind).body(encoded.clone())).await;
+        assert!(answer.is_error(400, "invalid_request"), "{kind}: {} {}", answer.status, answer.text);
+    }
+    let kind = "application/x-www-form-urlencoded";
+    for body in [
+        format!("{encoded}&token=x"),
+        format!("{encoded}&client_id={}", client.id()),
+        format!("{encoded}&unknown=a&unknown=b"),
+        format!("{encoded}&x=%ff"),
+        format!("{encoded}{}", "&a=b".repeat(100)),
+        format!("client_id={}", client.id()),
+        String::new(),
+    ] {
+        let answer = attack.send(post().header("content-type", kind).body(body.clone())).await;
+        let nobody = body.is_empty() && answer.is_error(401, "invalid_client");
+        assert!(
+            nobody || answer.is_error(400, "invalid_request"),
+            "{body:.200}: {} {}",
+            answer.status,
+            answer.text
+        );
+    }
+    let both = attack.send(attack.http.post(format!("{url}?{encoded}")).form(&form)).await;
+    assert!(both.is_error(400, "invalid_request"), "{} {}", both.status, both.text);
+    assert!(works(&client, &access, browser.user()).await);
+    assert_eq!(client.refresh(&refresh).await.status, 200, "none of them ended it");
+}
