@@ -30,6 +30,7 @@ mod bystanders;
 mod callback;
 mod consent;
 mod discovery;
+mod https;
 mod load;
 mod outage;
 mod proxy;

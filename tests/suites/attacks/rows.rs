@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use crate::{
     account, authorization,
     bystanders::Bystander,
-    callback, consent, discovery, load, outage, proxy, refresh, registration, resource, revoke, tokens,
-    upstream,
+    callback, consent, discovery, https, load, outage, proxy, refresh, registration, resource, revoke,
+    tokens, upstream,
     world::{Attack, World},
 };
 
@@ -51,6 +51,11 @@ fn before_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r008_without_a_token_the_challenge_names_no_error,
             r009_a_bad_token_is_refused_without_being_repeated,
             r097_nothing_tells_of_a_token;
+        https:
+            r002_r003_https_no_header_changes_a_url,
+            r007_r110_https_pages_of_other_origins,
+            r055_https_cookies_are_bound_to_their_host,
+            r115_ids_that_are_no_documents_address;
         registration:
             r010_bodies_that_are_no_registration,
             r011_other_content_types,
