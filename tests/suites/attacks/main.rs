@@ -39,6 +39,7 @@ mod registration;
 mod resource;
 mod revoke;
 mod rows;
+mod scopes;
 mod tokens;
 mod upstream;
 mod world;

@@ -9,7 +9,7 @@ use crate::{
     account, authorization,
     bystanders::Bystander,
     callback, consent, discovery, https, load, outage, proxy, refresh, registration, resource, revoke,
-    tokens, upstream,
+    scopes, tokens, upstream,
     world::{Attack, World},
 };
 
@@ -167,6 +167,8 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r111_a_stream_ends_with_its_sign_in,
             r111_whatever_ends_a_sign_in_ends_what_it_has_open,
             r114_nothing_secret_is_kept_in_clear;
+        scopes:
+            r113_a_tool_that_takes_more_than_the_token_has;
         proxy:
             r022_bodies_that_are_too_large,
             r022_a_flood_of_bodies_takes_no_memory,
