@@ -31,7 +31,7 @@ impl Redis {
         let port = free_port();
         let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
         let process = Process::start(command(port, &directory, &arguments));
-        let this = Self { port, process, directory, arguments };
+        let mut this = Self { port, process, directory, arguments };
         this.ready().await;
         this
     }
@@ -96,9 +96,11 @@ impl Redis {
         self.ready().await;
     }
 
-    async fn ready(&self) {
+    async fn ready(&mut self) {
         let client = redis::Client::open(self.url()).expect("the URL is good");
+        let process = &mut self.process;
         eventually("redis-server to answer", async || {
+            assert!(!process.has_ended(), "redis-server ended:\n{}", process.output());
             let mut connection = client.get_multiplexed_async_connection().await.ok()?;
             redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
         })
