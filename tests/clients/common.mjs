@@ -115,8 +115,9 @@ export async function commands(handle) {
 }
 
 // Serves the suite. `open` makes a new client on a new transport; `finish` turns a callback's parameters into the
-// arguments of `finishAuth`. A step that meets the 401 signs the user in and is tried once more, as hosts do.
-export async function serve({ name, provider, open, unauthorized, finish, protocol, callTool }) {
+// arguments of `finishAuth`. A step that meets the 401 signs the user in and is tried once more, as hosts do. `stepUp`
+// sends the user to the browser for the scopes of the last 403, where the SDK leaves that to its host.
+export async function serve({ name, provider, open, unauthorized, finish, protocol, callTool, stepUp }) {
   let transport;
   let client;
   const signedIn = async (step) => {
@@ -134,7 +135,12 @@ export async function serve({ name, provider, open, unauthorized, finish, protoc
   });
   const { tools } = await signedIn(() => client.listTools());
   say({ client: name, protocol: protocol(client, transport), tools: tools.map((tool) => tool.name) });
-  await commands(async ({ tool, arguments: input = {} }) => {
+  await commands(async ({ tool, arguments: input = {}, stepUp: asked }) => {
+    if (asked) {
+      await stepUp();
+      await transport.finishAuth(...finish(await provider.callback()));
+      return { signIns: provider.signIns };
+    }
     const result = await signedIn(() => callTool(client, { name: tool, arguments: input }));
     const text = result.content?.[0]?.text;
     return { text, isError: result.isError ?? false, signIns: provider.signIns };

@@ -23,8 +23,8 @@ pub struct Browser {
     http: Client,
     cookies: Mutex<Vec<Cookie>>,
     visits: AtomicUsize,
-    /// Addresses out on the internet, or of a client that does not run: it stops there.
-    ends: &'static [&'static str],
+    /// An address out on the internet, or of a client that does not run: it stops there.
+    end: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,15 +69,15 @@ impl Browser {
             http: http(),
             cookies: Mutex::default(),
             visits: AtomicUsize::new(0),
-            ends: &[],
+            end: None,
         }
     }
 
-    /// The same, which does not open an address that begins like one of these: it stops there, as at an application's
-    /// own scheme.
+    /// The same, which does not open an address that begins like this: it stops there, as at an application's own
+    /// scheme.
     #[must_use]
-    pub fn stopping_at(self, ends: &'static [&'static str]) -> Self {
-        Self { ends, ..self }
+    pub fn stopping_at(self, end: &str) -> Self {
+        Self { end: Some(end.to_owned()), ..self }
     }
 
     /// The same, asking through this HTTP client.
@@ -203,7 +203,7 @@ impl Browser {
     async fn navigate(&self, mut method: Method, mut url: Url, mut body: Option<String>, from: From) -> Page {
         let mut site = Site::None;
         for _ in 0..20 {
-            let ends = self.ends.iter().any(|end| url.as_str().starts_with(end));
+            let ends = self.end.as_ref().is_some_and(|end| url.as_str().starts_with(end));
             if ends || !matches!(url.scheme(), "http" | "https") {
                 return Page { url, status: 0, headers: String::new(), body: String::new() };
             }

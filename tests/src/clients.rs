@@ -106,7 +106,16 @@ impl Session {
 
     /// Calls a tool.
     pub async fn call(&mut self, tool: &str, arguments: Value) -> Answer {
-        self.process.write_line(&json!({ "tool": tool, "arguments": arguments }).to_string()).await;
+        self.command(&json!({ "tool": tool, "arguments": arguments })).await
+    }
+
+    /// The host signs its user in for the scopes that the last refusal named.
+    pub async fn step_up(&mut self) -> Answer {
+        self.command(&json!({ "stepUp": true })).await
+    }
+
+    async fn command(&mut self, command: &Value) -> Answer {
+        self.process.write_line(&command.to_string()).await;
         let line = self.process.line(self.answers).await;
         self.answers += 1;
         let answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -237,6 +237,17 @@ impl Gateway {
         }
     }
 
+    /// Puts `new` where the manifests say `old`, and starts every replica again.
+    pub async fn edit(&mut self, old: &str, new: &str) {
+        let manifest = self.setup.manifest.as_mut().expect("the demo has no manifests");
+        assert!(manifest.contains(old), "{manifest}");
+        *manifest = manifest.replace(old, new);
+        for index in 0..self.replicas.len() {
+            self.kill(index).await;
+            self.restart(index).await;
+        }
+    }
+
     /// What the replicas wrote, those included that were replaced.
     pub fn output(&self) -> String {
         let now = self.replicas.iter().map(Process::output);

@@ -36,6 +36,15 @@ spec:
   lifetimes: { {lifetimes} }
 "#;
 
+/// [`LOCAL`], where everybody begins with `read` and writing to a project takes two scopes more.
+pub fn with_scopes() -> String {
+    let scopes = "scopes: [{ name: read, default: true }, { name: write }, { name: publish }]";
+    let tools = "tools: { scopes: [{ tools: [write], scopes: [write, publish] }] }";
+    LOCAL
+        .replace("access: { everyone: {} }", &format!("access: {{ everyone: {{}} }}\n  {scopes}"))
+        .replace("inject: [{ credential: me }] }]", &format!("inject: [{{ credential: me }}], {tools} }}]"))
+}
+
 /// The lifetimes that hold without a policy.
 pub const DEFAULT_LIFETIMES: &str = "accessToken: 1h";
 

@@ -58,6 +58,11 @@ impl Answer {
         self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
     }
 
+    /// A parameter of the challenge, or nothing.
+    pub fn challenge_parameter(&self, name: &str) -> String {
+        challenge_parameter(&self.challenge, name)
+    }
+
     /// Whether it is this error of OAuth's.
     pub fn is_error(&self, status: u16, code: &str) -> bool {
         self.status == status && self.get("error") == code
@@ -252,6 +257,13 @@ fn replace<'a>(parameters: &mut Vec<(&'a str, &'a str)>, other: &[(&'a str, Opti
         parameters.retain(|(found, _)| found != name);
         parameters.extend(value.map(|value| (*name, value)));
     }
+}
+
+/// A parameter of a `WWW-Authenticate: Bearer` challenge (RFC 6750 section 3), or nothing. Ours are all quoted.
+pub fn challenge_parameter(challenge: &str, name: &str) -> String {
+    let parameters = challenge.trim_start_matches("Bearer ").split(", ");
+    let found = parameters.filter_map(|p| p.split_once("=\"")).find(|(n, _)| *n == name);
+    found.map(|(_, value)| value.trim_end_matches('"').to_owned()).unwrap_or_default()
 }
 
 /// A POST to an MCP endpoint.

@@ -12,13 +12,15 @@ use e2e::{
     clients::{Sdk, Session},
     dev::{Gateway, Setup},
     life::{Effort, Live},
-    manifests::LOCAL,
+    manifests::{DEFAULT_LIFETIMES, LOCAL, with_scopes},
     net::{eventually, http},
     oauth::{Answer, OAuthClient},
-    profiles::PROFILES,
+    profiles::{PROFILES, Scripted},
     redis::Redis,
+    step_up::StepUp,
     tap::Tap,
 };
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Two replicas on one Redis, whose every exchange is heard.
@@ -31,11 +33,15 @@ struct World {
 
 impl World {
     async fn start(lifetimes: &str) -> Self {
+        Self::of(LOCAL, lifetimes).await
+    }
+
+    async fn of(manifest: &str, lifetimes: &str) -> Self {
         let backend =
             Backend::start(Callers::tokens(&[("token-of-alice", "alice"), ("token-of-bob", "bob")])).await;
         let redis = Redis::start().await;
         let tap = Arc::new(Tap::default());
-        let setup = Setup::manifest(LOCAL).with("backend", &backend.url()).with("lifetimes", lifetimes);
+        let setup = Setup::manifest(manifest).with("backend", &backend.url()).with("lifetimes", lifetimes);
         let gateway = setup.redis(&redis).watched(&tap).replicas(2).start().await;
         Self { tap, gateway, backend, redis }
     }
@@ -43,6 +49,13 @@ impl World {
     /// How many keys of a kind there are.
     async fn count(&self, kind: &str) -> usize {
         self.redis.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
+    }
+
+    /// What time it is, by Redis's clock.
+    async fn second(&self) -> i64 {
+        let time = redis::cmd("TIME").query_async(&mut self.redis.connection().await).await;
+        let (second, _): (i64, i64) = time.unwrap();
+        second
     }
 
     /// Every access token has run out.
@@ -89,9 +102,12 @@ struct Row {
     expired: Effort,
     revoked: Effort,
     flushed: Effort,
+    stepped: StepUp,
 }
 
-async fn row(name: &str, how: &'static str, world: &World, mut client: Live) -> Row {
+async fn row(name: &str, how: &'static str, sign_in: impl AsyncFn(String) -> Live) -> Row {
+    let world = World::start(SHORT).await;
+    let mut client = sign_in(world.gateway.url.clone()).await;
     assert!(client.works().await, "{name} works after its sign-in");
     world.access_tokens_run_out().await;
     let expired = client.go_on(&world.tap).await;
@@ -101,11 +117,16 @@ async fn row(name: &str, how: &'static str, world: &World, mut client: Live) -> 
     let _: () = redis::cmd("FLUSHALL").query_async(&mut world.redis.connection().await).await.unwrap();
     world.every_replica_knows().await;
     let flushed = client.go_on(&world.tap).await;
-    Row { name: name.to_owned(), how, expired, revoked, flushed }
+    let world = World::of(&with_scopes(), DEFAULT_LIFETIMES).await;
+    let stepped = sign_in(world.gateway.url.clone()).await.step_up(&world.tap).await;
+    Row { name: name.to_owned(), how, expired, revoked, flushed, stepped }
 }
 
 /// Short-lived, so that a token runs out within the test; the grace is at most half an access token's life.
 const SHORT: &str = "accessToken: 3s, refreshGrace: 1s";
+
+/// Clients whose user begins a sign-in by hand. Everybody else's opens the browser by itself.
+const BY_HAND: [&str; 2] = ["rmcp ", "@anthropic-ai/claude-code "];
 
 #[tokio::test]
 async fn every_client_goes_on_after_expiry_revocation_and_an_emptied_redis() {
@@ -117,33 +138,46 @@ async fn every_client_goes_on_after_expiry_revocation_and_an_emptied_redis() {
         (Sdk::Python, "mcp"),
         (Sdk::McpRemote, "mcp-remote"),
     ] {
-        let world = World::start(SHORT).await;
-        let client = Live::sdk(sdk, &world.gateway.url).await;
-        rows.push(row(&versions(package), "run", &world, client).await);
+        let sign_in = async |url: String| Live::sdk(sdk, &url).await;
+        rows.push(row(&versions(package), "run", sign_in).await);
     }
-    let world = World::start(SHORT).await;
-    rows.push(row(&versions("rmcp"), "run", &world, Live::rust(&world.gateway.url).await).await);
-    let world = World::start(SHORT).await;
-    let client = Live::claude(&world.gateway.url).await;
-    rows.push(row(&versions("@anthropic-ai/claude-code"), "run, up to its tool list", &world, client).await);
+    let sign_in = async |url: String| Live::rust(&url).await;
+    rows.push(row(&versions("rmcp"), "run", sign_in).await);
+    let sign_in = async |url: String| Live::claude(&url).await;
+    let claude = versions("@anthropic-ai/claude-code");
+    rows.push(row(&claude, "run, up to its tool list", sign_in).await);
     for profile in &PROFILES {
-        let world = World::start(SHORT).await;
-        let client = Live::scripted(profile, &world.gateway.url).await;
-        rows.push(row(profile.name, "scripted", &world, client).await);
+        let sign_in = async |url: String| Live::scripted(profile, &url).await;
+        rows.push(row(profile.name, "scripted", sign_in).await);
     }
     for row in &rows {
-        assert_eq!(row.expired, Effort::None, "{}: a token that ran out is renewed unseen", row.name);
+        row.is_bearable();
     }
     the_readme_says_so(&table(&rows));
 }
 
+impl Row {
+    /// What no client may ask of its user, whatever the README says.
+    fn is_bearable(&self) {
+        let name = &self.name;
+        assert_eq!(self.expired, Effort::None, "{name}: a token that ran out is renewed unseen");
+        let by_hand = BY_HAND.iter().any(|client| name.starts_with(client));
+        for (what, effort) in [("a revocation", self.revoked), ("an emptied Redis", self.flushed)] {
+            assert_ne!(effort, Effort::None, "{name}: {what} ends what it had");
+            assert!(by_hand || effort == Effort::SignIn, "{name}: {what} costs {effort:?}");
+        }
+        let hopeless = self.stepped == StepUp::Never;
+        assert_eq!(hopeless, name == "claude.ai", "{name}: a call that needs more takes {:?}", self.stepped);
+    }
+}
+
 fn table(rows: &[Row]) -> String {
     let mut table =
-        "| client | how | access token ran out | signed out on the account page | Redis emptied |\n\
-                     |---|---|---|---|---|\n"
+        "| client | how | access token ran out | signed out on the account page | Redis emptied | a call needs more scopes |\n\
+                     |---|---|---|---|---|---|\n"
             .to_owned();
-    for Row { name, how, expired, revoked, flushed } in rows {
-        let cells = [name.as_str(), how, expired.text(), revoked.text(), flushed.text()];
+    for Row { name, how, expired, revoked, flushed, stepped } in rows {
+        let cells = [name.as_str(), how, expired.text(), revoked.text(), flushed.text(), stepped.text()];
         writeln!(table, "| {} |", cells.join(" | ")).unwrap();
     }
     table
@@ -181,6 +215,33 @@ fn versions() -> impl Fn(&str) -> String {
             lock.split_once(&format!("name = \"{package}\"\nversion = \"")).expect("it is pinned");
         format!("{package} {} (Rust)", rest.split('"').next().unwrap())
     }
+}
+
+/// Where a scripted client may have its codes sent, and what it does when its registration is revoked.
+#[tokio::test]
+async fn every_callback_of_a_client_works_and_it_registers_anew_when_it_is_told_to() {
+    let mut world = World::start(SHORT).await;
+    let mut clients = Vec::new();
+    for profile in &PROFILES {
+        for callback in profile.callbacks {
+            let mut client = Scripted::with_callback(profile, &world.gateway.url, "alice", callback);
+            assert_eq!(client.whoami().await, "alice", "{} at {callback}", profile.name);
+            assert_eq!(client.registrations, 1, "{}", profile.name);
+            clients.push((profile.name, client));
+        }
+    }
+    let second = world.second().await + 1;
+    let time = Timestamp::from_second(second).unwrap();
+    let revoked = format!("registration: {{ dynamic: {{ notBefore: \"{time}\" }} }}\n  lifetimes: {{");
+    world.gateway.edit("lifetimes: {", &revoked).await;
+    eventually("that second to come", async || (world.second().await >= second).then_some(())).await;
+    for (name, client) in &mut clients {
+        assert_eq!(client.whoami().await, "alice", "{name}");
+        assert_eq!(client.registrations, 2, "{name}");
+    }
+    let told = world.tap.heard("POST /oauth/token").into_iter().filter(|h| h.status == 401);
+    let told: Vec<_> = told.map(|h| h.json()["error"].clone()).collect();
+    assert!(told.len() == clients.len() && told.iter().all(|e| e == "invalid_client"), "{told:?}");
 }
 
 fn empty_or_null(value: &Value) -> bool {
