@@ -49,6 +49,18 @@ impl Redis {
         client.get_multiplexed_async_connection_with_config(&patient).await.expect("it runs")
     }
 
+    /// What time it is by its clock, in whole seconds since 1970.
+    pub async fn second(&self) -> i64 {
+        let time = redis::cmd("TIME").query_async(&mut self.connection().await).await;
+        let (second, _): (i64, i64) = time.expect("TIME works");
+        second
+    }
+
+    /// Waits until its clock shows this second.
+    pub async fn until(&self, second: i64) {
+        eventually("the time to come", async || (self.second().await >= second).then_some(())).await;
+    }
+
     /// The names of all keys, sorted.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.connection().await.keys("*").await.expect("KEYS works");

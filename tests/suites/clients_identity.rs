@@ -1,5 +1,11 @@
 //! Users of real kinds of identity provider: OpenID Connect and GitHub, with what goes wrong there.
 
+mod identity {
+    mod recheck;
+}
+
+use std::time::Duration;
+
 use e2e::{
     backend::{Backend, Callers},
     browser::{Browser, Page},
@@ -17,18 +23,24 @@ struct Sso {
     gateway: Gateway,
     idp: Idp,
     backend: Backend,
-    _redis: Redis,
+    redis: Redis,
 }
 
 impl Sso {
     async fn start() -> Self {
-        let setup = Setup::manifest(OIDC);
-        let idp = Idp::start(Client::at(&setup.issuer())).await;
+        Self::of(OIDC).await
+    }
+
+    async fn of(manifest: &str) -> Self {
+        let setup = Setup::manifest(manifest);
+        // Long enough that nothing is renewed: what is asked about a user is the user-info.
+        let client = Client { token_life: Duration::from_secs(3600), ..Client::at(&setup.issuer()) };
+        let idp = Idp::start(client).await;
         let backend = Backend::start(Callers::tokens(&[])).await;
         let redis = Redis::start().await;
         let setup = setup.with("provider", &idp.issuer()).with("backend", &backend.url());
         let gateway = setup.redis(&redis).replicas(2).start().await;
-        Self { gateway, idp, backend, _redis: redis }
+        Self { gateway, idp, backend, redis }
     }
 
     async fn sign_in(&self, user: &str) -> Page {

@@ -51,13 +51,6 @@ impl World {
         self.redis.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
     }
 
-    /// What time it is, by Redis's clock.
-    async fn second(&self) -> i64 {
-        let time = redis::cmd("TIME").query_async(&mut self.redis.connection().await).await;
-        let (second, _): (i64, i64) = time.unwrap();
-        second
-    }
-
     /// Every access token has run out.
     async fn access_tokens_run_out(&self) {
         eventually("the access tokens to run out", async || (self.count("access").await == 0).then_some(()))
@@ -230,11 +223,11 @@ async fn every_callback_of_a_client_works_and_it_registers_anew_when_it_is_told_
             clients.push((profile.name, client));
         }
     }
-    let second = world.second().await + 1;
+    let second = world.redis.second().await + 1;
     let time = Timestamp::from_second(second).unwrap();
     let revoked = format!("registration: {{ dynamic: {{ notBefore: \"{time}\" }} }}\n  lifetimes: {{");
     world.gateway.edit("lifetimes: {", &revoked).await;
-    eventually("that second to come", async || (world.second().await >= second).then_some(())).await;
+    world.redis.until(second).await;
     for (name, client) in &mut clients {
         assert_eq!(client.whoami().await, "alice", "{name}");
         assert_eq!(client.registrations, 2, "{name}");
