@@ -61,6 +61,8 @@ pub enum Callers {
     Tokens(HashMap<String, String>),
     /// It asks a GitHub at this base URL, and hides its 401 in a tool result, as most backends do.
     GitHub(String),
+    /// It asks the user-info of an OpenID Connect provider at this issuer, and says of a 401 what axios makes of it.
+    UserInfo(String),
 }
 
 impl Callers {
@@ -191,20 +193,24 @@ impl Tools {
                 names.get(token).cloned().ok_or_else(|| format!("unknown token {token:?}"))
             }
             Callers::GitHub(base) => {
-                let request = http()
-                    .get(format!("{base}/api/v3/user"))
-                    .bearer_auth(token)
-                    .header("user-agent", "tools");
-                let response = request.send().await.map_err(|e| e.to_string())?;
-                let status = response.status();
-                let user: serde_json::Value = response.json().await.map_err(|e| e.to_string())?;
-                match user["login"].as_str() {
-                    Some(login) => Ok(login.to_owned()),
-                    None => Err(format!("GET /user: {status} {}", user["message"].as_str().unwrap_or(""))),
-                }
+                let (status, user) = ask(&format!("{base}/api/v3/user"), token).await?;
+                let name = user["login"].as_str().map(str::to_owned);
+                name.ok_or_else(|| format!("GET /user: {status} {}", user["message"].as_str().unwrap_or("")))
+            }
+            Callers::UserInfo(issuer) => {
+                let (status, user) = ask(&format!("{issuer}/userinfo"), token).await?;
+                let name = user["name"].as_str().map(str::to_owned);
+                name.ok_or_else(|| format!("Request failed with status code {}", status.as_u16()))
             }
         }
     }
+}
+
+/// What an API says to a token; nothing where it says no JSON.
+async fn ask(url: &str, token: &str) -> Result<(StatusCode, serde_json::Value), String> {
+    let request = http().get(url).bearer_auth(token).header("user-agent", "tools");
+    let response = request.send().await.map_err(|e| e.to_string())?;
+    Ok((response.status(), response.json().await.unwrap_or_default()))
 }
 
 #[tool_handler(router = self.tool_router)]

@@ -22,7 +22,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 
 use crate::{
     net::Server,
@@ -52,6 +55,23 @@ struct Routes {
     client: Client<HttpConnector, Body>,
     watch: Option<Arc<dyn Witness>>,
     bearer: std::sync::Mutex<Option<HeaderValue>>,
+    holding: std::sync::Mutex<Option<(&'static [&'static str], mpsc::UnboundedSender<Held>)>>,
+}
+
+/// An answer that has left its replica, and waits to go on to whoever asked.
+#[derive(Debug)]
+pub struct Held {
+    /// Method and path of what was asked.
+    pub what: String,
+    go: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Lets it go on.
+    pub fn go(self) {
+        // Nobody waits any more where the client hung up.
+        let _ = self.go.send(());
+    }
 }
 
 impl Balancer {
@@ -68,6 +88,7 @@ impl Balancer {
             client: Client::builder(TokioExecutor::new()).build_http(),
             watch,
             bearer: std::sync::Mutex::default(),
+            holding: std::sync::Mutex::default(),
         });
         let router = Router::new().fallback(forward).with_state(routes.clone());
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
@@ -91,6 +112,13 @@ impl Balancer {
         *self.routes.bearer.lock().unwrap() = Some(bearer);
     }
 
+    /// Holds the answers to these requests (`method path`) from now on, one after the other.
+    pub fn hold(&self, what: &'static [&'static str]) -> mpsc::UnboundedReceiver<Held> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.routes.holding.lock().unwrap() = Some((what, sender));
+        receiver
+    }
+
     /// Sends what follows to these replicas only.
     pub fn use_only(&self, replicas: Vec<String>) {
         *self.routes.replicas.lock().unwrap() = replicas;
@@ -109,6 +137,7 @@ async fn forward(
         let index = chosen.unwrap_or_else(|| routes.next.fetch_add(1, Ordering::Relaxed));
         replicas[index % replicas.len()].clone()
     };
+    let what = format!("{} {}", request.method(), request.uri().path());
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let Ok(uri) = format!("http://{replica}{target}").parse::<Uri>() else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -121,10 +150,12 @@ async fn forward(
     if let Some(bearer) = routes.bearer.lock().unwrap().clone() {
         request.headers_mut().entry(AUTHORIZATION).or_insert(bearer);
     }
-    match &routes.watch {
+    let response = match &routes.watch {
         None => routes.pass(request).await,
         Some(watch) => routes.show(watch.as_ref(), peer, request).await,
-    }
+    };
+    routes.held(what).await;
+    response
 }
 
 impl Routes {
@@ -133,6 +164,17 @@ impl Routes {
             Ok(response) => response.map(Body::new).into_response(),
             Err(error) => nobody(&error),
         }
+    }
+
+    /// Waits where answers like this one are held.
+    async fn held(&self, what: String) {
+        let (go, gone) = oneshot::channel();
+        match &*self.holding.lock().unwrap() {
+            // Nobody looks any more: nothing is held.
+            Some((held, sender)) if held.contains(&&*what) && sender.send(Held { what, go }).is_ok() => {}
+            _ => return,
+        }
+        let _ = gone.await;
     }
 
     /// Passes a request on and shows the exchange to the witness; a stream is shown without its body.

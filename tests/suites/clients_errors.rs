@@ -14,7 +14,8 @@ use e2e::{
     backend::{Backend, Callers},
     dev::{Gateway, Setup},
     github::{App, GitHub},
-    manifests::{GITHUB, LOCAL},
+    idp::{Client, Idp},
+    manifests::{GITHUB, LOCAL, OIDC},
     redis::Redis,
 };
 
@@ -53,5 +54,25 @@ impl Hub {
         let setup = setup.with("provider", &github.url()).with("backend", &backend.url());
         let gateway = setup.redis(&redis).replicas(replicas).start().await;
         Self { gateway, github, backend, _redis: redis }
+    }
+}
+
+/// A gateway whose users are an OpenID Connect provider's, before a backend that asks the provider who calls.
+struct Sso {
+    gateway: Gateway,
+    idp: Idp,
+    _backend: Backend,
+    _redis: Redis,
+}
+
+impl Sso {
+    async fn start() -> Self {
+        let setup = Setup::manifest(OIDC);
+        let idp = Idp::start(Client::at(&setup.issuer())).await;
+        let backend = Backend::start(Callers::UserInfo(idp.issuer())).await;
+        let redis = Redis::start().await;
+        let setup = setup.with("provider", &idp.issuer()).with("backend", &backend.url());
+        let gateway = setup.redis(&redis).replicas(2).start().await;
+        Self { gateway, idp, _backend: backend, _redis: redis }
     }
 }

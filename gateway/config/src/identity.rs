@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyRef, preset::Provider};
+use crate::{
+    KeyRef,
+    preset::{DeadToken, Provider},
+};
 
 /// Exactly one way to sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,15 @@ impl IdentityConfig {
             Self::Oauth2(c) => c.provider.map_or_else(|| host(&c.authorization_url), |p| p.name().to_owned()),
             Self::Oidc(c) => host(&c.issuer),
             Self::Local(_) => "password".to_owned(),
+        }
+    }
+
+    /// What betrays a dead token of a user's. Tokens of a file live as long as their user does.
+    pub fn dead_token(&self) -> DeadToken {
+        match self {
+            Self::Oauth2(c) => c.provider.map_or(DeadToken::OF_ANY, Provider::dead_token),
+            Self::Oidc(_) => DeadToken::OF_ANY,
+            Self::Local(_) => DeadToken::OF_NONE,
         }
     }
 }

@@ -13,6 +13,26 @@ pub enum Provider {
     GitHub,
 }
 
+/// Texts in a tool's result that betray a dead token although the backend answered 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadToken {
+    /// Each of them says it all.
+    pub certain: &'static [&'static str],
+    /// Words that say it in a result that is an error.
+    pub in_errors: &'static [&'static str],
+}
+
+impl DeadToken {
+    /// Nothing is looked for.
+    pub const OF_NONE: Self = Self { certain: &[], in_errors: &[] };
+    /// What backends write whatever the provider: the status and its reason (RFC 9110 section 15.5.2), and the error of
+    /// RFC 6750 section 3.1.
+    pub const OF_ANY: Self = Self {
+        certain: &[],
+        in_errors: &["401", "Unauthorized", "unauthorized", "invalid_token", "Bad credentials"],
+    };
+}
+
 /// The endpoints of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
@@ -100,10 +120,12 @@ impl Provider {
         }
     }
 
-    /// Texts in a tool's error result that betray a dead token of this provider although the backend answered 200.
-    pub fn dead_token_patterns(self) -> &'static [&'static str] {
+    /// What betrays a dead token of this provider.
+    pub fn dead_token(self) -> DeadToken {
         match self {
-            Self::GitHub => &["Bad credentials", "401 Unauthorized"],
+            Self::GitHub => {
+                DeadToken { certain: &["Bad credentials", "401 Unauthorized"], ..DeadToken::OF_ANY }
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gatehouse_gateway_config::{BackendConfig, BackendTarget, CredentialKind, IdentityConfig, ServerConfig};
+use gatehouse_gateway_config::{
+    BackendConfig, BackendTarget, CredentialKind, ServerConfig, preset::DeadToken,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -104,7 +106,11 @@ impl Backend {
         Ok(Self {
             config: config.clone(),
             pods: pods.map(|pods| Pods::new(pods, directory)),
-            patterns: if carries_identity { patterns(server) } else { Patterns::default() },
+            patterns: Patterns::new(if carries_identity {
+                server.identity.dead_token()
+            } else {
+                DeadToken::OF_NONE
+            }),
             carries_identity,
             ours,
             uri,
@@ -193,12 +199,4 @@ fn carries_identity(server: &ServerConfig, backend: &BackendConfig) -> bool {
         let credential = server.credentials.iter().find(|c| c.name == inject.credential);
         credential.is_some_and(|c| c.kind == CredentialKind::FromIdentity)
     })
-}
-
-fn patterns(server: &ServerConfig) -> Patterns {
-    let preset = match &server.identity {
-        IdentityConfig::Oauth2(config) => config.provider,
-        IdentityConfig::Oidc(_) | IdentityConfig::Local(_) => None,
-    };
-    Patterns::new(preset.map_or(&[][..], |p| p.dead_token_patterns()))
 }

@@ -8,7 +8,7 @@ use e2e::{
 };
 use serde_json::json;
 
-use crate::Hub;
+use crate::{Hub, Sso};
 
 const SENTENCE: &str = "Your GitHub session expired, please sign in again.";
 
@@ -26,6 +26,25 @@ async fn e11_a_real_client_is_told_and_then_signs_in_again() {
     .await;
     assert!(answer.is_error && answer.text.contains(SENTENCE), "{answer:?}");
     // Its next call meets the 401 and opens the browser; that mends it.
+    let answer = alice.call("whoami", json!({})).await;
+    assert_eq!((answer.text.as_str(), answer.sign_ins), ("alice", 2), "{answer:?}");
+    alice.close().await;
+}
+
+/// Of OpenID Connect nothing is known but the status in the backend's words.
+#[tokio::test]
+async fn e11_a_real_client_of_an_openid_connect_user_is_told_and_then_signs_in_again() {
+    let sso = Sso::start().await;
+    let mut alice = Session::connect(Sdk::Python, &sso.gateway.url, "alice").await;
+    assert_eq!(alice.whoami().await, "alice");
+    sso.idp.revoke("alice");
+    let answer = e2e::net::eventually("the sentence", async || {
+        let answer = alice.call("whoami", json!({})).await;
+        (answer.text != "Request failed with status code 401").then_some(answer)
+    })
+    .await;
+    let sentence = "Your 127.0.0.1 session expired, please sign in again.";
+    assert!(answer.is_error && answer.text.contains(sentence), "{answer:?}");
     let answer = alice.call("whoami", json!({})).await;
     assert_eq!((answer.text.as_str(), answer.sign_ins), ("alice", 2), "{answer:?}");
     alice.close().await;

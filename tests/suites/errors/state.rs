@@ -53,3 +53,42 @@ async fn e12_a_signed_in_client_of_github_survives_the_death_of_a_replica() {
     assert_eq!((answer.text.as_str(), answer.sign_ins), ("alice", 1), "{answer:?}");
     alice.close().await;
 }
+
+/// What a client and its browser do one after the other until the client has its tokens.
+const STEPS: [&str; 8] = [
+    "GET /.well-known/oauth-protected-resource/mcp",
+    "GET /.well-known/oauth-authorization-server",
+    "POST /oauth/register",
+    "GET /oauth/authorize",
+    "GET /oauth/signin",
+    "POST /oauth/signin",
+    "GET /oauth/authorize/approve",
+    "POST /oauth/token",
+];
+
+#[tokio::test]
+async fn e12_a_real_client_signs_in_though_each_step_is_answered_by_another_process() {
+    let mut local = Local::start("accessToken: 1h", 2).await;
+    let gateway = &mut local.gateway;
+    gateway.kill(1).await;
+    let mut answers = gateway.balancer.as_ref().unwrap().hold(&STEPS);
+    let (mut lives, mut seen) = (0, Vec::new());
+    let url = gateway.url.clone();
+    let mut client = std::pin::pin!(Session::connect(Sdk::TypeScript2, &url, "alice"));
+    // Each answer goes on to the client when the process that gave it is dead, and one that knows nothing of it runs.
+    let mut alice = loop {
+        tokio::select! {
+            alice = &mut client => break alice,
+            Some(answer) = answers.recv() => {
+                swap(gateway, lives, 1 - lives).await;
+                lives = 1 - lives;
+                seen.push(answer.what.clone());
+                answer.go();
+            }
+        }
+    };
+    assert!(STEPS.iter().all(|step| seen.iter().any(|s| s == step)), "{seen:?}");
+    let answer = alice.call("whoami", serde_json::json!({})).await;
+    assert_eq!((answer.text.as_str(), answer.sign_ins), ("alice", 1), "{answer:?}");
+    alice.close().await;
+}
