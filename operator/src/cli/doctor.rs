@@ -7,7 +7,9 @@
 mod browser;
 mod challenge;
 mod cors;
+mod csp;
 mod document;
+mod documents;
 mod finding;
 mod issuer;
 mod pages;
@@ -110,9 +112,12 @@ impl Visit {
         };
         if let Some(issuer) = &issuer {
             let client = if register { registration::check(self, issuer).await } else { None };
+            let asked = pages::Asked { resource: &resource, challenge: &challenge };
             if let Some(client) = &client {
-                let asked = pages::Asked { resource: &resource, challenge: &challenge };
                 pages::check(self, issuer, client, &asked).await;
+            }
+            if register {
+                documents::check(self, issuer, &asked).await;
             }
             token_endpoint::check(self, issuer, client.as_ref(), &resource).await;
             saved::check(self, issuer, home).await;

@@ -20,7 +20,7 @@ pub(super) enum Instead {
     Silence(String),
     /// A redirect.
     Redirect(String),
-    /// A web page, with its title.
+    /// A web page, with its title and what a firewall calls the incident.
     Page(StatusCode, String),
     /// An error.
     Status(StatusCode, String),
@@ -29,6 +29,11 @@ pub(super) enum Instead {
 }
 
 impl Instead {
+    /// The page that an answer is.
+    pub(super) fn page(answer: &Answer) -> Self {
+        Self::Page(answer.status, format!("{}{}", title(&answer.body), incident(&answer.body)))
+    }
+
     /// Whether there is simply nothing at that address.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Status(status, _) if *status == StatusCode::NOT_FOUND)
@@ -53,11 +58,17 @@ impl Instead {
                 format!("{what} at {url} is redirected to {to}: clients follow no redirect to another origin, and a POST becomes a GET."),
                 "Serve it where it is asked for. If the host that finally answers is another one (www), give clients that URL, and put it into spec.url.",
             ),
+            Self::Page(status, title) if *status == StatusCode::TOO_MANY_REQUESTS => report.fault(
+                Check::Unavailable,
+                clients,
+                format!("{what} at {url} answers {status} with a web page{title}: a firewall or a proxy in front counts requests, not the server."),
+                "Take the host out of its rate limits, or raise them: a sign-in is a dozen requests at once, and cloud clients (claude.ai, ChatGPT) come with all their users from a few addresses.",
+            ),
             Self::Page(status, title) => report.fault(
                 Check::Html,
                 clients,
                 format!("{what} at {url} is a web page ({status}{title}), not JSON: something in front answers instead (a login page, a firewall, a default backend)."),
-                "Take the host out of the proxy's own authentication and bot checks, and route all of it to the server.",
+                "Take the host out of the proxy's own authentication and bot checks, and route all of it to the server. Who runs a firewall finds the reason by the id on its page.",
             ),
             Self::Status(status, why) if *status == StatusCode::SERVICE_UNAVAILABLE || *status == StatusCode::TOO_MANY_REQUESTS => report.fault(
                 Check::Unavailable,
@@ -101,7 +112,7 @@ pub(super) fn object(answer: Result<Answer, String>) -> Result<(Map<String, Valu
     }
     match serde_json::from_slice(&answer.body) {
         Ok(Value::Object(object)) => Ok((object, answer)),
-        _ if is_html(&answer.headers) => Err(Instead::Page(answer.status, title(&answer.body))),
+        _ if is_html(&answer.headers) => Err(Instead::page(&answer)),
         _ => Err(Instead::NotJson),
     }
 }
@@ -116,7 +127,7 @@ pub(super) fn other_than_success(answer: &Answer) -> Option<Instead> {
         return None;
     }
     if is_html(&answer.headers) {
-        return Some(Instead::Page(status, title(&answer.body)));
+        return Some(Instead::page(answer));
     }
     Some(Instead::Status(status, oauth_error(&answer.body)))
 }
@@ -137,8 +148,25 @@ pub(super) fn is_html(headers: &HeaderMap) -> bool {
         .is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(b"text/html"))
 }
 
+/// What firewalls call the id of a request that they stopped.
+const INCIDENTS: [&str; 5] = ["incident id", "support id", "ray id", "reference id", "reference #"];
+
+/// `, "incident ID: …"` of a firewall's page, if it has one.
+fn incident(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let lower = text.to_ascii_lowercase();
+    let found = INCIDENTS.iter().find_map(|name| {
+        let at = lower.find(name)?;
+        // The id itself may stand in an element of its own. Lower-casing ASCII moves nothing.
+        let words = text[at..].split(['<', '>', '\n']).enumerate().filter(|(n, _)| n % 2 == 0);
+        let words: Vec<_> = words.map(|(_, t)| t.trim()).filter(|t| !t.is_empty()).take(2).collect();
+        Some(words.join(" "))
+    });
+    found.map(|id| format!(", {:?}", short(&id))).unwrap_or_default()
+}
+
 /// `, "title"` of a page, if it has one.
-pub(super) fn title(body: &[u8]) -> String {
+fn title(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let lower = text.to_ascii_lowercase();
     let title = lower.find("<title").and_then(|at| {
@@ -173,5 +201,19 @@ pub(super) fn short(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firewalls_page_is_told_by_its_incident() {
+        let page = "<p>Request unsuccessful. Incapsula incident ID: 77-123</p><p>Bye</p>";
+        assert_eq!(incident(page.as_bytes()), ", \"incident ID: 77-123 Bye\"");
+        let page = "<span>Cloudflare Ray ID: <strong>8f2c</strong></span>";
+        assert_eq!(incident(page.as_bytes()), ", \"Ray ID: 8f2c\"");
+        assert_eq!(incident(b"<h1>Welcome</h1>"), "");
     }
 }

@@ -10,6 +10,8 @@ use super::{
     reach::is_loopback,
 };
 
+/// What says that a client may come with a document of its own.
+const DOCUMENTS: &str = "client_id_metadata_document_supported";
 const WHAT: &str =
     "the authorization server's metadata (without it clients say \"Incompatible auth server\")";
 /// Clients that compare the issuer letter by letter.
@@ -42,6 +44,8 @@ pub(super) struct Issuer {
     pub(super) token_endpoint: Option<Url>,
     /// Where clients register.
     pub(super) registration_endpoint: Option<Url>,
+    /// Whether a client may come with a document of its own.
+    pub(super) takes_documents: bool,
 }
 
 /// Reads and judges the metadata of `issuer`.
@@ -89,6 +93,7 @@ pub(super) async fn check(visit: &mut Visit, issuer: &str) -> Option<Issuer> {
         authorization_endpoint: endpoint("authorization_endpoint"),
         token_endpoint: endpoint("token_endpoint"),
         registration_endpoint: endpoint("registration_endpoint"),
+        takes_documents: document.get(DOCUMENTS) == Some(&Value::Bool(true)),
         place,
     };
     if !visit.report.blames(Check::Issuer) {
@@ -180,7 +185,15 @@ fn endpoints(visit: &mut Visit, document: &Map<String, Value>, place: &Url) {
 fn ways_to_register(visit: &mut Visit, document: &Map<String, Value>, place: &Url) {
     let report = &mut visit.report;
     let dynamic = document.get("registration_endpoint").is_some_and(Value::is_string);
-    let by_document = document.get("client_id_metadata_document_supported") == Some(&Value::Bool(true));
+    let by_document = document.get(DOCUMENTS) == Some(&Value::Bool(true));
+    if let Some(said) = document.get(DOCUMENTS).filter(|said| !said.is_boolean()) {
+        report.fault(
+            Check::Issuer,
+            Client::STRICT,
+            format!("{DOCUMENTS} of {place} is {}, neither true nor false.", short(&said.to_string())),
+            "Say true if clients may come with a metadata document of their own, else leave it out.",
+        );
+    }
     let methods = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
     if !methods.is_some_and(|m| m.iter().any(|m| m == "none")) {
         report.warn(

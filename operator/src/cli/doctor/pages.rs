@@ -8,6 +8,7 @@ use super::{
     Visit,
     browser::{Browser, navigation},
     challenge::Challenge,
+    csp::blocks_forms,
     document::{Instead, is_html, location, other_than_success},
     finding::{Check, Client},
     issuer::Issuer,
@@ -34,10 +35,10 @@ pub(super) struct Asked<'a> {
 /// Opens the sign-in page as `client` would, and follows its approval to the identity provider.
 pub(super) async fn check(visit: &mut Visit, issuer: &Issuer, client: &Registered, asked: &Asked<'_>) {
     let Some(endpoint) = &issuer.authorization_endpoint else { return };
-    let page = request(endpoint, client, client.redirect_uri, asked);
+    let page = request(endpoint, &client.client_id, client.redirect_uri, asked);
     let mut browser = Browser::new(visit);
     browser.sign_in(&page, client).await;
-    let stranger = request(endpoint, client, STRANGER, asked);
+    let stranger = request(endpoint, &client.client_id, STRANGER, asked);
     let answer = browser.open(&stranger).await;
     if answer.is_ok_and(|a| a.status.is_redirection() && location(&a).starts_with(STRANGER)) {
         visit.report.fault(
@@ -49,11 +50,11 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer, client: &Registere
     }
 }
 
-fn request(endpoint: &Url, client: &Registered, redirect_uri: &str, asked: &Asked<'_>) -> Url {
+pub(super) fn request(endpoint: &Url, client_id: &str, redirect_uri: &str, asked: &Asked<'_>) -> Url {
     let mut page = endpoint.clone();
     page.query_pairs_mut()
         .append_pair("response_type", "code")
-        .append_pair("client_id", &client.client_id)
+        .append_pair("client_id", client_id)
         .append_pair("redirect_uri", redirect_uri)
         .append_pair("code_challenge", CHALLENGE)
         .append_pair("code_challenge_method", "S256")
@@ -174,7 +175,14 @@ impl Browser<'_> {
                 "Send Content-Security-Policy: frame-ancestors 'none'.",
             );
         }
-        if policy.contains("form-action") && approves_by_form(text) {
+        if let Some(directive) = blocks_forms(&answer.headers, text, &answer.url) {
+            report.fault(
+                Check::Browser,
+                Client::ALL,
+                format!("the page has a form that its own policy blocks ({directive}): nothing happens when the user sends it."),
+                "A proxy adds a Content-Security-Policy of its own: leave the server's headers as they are.",
+            );
+        } else if policy.contains("form-action") && approves_by_form(text) {
             report.fault(
                 Check::Browser,
                 Client::ALL,
@@ -242,7 +250,8 @@ impl Browser<'_> {
     }
 }
 
-fn all(headers: &HeaderMap, name: &HeaderName) -> String {
+/// All values of a header, in lower case.
+pub(super) fn all(headers: &HeaderMap, name: &HeaderName) -> String {
     headers
         .get_all(name)
         .iter()
@@ -272,7 +281,7 @@ fn approves_by_form(page: &str) -> bool {
 }
 
 /// The values of an attribute, wherever it stands.
-fn attributes<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+pub(super) fn attributes<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     let start = format!("{name}=\"");
     let mut rest = page;
     std::iter::from_fn(move || {

@@ -1,5 +1,7 @@
 //! Whether the URL leads to a server at all: its form, the name, the connection, TLS, redirects, the clock.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use http::{Method, header};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
@@ -7,7 +9,7 @@ use url::Url;
 
 use super::{
     Visit,
-    document::{Instead, is_html, other_than_success, title},
+    document::{Instead, is_html, other_than_success},
     finding::{Check, Client},
 };
 use crate::cli::http::Answer;
@@ -37,6 +39,7 @@ pub(super) async fn check(visit: &mut Visit) -> Option<Answer> {
         }
     };
     visit.report.good(Check::Reach, format!("{} answers", visit.url));
+    from_outside(visit).await;
     clock(visit, &answer);
     let instead = other_than_success(&answer);
     if let Some(instead @ (Instead::Redirect(_) | Instead::Page(..))) = instead {
@@ -48,7 +51,7 @@ pub(super) async fn check(visit: &mut Visit) -> Option<Answer> {
         return None;
     }
     if answer.status.is_success() && is_html(&answer.headers) {
-        let page = Instead::Page(answer.status, title(&answer.body));
+        let page = Instead::page(&answer);
         page.report(visit, Check::Reach, Client::ALL, "the MCP endpoint", &visit.url.clone());
         return None;
     }
@@ -94,6 +97,39 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether clients that run in their vendor's cloud get there too.
+async fn from_outside(visit: &mut Visit) {
+    if is_loopback(&visit.url) {
+        // Who asks so tries something on their own machine, and knows.
+        return;
+    }
+    let port = visit.url.port_or_known_default().unwrap_or(443);
+    let host = visit.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let Ok(found) = tokio::net::lookup_host((host.as_str(), port)).await else { return };
+    let inside: Vec<_> = found.map(|a| a.ip()).filter(|a| is_inside(*a)).map(|a| a.to_string()).collect();
+    if !inside.is_empty() {
+        visit.report.warn(
+            Check::Reach,
+            format!("{host} leads to {}, which only this network reaches: claude.ai and ChatGPT call from the internet and cannot connect.", inside.join(", ")),
+            "If they are to connect, give the host a public record and address. If public DNS says something else than the resolver of this machine, ask from outside.",
+        );
+    }
+}
+
+/// Whether an address is of this machine or of a network of its own.
+fn is_inside(address: IpAddr) -> bool {
+    // RFC 6598: what carriers share.
+    let shared = |ip: Ipv4Addr| ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared(ip)
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+    }
+}
+
 fn unreachable(visit: &mut Visit, why: &str) {
     let lower = why.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
@@ -109,7 +145,12 @@ fn unreachable(visit: &mut Visit, why: &str) {
             Check::Tls,
             "The certificate is another host's: the ingress has none for this host and serves its default. Add the host to the certificate (spec.tls of the Ingress, or a listener).",
         )
-    } else if has("certificate") || has("handshake") || has("corrupt message") || has("alert") {
+    } else if has("corrupt message") {
+        (
+            Check::Tls,
+            "That port speaks plain HTTP, not TLS: the listener has no certificate, or something in front ends TLS on another port. Serve https there.",
+        )
+    } else if has("certificate") || has("handshake") || has("alert") {
         (
             Check::Tls,
             "Something on that port does not speak TLS as a public https server does: check the port and the listener.",

@@ -57,13 +57,42 @@ pub(super) async fn check(visit: &mut Visit, challenge: &Challenge) -> Option<(S
         }
     }
     let Some((document, place)) = found else {
-        if let Some((instead, place)) = missing.filter(|_| !visit.report.blames(Check::Resource)) {
+        if visit.report.blames(Check::Resource) {
+            return None;
+        }
+        if let Some(place) = below_a_prefix(visit).await {
+            let prefix = place.path().split("/.well-known").next().unwrap_or_default().to_owned();
+            visit.report.fault(
+                Check::Resource,
+                Client::ALL,
+                format!("{WHAT} is at {place} alone: the proxy in front takes {prefix} off the path, so the server does not know its own URL. Clients look at the root of the host."),
+                format!("Give the server a host of its own; or do not rewrite its path, let its URL (spec.url) have {prefix}, and route /.well-known/ of the host to it."),
+            );
+            return None;
+        }
+        if let Some((instead, place)) = missing {
             instead.report(visit, Check::Resource, Client::ALL, WHAT, &place);
         }
         return None;
     };
     old_version(visit, &place).await;
     read(visit, &document, &place)
+}
+
+/// Where the document is when a proxy strips the first parts of the path.
+async fn below_a_prefix(visit: &Visit) -> Option<Url> {
+    let path = visit.url.path().trim_end_matches('/');
+    let parts: Vec<usize> = path.match_indices('/').map(|(at, _)| at).skip(1).collect();
+    for at in parts {
+        let (prefix, rest) = path.split_at(at);
+        for place in [format!("{prefix}{WELL_KNOWN}{rest}"), format!("{prefix}{WELL_KNOWN}")] {
+            let place = visit.url.join(&place).ok()?;
+            if object(visit.http.get(&place).await).is_ok() {
+                return Some(place);
+            }
+        }
+    }
+    None
 }
 
 fn version(value: &str) -> [(HeaderName, &str); 1] {

@@ -46,7 +46,7 @@ fn judge(visit: &mut Visit, answer: &Answer) -> bool {
             Check::Session,
             Client::ALL,
             format!("the token is refused{why}."),
-            "Sign in once more in the client. \"Your … session expired\" heals every client of that user; if it comes daily, ask the provider for a refresh token (offline_access; GitHub keeps ten tokens for a user and app). A token of another server is refused here too.",
+            "Sign in once more in the client. \"Your … session expired\" heals every client of that user; if it comes daily, ask the provider for a refresh token (offline_access; GitHub keeps ten tokens for a user and app). After a local user's password changed they sign in again everywhere. A token of another server is refused here too.",
         ),
         StatusCode::FORBIDDEN => visit.report.fault(
             Check::Session,
@@ -58,7 +58,7 @@ fn judge(visit: &mut Visit, answer: &Answer) -> bool {
             Check::Session,
             Client::ALL,
             format!("the tools behind the gateway cannot be reached: {}{why}.", answer.status),
-            "Look into the gateway's log, which names the cause. \"… is refused: 10.0.0.1 is private\" there: add the line that it prints to the chart's egress.allow.",
+            "Look into the gateway's log, which names the cause; where the answer has an incident id, look for that. \"… is refused: 10.0.0.1 is private\" there: add the line that it prints to the chart's egress.allow.",
         ),
         _ => match other_than_success(answer) {
             Some(instead) => instead.report(visit, Check::Session, Client::ALL, WHAT, &visit.url.clone()),

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Visit,
-    document::{Instead, is_html, other_than_success, short, title},
+    document::{Instead, is_html, other_than_success, short},
     finding::{Check, Client},
     issuer::Issuer,
     registration::Registered,
@@ -71,7 +71,7 @@ fn judge(visit: &mut Visit, endpoint: &Url, answer: Result<Answer, String>, expe
     let error = body["error"].as_str().unwrap_or_default();
     match other_than_success(&answer) {
         None if is_html(&answer.headers) => {
-            let page = Instead::Page(answer.status, title(&answer.body));
+            let page = Instead::page(&answer);
             page.report(visit, Check::Token, Client::ALL, WHAT, endpoint);
         }
         None => visit.report.fault(

@@ -1,6 +1,11 @@
 //! Each check, on a server that is broken in that way and in no other.
 
 mod server;
+mod tls;
+
+use std::path::Path;
+
+use url::Url;
 
 use super::{
     Visit,
@@ -9,12 +14,25 @@ use super::{
 };
 use crate::cli::http::Http;
 use server::{Break, Server};
+use tls::Certificate;
 
 async fn examine(server: &Server, token: Option<&str>) -> Report {
-    let mut visit = Visit { http: Http::new(), url: server.url.clone(), report: Report::default() };
+    let http = server.ca.clone().map_or_else(Http::new, |ca| Http::trusting(vec![ca]));
+    let mut visit = Visit { http, url: server.url.clone(), report: Report::default() };
     let home = tempfile::TempDir::new().unwrap();
+    if let Some(id) = server.saved {
+        keep(home.path(), &server.url, id);
+    }
     visit.walk(true, token.map(|t| t.to_owned().into()).as_ref(), Some(home.path())).await;
     visit.report
+}
+
+/// Leaves a registration at home as `mcp-remote` does.
+fn keep(home: &Path, url: &Url, id: &str) {
+    let version = home.join(".mcp-auth/mcp-remote-0.15.1");
+    std::fs::create_dir_all(&version).unwrap();
+    let saved = serde_json::json!({ "client_id": id, "redirect_uris": ["http://localhost:3118/callback"] });
+    std::fs::write(version.join(super::saved::file_name(url.as_str())), saved.to_string()).unwrap();
 }
 
 /// What a break must be told as: the check, one of those who stop (none: a warning), and words of the finding or its
@@ -85,6 +103,24 @@ const TOLD: &[(Break, Check, Option<Client>, &str)] = {
         (BackendRefused, Check::Session, Some(Client::ClaudeCode), "egress.allow"),
         (DiscoverFails, Check::Session, Some(Client::TypescriptSdk), "server/discover"),
         (ClockOff, Check::Clock, None, "NTP"),
+        (NothingListens, Check::Reach, Some(Client::ClaudeCode), "Nothing listens there"),
+        (NameUnknown, Check::Reach, Some(Client::ChatGpt), "does not resolve"),
+        (PrivateAddress, Check::Reach, None, "claude.ai and ChatGPT call from the internet"),
+        (PlainHttp, Check::Tls, Some(Client::ClaudeCode), "plain HTTP"),
+        (CertificateExpired, Check::Tls, Some(Client::ClaudeAi), "Renew"),
+        (CertificateOfOtherHost, Check::Tls, Some(Client::PythonSdk), "another host's"),
+        (CertificateUnknown, Check::Tls, Some(Client::TypescriptSdk), "NODE_EXTRA_CA_CERTS"),
+        (IntermediateMissing, Check::Tls, Some(Client::RustSdk), "full chain"),
+        (PrefixStripped, Check::Resource, Some(Client::ClaudeCode), "takes /tools off the path"),
+        (RateLimited, Check::Unavailable, Some(Client::PythonSdk), "a firewall or a proxy in front counts"),
+        (IncidentPage, Check::Html, Some(Client::ClaudeAi), "Incident ID: 77-1234"),
+        (DocumentsMisstated, Check::Issuer, Some(Client::TypescriptSdk), "neither true nor false"),
+        (DocumentsUnusable, Check::Documents, Some(Client::ClaudeCode), "allowedHosts"),
+        (FormActionNone, Check::Browser, Some(Client::Cursor), "form-action 'none'"),
+        (Sandboxed, Check::Browser, Some(Client::ClaudeCode), "sandbox allow-scripts"),
+        (PasswordChanged, Check::Session, Some(Client::ClaudeCode), "password"),
+        (BackendIncident, Check::Session, Some(Client::ClaudeCode), "incident 5f3a"),
+        (StaleRegistration, Check::Saved, Some(Client::McpRemote), "rm -rf ~/.mcp-auth"),
     ]
 };
 
@@ -110,45 +146,20 @@ async fn each_break_is_told_with_who_stops_and_how_to_mend_it() {
 
 #[tokio::test]
 async fn nothing_is_found_at_a_server_that_is_as_it_should_be() {
-    let server = Server::start(None).await;
-    let report = examine(&server, Some("good")).await;
-    assert!(report.0.iter().all(|f| f.level == Level::Good), "{}", report.text());
-}
-
-#[tokio::test]
-async fn where_nothing_listens_that_is_said() {
-    let mut server = Server::start(None).await;
-    server.stop().await;
-    let report = examine(&server, None).await;
-    let text = report.text();
-    assert!(report.0.iter().any(|f| f.check == Check::Reach && f.level == Level::Fault), "{text}");
-    assert!(text.contains("Nothing listens there"), "{text}");
-}
-
-#[tokio::test]
-async fn a_port_that_speaks_no_tls_is_said() {
-    let mut server = Server::start(None).await;
-    server.url.set_scheme("https").unwrap();
-    let report = examine(&server, None).await;
-    assert!(report.0.iter().any(|f| f.check == Check::Tls && f.level == Level::Fault), "{}", report.text());
-}
-
-#[tokio::test]
-async fn a_stale_registration_of_mcp_remote_is_found() {
-    let server = Server::start(None).await;
-    let home = tempfile::TempDir::new().unwrap();
-    let version = home.path().join(".mcp-auth/mcp-remote-0.15.1");
-    std::fs::create_dir_all(&version).unwrap();
-    let name = super::saved::file_name(server.url.as_str());
-    for (id, level) in [("stale", Level::Fault), ("client", Level::Good)] {
-        let saved =
-            serde_json::json!({ "client_id": id, "redirect_uris": ["http://localhost:3118/callback"] });
-        std::fs::write(version.join(&name), saved.to_string()).unwrap();
-        let mut visit = Visit { http: Http::new(), url: server.url.clone(), report: Report::default() };
-        visit.walk(true, None, Some(home.path())).await;
-        let finding = visit.report.0.iter().find(|f| f.check == Check::Saved).unwrap();
-        assert_eq!(finding.level, level, "{id}: {}", visit.report.text());
+    for certificate in [None, Some(Certificate::Good)] {
+        let server = Server::with(None, certificate).await;
+        let report = examine(&server, Some("good")).await;
+        assert!(report.0.iter().all(|f| f.level == Level::Good), "{certificate:?}: {}", report.text());
     }
+}
+
+#[tokio::test]
+async fn a_registration_of_mcp_remote_that_is_still_good_is_left_alone() {
+    let mut server = Server::start(None).await;
+    server.saved = Some("client");
+    let report = examine(&server, None).await;
+    let finding = report.0.iter().find(|f| f.check == Check::Saved).unwrap();
+    assert_eq!(finding.level, Level::Good, "{}", report.text());
 }
 
 #[test]
@@ -156,24 +167,61 @@ fn every_break_is_told_and_every_check_is_shown() {
     for broken in Break::ALL {
         assert!(TOLD.iter().any(|(told, ..)| told == broken), "{broken:?} is in no row");
     }
-    // These need no server that is broken: a bad URL, nothing there, no TLS, a file at home.
-    let elsewhere = [Check::Url, Check::Reach, Check::Tls, Check::Saved];
-    for check in Check::ALL.iter().filter(|c| !elsewhere.contains(c)) {
+    // The URL's own form needs no server that is broken.
+    for check in Check::ALL.iter().filter(|c| **c != Check::Url) {
         assert!(TOLD.iter().any(|(_, told, ..)| told == check), "{check:?} is in no row");
     }
 }
 
-/// The README's table of troubles names the check that finds each.
+/// How each row of the README's table of troubles begins, and the servers that are broken in that way.
+const ROWS: &[(&str, &[Break])] = {
+    use Break::*;
+    &[
+        ("`Incompatible auth server", &[NoMetadata, NoRegistration]),
+        ("Claude Code, claude.ai, Codex or VS Code", &[DocumentsUnusable]),
+        (
+            "A certificate error",
+            &[CertificateUnknown, IntermediateMissing, CertificateOfOtherHost, CertificateExpired, PlainHttp],
+        ),
+        ("`fetch failed`", &[NothingListens, NameUnknown, PrivateAddress]),
+        ("Browser opens but shows 404", &[AuthorizeNotFound]),
+        ("The user approves and nothing", &[ApprovalByForm, FormActionNone, Sandboxed]),
+        ("HTML instead of JSON", &[LoginPage, WellKnownIsPage, TokenIsPage, IncidentPage]),
+        ("`Protected resource", &[ResourceIsOrigin, ResourceWithSlash, ResourceOfOtherHost, PrefixStripped]),
+        ("The same, or `405`", &[WwwRedirect]),
+        ("`invalid_redirect_uri`", &[RegistrationRefusesCursor]),
+        ("A client in a browser", &[NoPreflight, NothingExposed]),
+        ("A client keeps failing", &[StaleRegistration]),
+        ("`429` or `503`", &[RateLimited]),
+        ("\"… cannot be reached", &[BackendIncident]),
+        ("A local user is asked", &[PasswordChanged]),
+        ("`Your … session expired", &[SessionExpired]),
+        ("The identity provider says", &[CallbackNotRegistered]),
+        ("\"This sign-in was begun", &[CookieLost]),
+        ("\"You may not use", &[NotAllowed]),
+        ("503 `temporarily_unavailable`", &[StoreAway]),
+        ("`… is refused: 10.0.0.1", &[BackendRefused]),
+    ]
+};
+
+/// The README's table of troubles names the check that finds each, and each is shown on servers that have it.
 #[test]
-fn every_row_of_the_troubleshooting_table_is_a_check() {
+fn every_row_of_the_troubleshooting_table_is_a_check_of_servers_that_are_broken_so() {
     let readme = include_str!("../../../../../README.md");
     let (_, table) = readme.split_once("## Troubleshooting").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let rows: Vec<&str> =
         table.lines().skip_while(|l| !l.starts_with('|')).skip(2).take_while(|l| !l.is_empty()).collect();
-    assert!(rows.len() > 5, "the table was found");
+    assert_eq!(rows.len(), ROWS.len(), "each row is here, and each of these is a row");
     for row in rows {
         let check = row.trim_matches(['|', ' ']).rsplit('|').next().unwrap().trim().trim_matches('`');
-        assert!(Check::ALL.iter().any(|c| c.name() == check), "{check:?} is no check: {row}");
+        let seen = row.trim_start_matches("| ");
+        let found = ROWS.iter().find(|(begins, _)| seen.starts_with(begins));
+        let (_, breaks) = found.unwrap_or_else(|| panic!("no server is broken in this way: {row}"));
+        for broken in *breaks {
+            let (_, told, ..) = TOLD.iter().find(|(told, ..)| told == broken).unwrap();
+            assert_eq!(told.name(), check, "{broken:?}: {row}");
+        }
+        assert!(!breaks.is_empty(), "{row}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::tls::{Certificate, Tls};
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -9,6 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
@@ -34,14 +37,20 @@ breaks! {
     RegistrationRefusesCursor, RegistrationCached, AuthorizeNotFound, AuthorizeCircle, AuthorizeSendsBack,
     AuthorizeTrustsAnybody, ApprovalByForm, PageInFrames, PageCached, CookieLost, CallbackNotRegistered, TokenIsPage,
     TokenFails, TokenSaysServerError, NoPreflight, NothingExposed, PageReadable, SessionExpired, NotAllowed,
-    BackendRefused, DiscoverFails, ClockOff,
+    BackendRefused, DiscoverFails, ClockOff, NothingListens, NameUnknown, PrivateAddress, PlainHttp, CertificateExpired,
+    CertificateOfOtherHost, CertificateUnknown, IntermediateMissing, PrefixStripped, RateLimited, IncidentPage,
+    DocumentsMisstated, DocumentsUnusable, FormActionNone, Sandboxed, PasswordChanged, BackendIncident, StaleRegistration,
 }
 
 /// The server; it runs until it is stopped.
 pub(super) struct Server {
     /// Its MCP endpoint.
     pub(super) url: Url,
-    task: Option<JoinHandle<()>>,
+    /// The CA to trust, where it has TLS.
+    pub(super) ca: Option<CertificateDer<'static>>,
+    /// A registration that `mcp-remote` keeps for it.
+    pub(super) saved: Option<&'static str>,
+    task: JoinHandle<()>,
 }
 
 struct Site {
@@ -53,27 +62,72 @@ struct Site {
 
 impl Server {
     pub(super) async fn start(broken: Option<Break>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let origin = format!("http://127.0.0.1:{port}");
-        let site = Site { origin: origin.clone(), provider: format!("http://localhost:{port}"), broken };
-        let router = Router::new().fallback(answer).with_state(Arc::new(site));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url: format!("{origin}/mcp").parse().unwrap(), task: Some(task) }
+        let certificate = match broken {
+            Some(Break::CertificateExpired) => Some(Certificate::Expired),
+            Some(Break::CertificateOfOtherHost) => Some(Certificate::OfOtherHost),
+            Some(Break::CertificateUnknown) => Some(Certificate::OfUnknownCa),
+            Some(Break::IntermediateMissing) => Some(Certificate::WithoutIntermediate),
+            _ => None,
+        };
+        Self::with(broken, certificate).await
     }
 
-    pub(super) async fn stop(&mut self) {
-        let task = self.task.take().unwrap();
-        task.abort();
-        let _ = task.await;
+    /// [`Server::start`], with TLS.
+    pub(super) async fn with(broken: Option<Break>, certificate: Option<Certificate>) -> Self {
+        let host = if broken == Some(Break::PrivateAddress) { "0.0.0.0" } else { "127.0.0.1" };
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://{host}:{port}");
+        let provider = format!("{scheme}://localhost:{port}");
+        let prefix = if broken == Some(Break::PrefixStripped) { "/tools" } else { "" };
+        let site = Site { origin: origin.clone(), provider, broken };
+        let router = Router::new().fallback(answer).with_state(Arc::new(site));
+        let (tls, ca) = certificate.map(Tls::new).unzip();
+        let task = tokio::spawn(async move {
+            match tls {
+                None => axum::serve(listener, router).await.unwrap(),
+                Some(tls) => axum::serve(tls.over(listener), router).await.unwrap(),
+            }
+        });
+        let mut url: Url = format!("{origin}{prefix}/mcp").parse().unwrap();
+        match broken {
+            Some(Break::NothingListens) => {
+                task.abort();
+                while !task.is_finished() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Some(Break::PlainHttp) => url.set_scheme("https").unwrap(),
+            // Longer than a part of a name may be (RFC 1035 section 2.3.4): no resolver is asked.
+            Some(Break::NameUnknown) => url.set_host(Some(&format!("{}.test", "n".repeat(64)))).unwrap(),
+            _ => {}
+        }
+        let saved = (broken == Some(Break::StaleRegistration)).then_some("stale");
+        Self { url, ca: ca.flatten(), saved, task }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
 async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let path = parts.uri.path();
+    let mut path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
+    if site.is(Break::PrefixStripped) {
+        match path.strip_prefix("/tools") {
+            Some(rest) => path = rest,
+            None => return StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+    if site.is(Break::RateLimited) {
+        return page(StatusCode::TOO_MANY_REQUESTS, "Too many requests", "");
+    }
     let mut response = if parts.method == Method::OPTIONS {
         site.preflight()
     } else if path == "/mcp" {
@@ -130,6 +184,10 @@ impl Site {
         match self.broken {
             Some(Break::WwwRedirect) => return to(&self.origin.replace("http://", "http://www.")),
             Some(Break::LoginPage) => return page(StatusCode::OK, "Company login", ""),
+            Some(Break::IncidentPage) => {
+                let says = "<p>Request unsuccessful. Incident ID: 77-1234</p>";
+                return page(StatusCode::FORBIDDEN, "", says);
+            }
             Some(Break::NoTokenNeeded) => return axum::Json(json!({ "result": {} })).into_response(),
             Some(Break::EndpointNotFound) => return StatusCode::NOT_FOUND.into_response(),
             Some(Break::ForbiddenNotUnauthorized) => return StatusCode::FORBIDDEN.into_response(),
@@ -164,6 +222,15 @@ impl Site {
                 let error =
                     json!({ "error": { "message": "Your GitHub session expired, please sign in again." } });
                 (StatusCode::UNAUTHORIZED, axum::Json(error)).into_response()
+            }
+            Some(Break::PasswordChanged) => {
+                let error =
+                    json!({ "error": { "message": "the access token is unknown, expired or revoked" } });
+                (StatusCode::UNAUTHORIZED, axum::Json(error)).into_response()
+            }
+            Some(Break::BackendIncident) => {
+                let error = json!({ "error": { "message": "the tools cannot be reached (incident 5f3a)" } });
+                (StatusCode::BAD_GATEWAY, axum::Json(error)).into_response()
             }
             Some(Break::NotAllowed) => {
                 (StatusCode::FORBIDDEN, axum::Json(json!({ "error": "access_denied" }))).into_response()
@@ -226,6 +293,7 @@ impl Site {
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
             "authorization_response_iss_parameter_supported": true,
+            "client_id_metadata_document_supported": true,
         });
         match self.broken {
             Some(Break::IssuerWithSlash) => document["issuer"] = at("/"),
@@ -236,6 +304,10 @@ impl Site {
             }
             Some(Break::NoRegistration) => {
                 document.as_object_mut().unwrap().remove("registration_endpoint");
+                document["client_id_metadata_document_supported"] = false.into();
+            }
+            Some(Break::DocumentsMisstated) => {
+                document["client_id_metadata_document_supported"] = "true".into();
             }
             _ => {}
         }
@@ -294,10 +366,13 @@ impl Site {
                 .map(|(_, v)| v.into_owned())
         };
         let back = get("redirect_uri").unwrap_or_default();
-        if get("client_id").as_deref() != Some("client") {
+        let client = get("client_id").unwrap_or_default();
+        let document = client.starts_with("https://") && !self.is(Break::DocumentsUnusable);
+        if client != "client" && !document {
             return page(StatusCode::BAD_REQUEST, "Unknown client", "");
         }
-        if !back.starts_with("http://localhost:") && !self.is(Break::AuthorizeTrustsAnybody) {
+        let registered = back.starts_with("http://localhost:") || document;
+        if !registered && !self.is(Break::AuthorizeTrustsAnybody) {
             return page(StatusCode::BAD_REQUEST, "Unknown address", "");
         }
         match self.broken {
@@ -311,6 +386,8 @@ impl Site {
         }
         let content = if self.is(Break::ApprovalByForm) {
             "<form method=\"post\" action=\"/consent\"><button>Approve</button></form>"
+        } else if self.is(Break::FormActionNone) || self.is(Break::Sandboxed) {
+            "<form method=\"post\" action=\"/oauth/signin\"><input name=\"name\"><button>Sign in</button></form>"
         } else {
             "<a href=\"/oauth/authorize/approve?nonce=1&amp;decision=deny\">Deny</a>\
              <a href=\"/oauth/authorize/approve?nonce=1\">Approve</a>"
@@ -318,12 +395,20 @@ impl Site {
         let mut response = page(StatusCode::OK, "Approve", content);
         let headers = response.headers_mut();
         let frames = if self.is(Break::PageInFrames) { "" } else { "; frame-ancestors 'none'" };
-        let policy = format!("default-src 'none'; form-action 'self'{frames}");
+        let forms = match self.broken {
+            Some(Break::FormActionNone) => "form-action 'none'",
+            Some(Break::Sandboxed) => "sandbox allow-scripts",
+            _ => "form-action 'self'",
+        };
+        let policy = format!("default-src 'none'; {forms}{frames}");
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap());
         let cache = if self.is(Break::PageCached) { "public" } else { "no-store" };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
         if !self.is(Break::CookieLost) {
-            headers.insert(header::SET_COOKIE, HeaderValue::from_static("flow=1; HttpOnly; SameSite=Lax"));
+            headers.insert(
+                header::SET_COOKIE,
+                HeaderValue::from_static("flow=1; HttpOnly; Secure; SameSite=Lax"),
+            );
         }
         response
     }

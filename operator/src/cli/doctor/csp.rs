@@ -1,0 +1,75 @@
+//! What a page's policies do to its forms: Content Security Policy level 3.
+
+use http::{HeaderMap, header};
+use url::Url;
+
+use super::pages::{all, attributes};
+
+/// What in the page's policies keeps a browser from sending one of its forms (CSP level 3, sections 6.3 and 6.4.1). Each
+/// header, and each part of one between commas, is a policy of its own, and all of them hold.
+pub(super) fn blocks_forms(headers: &HeaderMap, text: &str, page: &Url) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    if !lower.contains("<form") {
+        return None;
+    }
+    // A form without an action is sent to the page itself.
+    let mut targets: Vec<Url> = attributes(text, "action").filter_map(|to| page.join(to).ok()).collect();
+    if targets.is_empty() {
+        targets.push(page.clone());
+    }
+    let policies = all(headers, &header::CONTENT_SECURITY_POLICY);
+    let directives = policies.split([',', ';']).map(|d| d.split_ascii_whitespace().collect::<Vec<_>>());
+    directives
+        .filter(|directive| match directive.split_first() {
+            Some((&"form-action", sources)) => targets.iter().any(|to| !allows(sources, to, page)),
+            Some((&"sandbox", allowed)) => !allowed.contains(&"allow-forms"),
+            _ => false,
+        })
+        .map(|directive| directive.join(" "))
+        .next()
+}
+
+/// Whether a list of sources holds a URL.
+fn allows(sources: &[&str], to: &Url, page: &Url) -> bool {
+    let host = to.host_str().unwrap_or_default();
+    sources.iter().any(|source| match *source {
+        "*" => true,
+        "'self'" => to.origin() == page.origin(),
+        scheme if scheme.ends_with(':') => scheme.trim_end_matches(':') == to.scheme(),
+        named => {
+            let name = named.split_once("://").map_or(named, |(_, rest)| rest);
+            let name = name.split(['/', ':']).next().unwrap_or_default();
+            name.strip_prefix('*').map_or(name == host, |below| host.ends_with(below))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_that_the_policy_blocks_is_found() {
+        let page = Url::parse("https://h.test/oauth/authorize").unwrap();
+        let form = "<form method=\"post\" action=\"/oauth/signin\">";
+        let blocked = |policies: &[&str], text: &str| {
+            let values = policies.iter().map(|p| (header::CONTENT_SECURITY_POLICY, p.parse().unwrap()));
+            blocks_forms(&values.collect(), text, &page)
+        };
+        for policy in ["form-action 'none'", "form-action", "sandbox", "form-action https://sso.test"] {
+            assert_eq!(blocked(&["default-src 'none'", policy], form).as_deref(), Some(policy));
+            assert_eq!(blocked(&[policy], "<a href=\"/\">"), None, "{policy}");
+        }
+        let joined = "default-src 'none'; form-action 'self', form-action 'none'";
+        assert_eq!(blocked(&[joined], form).as_deref(), Some("form-action 'none'"));
+        for policy in [
+            "form-action 'self'",
+            "form-action *",
+            "form-action https:",
+            "form-action *.test",
+            "sandbox allow-forms",
+        ] {
+            assert_eq!(blocked(&[policy], form), None, "{policy}");
+        }
+    }
+}
