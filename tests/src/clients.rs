@@ -194,6 +194,55 @@ impl ClaudeCode {
     }
 }
 
+/// The command line of the MCP Inspector. Each call is a process of its own, which finds at home what the one before kept.
+/// Its callback has a fixed port, so one of them signs in at a time.
+#[derive(Debug)]
+pub struct Inspector {
+    home: Home,
+    url: String,
+}
+
+impl Inspector {
+    /// One that has never heard of `url`.
+    pub fn of(url: &str, user: &str) -> Self {
+        Self { home: Home::of(user), url: url.to_owned() }
+    }
+
+    /// Calls a tool with arguments as `name=value`, after a sign-in where it finds that it needs one.
+    pub async fn call(&self, tool: &str, arguments: &[&str]) -> Answer {
+        self.run(tool, arguments, &[]).await
+    }
+
+    /// Calls `whoami` after a sign-in that the user asks for.
+    pub async fn login(&self) -> Answer {
+        self.run("whoami", &[], &["--relogin"]).await
+    }
+
+    async fn run(&self, tool: &str, arguments: &[&str], more: &[&str]) -> Answer {
+        let mut command =
+            script("node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js");
+        command.args(["--cli", &self.url, "--transport", "http", "--protocol-era", "auto"]);
+        command.args(["--format", "json", "--method", "tools/call", "--tool-name", tool]).args(more);
+        for argument in arguments {
+            command.args(["--tool-arg", argument]);
+        }
+        self.home.enter(&mut command);
+        // Nobody is at a terminal, and no desktop keeps secrets.
+        command.env("MCP_AUTO_OPEN_ENABLED", "true").env("MCP_INSPECTOR_SECRET_STORE", "file");
+        let mut process = Process::start(command);
+        process.wait().await;
+        let said = process.stdout();
+        let said: Value = said.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or_default();
+        let result = &said["result"];
+        Answer {
+            text: result["content"][0]["text"].as_str().unwrap_or_default().to_owned(),
+            is_error: result["isError"].as_bool().unwrap_or_default(),
+            error: if result.is_object() { String::new() } else { process.output() },
+            sign_ins: 0,
+        }
+    }
+}
+
 /// A home directory, and a directory that comes first in `PATH` and holds the user's browser as `xdg-open`.
 #[derive(Debug)]
 pub struct Home {

@@ -1,7 +1,7 @@
 //! What every client must manage against every kind of gateway.
 
 use crate::{
-    clients::{ClaudeCode, Sdk, Session},
+    clients::{ClaudeCode, Inspector, Sdk, Session},
     dev::Gateway,
     rmcp_client::Rmcp,
 };
@@ -41,6 +41,15 @@ pub async fn claude_code(gateway: &Gateway) {
     assert!(after.contains("Connected"), "{after}\n{}", gateway.output());
 }
 
+/// The Inspector's command line signs in, and its next run finds the tokens of the one before.
+pub async fn inspector(gateway: &Gateway) {
+    let inspector = Inspector::of(&gateway.url, "alice");
+    for _ in 0..2 {
+        let answer = inspector.call("whoami", &[]).await;
+        assert_eq!(answer.text, "alice", "{answer:?}");
+    }
+}
+
 /// A test for each client; `$start` is an async function that starts a gateway and gives it with what it needs alive.
 #[macro_export]
 macro_rules! every_client {
@@ -73,6 +82,12 @@ macro_rules! every_client {
         async fn rust_sdk() {
             let (gateway, _parts) = $start().await;
             $crate::scenario::alice_and_bob_in_rust(&gateway).await;
+        }
+
+        #[tokio::test]
+        async fn inspector() {
+            let (gateway, _parts) = $start().await;
+            $crate::scenario::inspector(&gateway).await;
         }
 
         #[tokio::test]
