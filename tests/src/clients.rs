@@ -208,24 +208,12 @@ impl Inspector {
         Self { home: Home::of(user), url: url.to_owned() }
     }
 
-    /// Calls a tool with arguments as `name=value`, after a sign-in where it finds that it needs one.
-    pub async fn call(&self, tool: &str, arguments: &[&str]) -> Answer {
-        self.run(tool, arguments, &[]).await
-    }
-
-    /// Calls `whoami` after a sign-in that the user asks for.
-    pub async fn login(&self) -> Answer {
-        self.run("whoami", &[], &["--relogin"]).await
-    }
-
-    async fn run(&self, tool: &str, arguments: &[&str], more: &[&str]) -> Answer {
+    /// Calls a tool without arguments, after a sign-in where it finds that it needs one.
+    pub async fn call(&self, tool: &str) -> Answer {
         let mut command =
             script("node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js");
         command.args(["--cli", &self.url, "--transport", "http", "--protocol-era", "auto"]);
-        command.args(["--format", "json", "--method", "tools/call", "--tool-name", tool]).args(more);
-        for argument in arguments {
-            command.args(["--tool-arg", argument]);
-        }
+        command.args(["--format", "json", "--method", "tools/call", "--tool-name", tool]);
         self.home.enter(&mut command);
         // Nobody is at a terminal, and no desktop keeps secrets.
         command.env("MCP_AUTO_OPEN_ENABLED", "true").env("MCP_INSPECTOR_SECRET_STORE", "file");

@@ -45,7 +45,7 @@ pub async fn claude_code(gateway: &Gateway) {
 pub async fn inspector(gateway: &Gateway) {
     let inspector = Inspector::of(&gateway.url, "alice");
     for _ in 0..2 {
-        let answer = inspector.call("whoami", &[]).await;
+        let answer = inspector.call("whoami").await;
         assert_eq!(answer.text, "alice", "{answer:?}");
     }
 }

@@ -116,7 +116,7 @@ async fn row(name: &str, how: &'static str, sign_in: impl AsyncFn(String) -> Liv
 }
 
 /// Short-lived, so that a token runs out within the test; the grace is at most half an access token's life.
-const SHORT: &str = "accessToken: 3s, refreshGrace: 1s";
+const SHORT: &str = "accessToken: 6s, refreshGrace: 2s";
 
 /// Clients whose user begins a sign-in by hand. Everybody else's opens the browser by itself.
 const BY_HAND: [&str; 2] = ["rmcp ", "@anthropic-ai/claude-code "];
