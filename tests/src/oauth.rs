@@ -235,9 +235,9 @@ impl OAuthClient {
 
     /// The request of [`OAuthClient::call`].
     pub fn call_request(&self, token: Option<&str>, tool: &str, arguments: Value) -> RequestBuilder {
-        let body = json!({
+        let mut body = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
-                "name": tool, "arguments": arguments,
+                "name": tool,
                 "_meta": {
                     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                     "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
@@ -245,6 +245,7 @@ impl OAuthClient {
                 },
             },
         });
+        body["params"]["arguments"] = arguments;
         self.mcp(token, &body)
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")

@@ -21,9 +21,9 @@ pub(super) struct Flows {
     /// The redirect URIs of each client, by its tenant's host and its id, as [`bare`] writes them.
     registered: HashMap<Client, HashSet<String>>,
     /// The client of each flow.
-    flows: HashMap<String, Client>,
+    of_flow: HashMap<String, Client>,
     /// The client of each state that went to an identity provider.
-    states: HashMap<String, Client>,
+    of_state: HashMap<String, Client>,
 }
 
 impl Flows {
@@ -38,11 +38,11 @@ impl Flows {
         for link in html::links(exchange.answer).iter().map(String::as_str).chain([location]) {
             let query = link.split_once('?').map_or("", |(_, query)| query);
             if let Some(flow) = one(query, "flow") {
-                self.flows.insert(flow, client.clone());
+                self.of_flow.insert(flow, client.clone());
             }
             // Only what goes to a provider has a challenge; a client's own state may be anything.
             if let Some(state) = one(query, "state").filter(|_| one(query, "code_challenge").is_some()) {
-                self.states.insert(state, client.clone());
+                self.of_state.insert(state, client.clone());
             }
         }
     }
@@ -55,10 +55,10 @@ impl Flows {
             return self.registered.get_key_value(&client).map(|(client, _)| client);
         }
         if path.contains("/oauth/callback") {
-            return self.states.get(&one(query, "state")?);
+            return self.of_state.get(&one(query, "state")?);
         }
         let flow = one(query, "flow").or_else(|| one(exchange.question, "flow"))?;
-        self.flows.get(&flow)
+        self.of_flow.get(&flow)
     }
 
     /// Whether a sign-in of this request's client may end at `target`.

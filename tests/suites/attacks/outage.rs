@@ -234,7 +234,7 @@ pub(crate) async fn r094_redis_stops_while_a_user_acts(attack: &Attack) {
             Doing::SignIn => is_away(&fresh.next(&form).await.expect("the sign-in form")),
             Doing::Approve => is_away(&browser.next(&page).await.expect("the approval link")),
             Doing::Deny => {
-                is_away(&browser.follow(&page, &page.deny_link().expect("a link to refuse")).await)
+                is_away(&browser.follow(&page, &page.deny_link().expect("a link to refuse")).await);
             }
             Doing::Account => is_away(&browser.open(account.url.as_str()).await),
             Doing::Disconnect => is_away(&browser.press(&account, "disconnect").await),

@@ -59,8 +59,11 @@ fn call(mark: &str) -> String {
     .to_string()
 }
 
+/// A name, and how a call is framed.
+type Frame = (&'static str, fn(&Parts) -> String);
+
 /// Frames of which two parsers could see other ends.
-const FRAMES: [(&str, fn(&Parts) -> String); 29] = [
+const FRAMES: [Frame; 29] = [
     ("gzip-chunked", |p| p.framed("Transfer-Encoding: gzip, chunked\r\n", &p.chunked)),
     ("chunked-twice", |p| p.framed("Transfer-Encoding: chunked, chunked\r\n", &p.chunked)),
     ("both", |p| {

@@ -167,7 +167,6 @@ pub(crate) async fn r102_headers_that_claim_an_identity(attack: &Attack) {
         "X-Original-URL",
         "X-Gatehouse-User",
         "X-MCP-User",
-        "Via",
         "X-Amzn-Oidc-Identity",
     ] {
         request = request.header(name, &mark).header(name, &mark);
@@ -201,7 +200,7 @@ pub(crate) async fn r102_headers_that_claim_an_identity(attack: &Attack) {
         format!("X~User: {mark}"),
         format!("Authorization_: Bearer {mark}"),
         format!("Connection: x-kept\r\nX-Kept: {mark}"),
-        format!("Cookie2: {mark}"),
+        format!("Cookie2: {mark}\r\nVia: {mark}"),
         format!("Proxy-Authenticate: {mark}"),
         format!("TE: trailers\r\nTrailer: X-User-Id\r\nX-User-Id: {mark}"),
     ];

@@ -121,6 +121,7 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r080_only_forms_are_read,
             r082_other_grant_types,
             r083_a_client_authenticates_in_one_way,
+            r083_assertions_of_clients_that_have_none,
             r084_codes_and_tokens_stay_with_their_tenant,
             r095_refusals_take_the_same_time,
             r095_a_sign_in_form_does_not_tell_who_exists;

@@ -320,26 +320,6 @@ pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
     let in_query = in_query.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
     let answer = attack.send(in_query).await;
     assert!(answer.is_error(400, "invalid_request"), "{} {}", answer.status, answer.text);
-    // An assertion beside a secret, of a client that has none, and of no kind that there is.
-    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-    let claims = json!({ "iss": id, "sub": id, "aud": basic.issuer, "exp": 4_102_444_800_u64, "jti": "x" });
-    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let unsigned = format!("{}.{}.", part(json!({ "alg": "none" })), part(claims.clone()));
-    let symmetric = format!("{}.{}.{}", part(json!({ "alg": "HS256" })), part(claims), part(json!("x")));
-    for assertion in [unsigned.as_str(), &symmetric, "x", "..", "e30.e30."] {
-        for kind in [kind, "urn:ietf:params:oauth:client-assertion-type:saml2-bearer", ""] {
-            let extra = [("client_id", id), ("client_assertion", assertion), ("client_assertion_type", kind)];
-            for header in [None, Some(format!("Basic {right}"))] {
-                let answer = ask(header, &extra).await;
-                assert!(
-                    answer.is_error(401, "invalid_client"),
-                    "{assertion:.20} {kind}: {} {}",
-                    answer.status,
-                    answer.text
-                );
-            }
-        }
-    }
     for extra in [
         vec![("client_id", id)],
         vec![("client_id", id), ("client_secret", "wrong")],
@@ -348,6 +328,42 @@ pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
     ] {
         let answer = ask(None, &extra).await;
         assert!(answer.is_error(401, "invalid_client"), "{extra:?}: {} {}", answer.status, answer.text);
+    }
+}
+
+/// An assertion beside a secret, of a client that has none, and of no kind that there is.
+pub(crate) async fn r083_assertions_of_clients_that_have_none(attack: &Attack) {
+    let basic = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    let id = basic.id();
+    let secret = basic.registration["client_secret"].as_str().unwrap();
+    let right = STANDARD.encode(format!("{id}:{secret}"));
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let claims = json!({ "iss": id, "sub": id, "aud": basic.issuer, "exp": 4_102_444_800_u64, "jti": "x" });
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let unsigned = format!("{}.{}.", part(json!({ "alg": "none" })), part(claims.clone()));
+    let symmetric = format!("{}.{}.{}", part(json!({ "alg": "HS256" })), part(claims), part(json!("x")));
+    for assertion in [unsigned.as_str(), &symmetric, "x", "..", "e30.e30."] {
+        for kind in [kind, "urn:ietf:params:oauth:client-assertion-type:saml2-bearer", ""] {
+            let extra = [
+                ("client_id", id),
+                ("client_assertion", assertion),
+                ("client_assertion_type", kind),
+                ("grant_type", "refresh_token"),
+                ("refresh_token", "x"),
+            ];
+            for header in [None, Some(format!("Basic {right}"))] {
+                let request = attack.http.post(endpoint(&basic)).form(&extra);
+                let request =
+                    header.iter().fold(request, |request, value| request.header("authorization", value));
+                let answer = attack.send(request).await;
+                assert!(
+                    answer.is_error(401, "invalid_client"),
+                    "{assertion:.20} {kind}: {} {}",
+                    answer.status,
+                    answer.text
+                );
+            }
+        }
     }
 }
 
