@@ -1,12 +1,17 @@
 //! A master, its replicas and their Sentinels.
 
+use std::time::Duration;
+
 use redis::{RedisResult, Value};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::{Guard, Kind, RedisFleet, node::Node, server, until, words};
 
 /// The name by which Sentinels know the master.
 pub(super) const MASTER: &str = "mymaster";
+/// How long a failover may take.
+const FAILOVER: Duration = Duration::from_secs(3);
 
 impl RedisFleet {
     /// A master, two replicas and three Sentinels.
@@ -39,10 +44,11 @@ impl RedisFleet {
             let file = dir.path().join(format!("sentinel-{port}.conf"));
             let monitor = format!(
                 "bind 127.0.0.1\ndir {}\nsentinel monitor {MASTER} 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds {MASTER} 800\nsentinel failover-timeout {MASTER} 3000\n\
+                 sentinel down-after-milliseconds {MASTER} 800\nsentinel failover-timeout {MASTER} {}\n\
                  sentinel parallel-syncs {MASTER} 2\n",
                 dir.path().display(),
-                nodes[0].port
+                nodes[0].port,
+                FAILOVER.as_millis()
             );
             let rest = guard.as_ref().map_or_else(|| format!("port {port}\n"), |g| g.sentinel(port, MASTER));
             std::fs::write(&file, monitor + &rest).expect("the directory can be written");
@@ -83,15 +89,18 @@ impl RedisFleet {
 
     pub(super) async fn promote(&self, old: usize, crash: bool) -> usize {
         let sentinel = &self.sentinels[0];
-        if !crash {
-            until("a failover to begin", async || {
-                sentinel.run::<()>(&["SENTINEL", "FAILOVER", MASTER]).await.is_ok()
-            })
-            .await;
-        }
-        until("another master", async || match self.named(sentinel).await {
-            Some(next) => next != old && self.nodes[next].is("master").await,
-            None => false,
+        let mut begun: Option<Instant> = None;
+        until("another master", async || {
+            // Sentinels give up a failover by command that a busy machine holds up, and do not begin it again.
+            if !crash && begun.is_none_or(|at| at.elapsed() > 2 * FAILOVER) {
+                // Refused while the one before goes on; it is asked again.
+                begun =
+                    sentinel.run::<()>(&["SENTINEL", "FAILOVER", MASTER]).await.ok().map(|()| Instant::now());
+            }
+            match self.named(sentinel).await {
+                Some(next) => next != old && self.nodes[next].is("master").await,
+                None => false,
+            }
         })
         .await;
         self.named(sentinel).await.expect("it was just named")
