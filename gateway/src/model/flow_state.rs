@@ -1,8 +1,10 @@
 //! The states of a sign-in and what leads from one to the next.
 //!
 //! ```text
-//! Pending ─pin─▶ Pending ─approve─▶ Approved(1, open) ─claim─▶ Approved(1, claimed) ─complete─▶ Done
-//!    └─deny─▶ Denied                     ▲ └──────────── again: Approved(n + 1, open) ◀┘
+//! Pending ─pin─▶ Pending ─approve─▶ Approved(1) ─complete─▶ Done
+//!    └─deny─▶ Denied                  │ ▲
+//!                                     ├─┘ claim: the first answer to the attempt under way, once
+//!                                     └─again─▶ Approved(n + 1), unclaimed
 //! ```
 //!
 //! The memory store is this; Redis's scripts are held to it by the store's contract suite.

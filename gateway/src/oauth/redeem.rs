@@ -24,8 +24,9 @@ const REFUSED: OAuthError = OAuthError::InvalidGrant(Cow::Borrowed(
     "the code is unknown, expired, used, or was issued for another client, redirect_uri or code_verifier",
 ));
 
-/// More than a judgement, and once more for what changed meanwhile.
+/// The first try, one after the user was judged, and one more for what changed meanwhile.
 const TRIPS: usize = 3;
+/// When to try again after that: rules and users do not change that often.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Redeems a code.

@@ -231,7 +231,8 @@ pub(crate) fn config(url: &str) -> RedisConfig {
 /// Makes each of a store's connections. A machine that is busy may take longer to shake hands with all nodes than a gateway
 /// waits: then it is asked again, as a client would.
 async fn connect(store: &RedisStore) {
-    for _ in 0..100 {
+    let end = std::time::Instant::now() + MINUTE;
+    while std::time::Instant::now() < end {
         let cursor = store.event_cursor().await;
         let read = match &cursor {
             Ok(cursor) => store.events(cursor, Duration::ZERO).await.map(drop),

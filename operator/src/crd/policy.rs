@@ -113,7 +113,7 @@ pub struct MetadataDocuments {
     #[serde(default)]
     pub mode: Mode,
     /// The hosts that documents may be on, in lower case: names, *. before a name for the names below it, or * for all.
-    /// What the operator's egress.allow opens is open to documents of hosts alone that are named exactly.
+    /// A host that only the operator's egress.allow makes reachable must be named here exactly.
     #[serde(default = "MetadataDocuments::every_host")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = ("self.all(h, h == '*' || h.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+$'))", "registration.metadataDocuments.allowedHosts takes host names in lower case, *. before one, or * alone"))]

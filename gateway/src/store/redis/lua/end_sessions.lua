@@ -10,6 +10,7 @@ if only ~= '' then
   if redis.call('ZSCORE', index, only) then finish(only) end
   return { int(ended), 'done' }
 end
+-- One more than a batch: the one that is kept may be among them.
 for _, session in ipairs(redis.call('ZRANGE', index, 0, BATCH)) do
   if session ~= kept then finish(session) end
 end
