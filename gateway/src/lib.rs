@@ -23,6 +23,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod model;
 pub mod oauth;
+pub mod pieces;
 pub mod refs;
 pub mod reload;
 pub mod serve;

@@ -1,6 +1,6 @@
-//! Bodies of requests to the endpoints whose senders are not known yet. What has arrived is counted until its request is
-//! answered, for the process and for each source, and nobody may send for ever: slow senders hold what they sent, for
-//! a while, and nobody else back.
+//! Bodies of requests to the endpoints whose senders are not known yet. The [`room`] of what has arrived is counted until
+//! its request is answered, for the process and for each source, and nobody may send for ever: slow senders hold what
+//! they sent, for a while, and nobody else back.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,10 @@ use axum::{
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::oauth::{OAuthError, source::Source};
+use crate::{
+    oauth::{OAuthError, source::Source},
+    pieces::room,
+};
 
 /// How long a body may take to arrive: a form has a few hundred bytes.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -97,7 +100,7 @@ impl Uploads {
             return (request, upload);
         }
         let end = Box::pin(tokio::time::sleep(self.time));
-        let counted = |inner| Body::new(Counted { inner, upload: upload.clone(), end });
+        let counted = |inner| Body::new(Counted { inner, upload: upload.clone(), arrived: 0, end });
         (request.map(counted), upload)
     }
 
@@ -107,16 +110,20 @@ impl Uploads {
 }
 
 impl Upload {
-    /// Holds so many bytes more.
-    fn take(&self, bytes: usize) -> Result<(), Refused> {
+    /// Holds so many bytes in all. Nobody else changes what this holds meanwhile: a request has one body.
+    fn hold(&self, bytes: usize) -> Result<(), Refused> {
+        let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        if more == 0 {
+            return Ok(());
+        }
         let mut held = self.uploads.lock();
-        let share = held.sources.get(&self.source).copied().unwrap_or_default() + bytes;
-        if held.bytes + bytes > self.uploads.most || share > self.uploads.most / SHARES {
+        let share = held.sources.get(&self.source).copied().unwrap_or_default() + more;
+        if held.bytes + more > self.uploads.most || share > self.uploads.most / SHARES {
             return Err(Refused::Crowded);
         }
-        held.bytes += bytes;
+        held.bytes += more;
         held.sources.insert(self.source.clone(), share);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -135,10 +142,11 @@ impl Drop for Upload {
     }
 }
 
-/// A body of which every piece is taken as it comes.
+/// A body of which every piece is held as it comes.
 struct Counted {
     inner: Body,
     upload: Arc<Upload>,
+    arrived: usize,
     end: Pin<Box<Sleep>>,
 }
 
@@ -152,8 +160,9 @@ impl http_body::Body for Counted {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                let taken = self.upload.take(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(taken.map(|()| frame).map_err(Into::into)))
+                self.arrived += frame.data_ref().map_or(0, Bytes::len);
+                let held = self.upload.hold(room(self.arrived));
+                Poll::Ready(Some(held.map(|()| frame).map_err(Into::into)))
             }
             Poll::Ready(ended) => Poll::Ready(ended.map(|failed| failed.map_err(Into::into))),
             Poll::Pending => self.end.as_mut().poll(cx).map(|()| Some(Err(Refused::Late.into()))),
@@ -176,6 +185,9 @@ pub fn refusal(error: &(dyn Error + 'static)) -> Option<Refused> {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+    use http_body_util::BodyExt;
+
     use super::*;
 
     fn upload(uploads: &Arc<Uploads>, ip: &str) -> Arc<Upload> {
@@ -184,17 +196,33 @@ mod tests {
         uploads.count(request).1
     }
 
+    #[tokio::test]
+    async fn what_is_held_of_a_body_is_the_room_of_what_arrived() {
+        let uploads = Arc::new(Uploads::new(64 * 1024));
+        let pieces = stream::iter((0..3).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[7; 1000]))));
+        let (request, upload) = uploads.count(Request::new(Body::from_stream(pieces)));
+        let mut body = request.into_body();
+        for arrived in [1000, 2000, 3000] {
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(
+                (upload.bytes.load(Ordering::Relaxed), uploads.lock().bytes),
+                (room(arrived), room(arrived))
+            );
+        }
+        assert!(room(1000) > 1000);
+    }
+
     #[test]
     fn a_source_has_its_share_and_all_together_the_whole() {
         let uploads = Arc::new(Uploads::new(40));
         let (first, same) = (upload(&uploads, "2001:db8::1"), upload(&uploads, "2001:db8::2"));
-        assert_eq!((first.take(6), same.take(5), same.take(4)), (Ok(()), Err(Refused::Crowded), Ok(())));
+        assert_eq!((first.hold(6), same.hold(5), same.hold(4)), (Ok(()), Err(Refused::Crowded), Ok(())));
         let others: Vec<_> = (1..=3).map(|n| upload(&uploads, &format!("203.0.113.{n}"))).collect();
-        assert!(others.iter().all(|other| other.take(10).is_ok()));
+        assert!(others.iter().all(|other| other.hold(10).is_ok()));
         let late = upload(&uploads, "203.0.113.9");
-        assert_eq!(late.take(1), Err(Refused::Crowded));
+        assert_eq!(late.hold(1), Err(Refused::Crowded));
         drop(same);
-        assert_eq!((first.take(5), late.take(4)), (Err(Refused::Crowded), Ok(())));
+        assert_eq!((first.hold(11), late.hold(4)), (Err(Refused::Crowded), Ok(())));
         drop((first, others, late));
         let held = uploads.lock();
         assert!(held.bytes == 0 && held.sources.is_empty(), "{held:?}");

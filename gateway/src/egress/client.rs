@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{Full, LengthLimitError, Limited};
 
 use super::{ConnectError, Refusal, TlsError, Transport, find};
+use crate::pieces;
 
 /// From the call to the answer's last byte.
 const TOTAL: Duration = Duration::from_secs(10);
@@ -82,9 +83,9 @@ impl HttpClient {
         let exchange = async {
             let answer = client.request(request).await.map_err(|e| transport_error(&e))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, self.body_limit).collect().await;
+            let body = pieces::read(Limited::new(body, self.body_limit)).await;
             let body = body.map_err(|e| self.body_error(e.as_ref()))?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+            Ok(Response::from_parts(head, body.into()))
         };
         tokio::time::timeout(self.total, exchange).await.map_err(|_| HttpError::Timeout(self.total))?
     }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use super::refusal::Refusal;
-use crate::{capacity::Capacity, model::UserId};
+use crate::{capacity::Capacity, model::UserId, pieces};
 
 /// The largest request, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -109,28 +109,21 @@ impl Place {
             return Err(Refusal::TooLarge);
         }
         self.take(said)?;
-        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        let mut all = Vec::with_capacity(said);
         while let Some(frame) = body.frame().await {
             // It broke off, or is not framed as HTTP is.
             let unread = |_| Refusal::Parse("the body could not be read".to_owned());
-            let Ok(data) = frame.map_err(unread)?.into_data() else { continue };
-            let length = first.len().max(all.len()) + data.len();
+            let Ok(piece) = frame.map_err(unread)?.into_data() else { continue };
+            let length = all.len() + piece.len();
             if length > MAX_BODY {
                 return Err(Refusal::TooLarge);
             }
-            self.take(length.saturating_sub(self.bytes))?;
-            // Nearly every request comes in one piece, which is passed on as it is.
-            if first.is_empty() && all.is_empty() {
-                first = data;
-                continue;
+            if length > self.bytes {
+                self.take(pieces::room(length) - self.bytes)?;
             }
-            if all.is_empty() {
-                all.reserve(said.max(length));
-                all.extend_from_slice(&std::mem::take(&mut first));
-            }
-            all.extend_from_slice(&data);
+            pieces::append(&mut all, &piece);
         }
-        Ok(if all.is_empty() { first } else { all.freeze() })
+        Ok(all.into())
     }
 }
 
@@ -149,7 +142,7 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
+    use futures::{FutureExt, StreamExt, stream};
 
     use super::*;
 
@@ -190,20 +183,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_refused_before_it_is_read() {
-        let load = load(100, 50);
+        let load = load(10_000, 5120);
         let mut place = load.enter(user(1)).unwrap();
-        let unread = Body::from(vec![0; 51]);
+        let unread = Body::from(vec![0; 5121]);
         assert_eq!(place.read(unread).await, Err(Refusal::TooManyCalls));
-        assert_eq!(place.read(Body::from(vec![7; 50])).await, Ok(Bytes::from(vec![7; 50])));
+        assert_eq!(place.read(Body::from(vec![7; 5120])).await, Ok(Bytes::from(vec![7; 5120])));
+        assert_eq!(place.bytes, 5120);
         place.sent();
         // Without a length it is counted as it comes.
         let pieces = |n: usize| {
             Body::from_stream(stream::iter(
-                (0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[7; 10]))),
+                (0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[7; 1024]))),
             ))
         };
-        assert_eq!(place.read(pieces(5)).await, Ok(Bytes::from(vec![7; 50])));
+        assert_eq!(place.read(pieces(5)).await, Ok(Bytes::from(vec![7; 5120])));
+        assert_eq!(place.bytes, 5120);
         place.sent();
         assert_eq!(place.read(pieces(6)).await, Err(Refusal::TooManyCalls));
+    }
+
+    #[tokio::test]
+    async fn no_piece_is_kept_while_others_come() {
+        let piece: Arc<[u8]> = b"x".as_slice().into();
+        for count in [1, 1000] {
+            let ours = piece.clone();
+            let sent = stream::repeat_with(move || Ok::<_, std::io::Error>(Bytes::from_owner(ours.clone())));
+            let body = Body::from_stream(sent.take(count).chain(stream::pending()));
+            let mut place = load(10_000, 5120).enter(user(1)).unwrap();
+            let mut reading = Box::pin(place.read(body));
+            assert_eq!((&mut reading).now_or_never(), None);
+            assert_eq!(Arc::strong_count(&piece), 1, "all came, and went");
+            drop(reading);
+            assert_eq!(place.bytes, pieces::room(count));
+        }
     }
 }

@@ -6,11 +6,10 @@ use axum::{
     body::Body,
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{LengthLimitError, Limited};
 
 use super::OAuthError;
-use crate::upload;
+use crate::{pieces, upload};
 
 /// The longest query that is read.
 pub const MAX_QUERY: usize = 12 * 1024;
@@ -99,9 +98,9 @@ pub async fn form(headers: &HeaderMap, body: Body) -> Result<Params, OAuthError>
 }
 
 /// Reads a body of at most [`super::MAX_BODY`].
-pub async fn read(body: Body) -> Result<Bytes, OAuthError> {
-    match Limited::new(body, super::MAX_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+pub async fn read(body: Body) -> Result<Vec<u8>, OAuthError> {
+    match pieces::read(Limited::new(body, super::MAX_BODY)).await {
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(OAuthError::TooLarge),
         Err(error) => Err(upload::refusal(error.as_ref()).map_or_else(
             || OAuthError::InvalidRequest("the body could not be read".into()),

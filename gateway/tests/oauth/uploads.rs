@@ -1,13 +1,17 @@
 //! Senders that are slow, or never finish: they hold nobody else back.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
     extract::ConnectInfo,
     response::Response,
 };
-use futures::{FutureExt, StreamExt, future::BoxFuture, poll, stream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, poll, stream};
 use gatehouse_gateway::upload::Uploads;
 use http::{Method, StatusCode, header};
 use tower::ServiceExt;
@@ -25,10 +29,21 @@ fn stalled<'a>(
     headers: &[(&str, &str)],
     begun: &'static [u8],
 ) -> BoxFuture<'a, Response> {
-    let body = stream::once(async move { Ok::<_, std::io::Error>(Bytes::from_static(begun)) });
-    let body = Body::from_stream(body.chain(stream::pending()));
+    let begun = stream::once(async move { Bytes::from_static(begun) });
+    stalled_from(gateway, path, headers, [203, 0, 113, 9].into(), begun)
+}
+
+/// A POST from `source` that sends the pieces `begun` and no more.
+fn stalled_from<'a>(
+    gateway: &Gateway,
+    path: &str,
+    headers: &[(&str, &str)],
+    source: IpAddr,
+    begun: impl Stream<Item = Bytes> + Send + 'static,
+) -> BoxFuture<'a, Response> {
+    let body = Body::from_stream(begun.map(Ok::<_, std::io::Error>).chain(stream::pending()));
     let mut request = request(Method::POST, path, headers, body);
-    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([203, 0, 113, 9], 1))));
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from((source, 1))));
     gateway.router.clone().oneshot(request).map(Result::unwrap).boxed()
 }
 
@@ -53,6 +68,21 @@ async fn hundreds_of_stalled_uploads_hold_nobody_else_back() {
     assert!(answer.is_error(401, "invalid_client"), "{answer:?}");
     let registered = gateway.public_client().await;
     assert!(!registered.id.is_empty());
+}
+
+/// What a chunk lies in is larger than the chunk.
+#[tokio::test]
+async fn no_piece_of_a_stalled_upload_is_kept() {
+    let gateway = Gateway::local();
+    let json = [("content-type", "application/json")];
+    for (path, headers) in [("/oauth/token", FORM), ("/oauth/register", json), ("/oauth/signin", FORM)] {
+        let piece: Arc<[u8]> = b"x".as_slice().into();
+        let ours = piece.clone();
+        let begun = stream::repeat_with(move || Bytes::from_owner(ours.clone())).take(1000);
+        let mut sending = stalled_from(&gateway, path, &headers, [203, 0, 113, 9].into(), begun);
+        assert!(poll!(&mut sending).is_pending());
+        assert_eq!(Arc::strong_count(&piece), 1, "{path}: all came, and went");
+    }
 }
 
 #[tokio::test]
