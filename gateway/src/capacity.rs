@@ -19,8 +19,8 @@ pub struct Capacity {
     pub user_call_bytes: usize,
     /// Calls and streams of one user at once.
     pub user_calls: usize,
-    /// Bytes of requests to the other endpoints, whose senders are not known yet: a sixteenth of the memory. One source
-    /// has a part of it, see [`crate::upload`].
+    /// Bytes of requests to the other endpoints, whose senders are not known yet: a sixteenth of the memory. One source,
+    /// and one network, has a part of it, see [`crate::upload`].
     pub form_bytes: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Bodies of requests to the endpoints whose senders are not known yet. The [`room`] of what has arrived is counted until
-//! its request is answered, for the process and for each source, and nobody may send for ever: slow senders hold what
-//! they sent, for a while, and nobody else back.
+//! its request is answered, for the process, each network and each source, and nobody may send for ever: slow senders
+//! hold what they sent, for a while, and nobody else back.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,13 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// When too many bytes are held, some may soon be gone.
 const CROWDED: Duration = Duration::from_secs(2);
 /// One source has a quarter of all bytes: many users may share it.
-const SHARES: usize = 4;
+const SOURCE: usize = 4;
+/// One network has half of them: its sources are as many as it likes.
+const NETWORK: usize = 2;
+/// The large bodies of all leave a quarter to small ones.
+const RESERVE: usize = 4;
+/// The most bytes of a small body, as nearly every form is.
+const SMALL: usize = 4 * 1024;
 
 /// What is held of all bodies.
 #[derive(Debug)]
@@ -45,21 +51,27 @@ pub struct Uploads {
 #[derive(Debug, Default)]
 struct Held {
     bytes: usize,
-    sources: HashMap<String, usize>,
+    /// Those of large bodies.
+    large: usize,
+    sources: Shares,
+    networks: Shares,
 }
+
+type Shares = HashMap<String, usize>;
 
 /// What one request holds of its body; given back when this is dropped.
 #[derive(Debug)]
 pub struct Upload {
     uploads: Arc<Uploads>,
     source: String,
+    network: String,
     bytes: AtomicUsize,
 }
 
 /// Why a body is not read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Too many bytes are held, of all senders or of this one.
+    /// Too many bytes are held, of all senders, of this one or of its network.
     #[error("too many bytes of requests are held")]
     Crowded,
     /// It did not arrive in time.
@@ -94,6 +106,7 @@ impl Uploads {
         let upload = Arc::new(Upload {
             uploads: self.clone(),
             source: source.to_string(),
+            network: source.network().to_string(),
             bytes: AtomicUsize::default(),
         });
         if request.body().is_end_stream() {
@@ -112,31 +125,51 @@ impl Uploads {
 impl Upload {
     /// Holds so many bytes in all. Nobody else changes what this holds meanwhile: a request has one body.
     fn hold(&self, bytes: usize) -> Result<(), Refused> {
-        let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        let before = self.bytes.load(Ordering::Relaxed);
+        let more = bytes.saturating_sub(before);
         if more == 0 {
             return Ok(());
         }
-        let mut held = self.uploads.lock();
-        let share = held.sources.get(&self.source).copied().unwrap_or_default() + more;
-        if held.bytes + more > self.uploads.most || share > self.uploads.most / SHARES {
+        let (most, mut held) = (self.uploads.most, self.uploads.lock());
+        let share = |shares: &Shares, of: &str| shares.get(of).copied().unwrap_or_default() + more;
+        let source = share(&held.sources, &self.source);
+        let network = share(&held.networks, &self.network);
+        // One that grows beyond a small one leaves the reserve as a whole.
+        let large = held.large + large(bytes) - large(before);
+        let fits = held.bytes + more <= most
+            && large <= most - most / RESERVE
+            && network <= most / NETWORK
+            && source <= most / SOURCE;
+        if !fits {
             return Err(Refused::Crowded);
         }
         held.bytes += more;
-        held.sources.insert(self.source.clone(), share);
+        held.large = large;
+        held.sources.insert(self.source.clone(), source);
+        held.networks.insert(self.network.clone(), network);
         self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// What a body of so many bytes takes from the room of large ones.
+fn large(bytes: usize) -> usize {
+    if bytes > SMALL { bytes } else { 0 }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         let bytes = *self.bytes.get_mut();
         let mut held = self.uploads.lock();
+        let held = &mut *held;
         held.bytes -= bytes;
-        if let Some(share) = held.sources.get_mut(&self.source) {
-            *share -= bytes;
-            if *share == 0 {
-                held.sources.remove(&self.source);
+        held.large -= large(bytes);
+        for (shares, of) in [(&mut held.sources, &self.source), (&mut held.networks, &self.network)] {
+            if let Some(share) = shares.get_mut(of) {
+                *share -= bytes;
+                if *share == 0 {
+                    shares.remove(of);
+                }
             }
         }
     }
@@ -217,14 +250,52 @@ mod tests {
         let uploads = Arc::new(Uploads::new(40));
         let (first, same) = (upload(&uploads, "2001:db8::1"), upload(&uploads, "2001:db8::2"));
         assert_eq!((first.hold(6), same.hold(5), same.hold(4)), (Ok(()), Err(Refused::Crowded), Ok(())));
-        let others: Vec<_> = (1..=3).map(|n| upload(&uploads, &format!("203.0.113.{n}"))).collect();
+        let others: Vec<_> = (1..=3).map(|n| upload(&uploads, &format!("203.0.{n}.1"))).collect();
         assert!(others.iter().all(|other| other.hold(10).is_ok()));
-        let late = upload(&uploads, "203.0.113.9");
+        let late = upload(&uploads, "198.51.100.9");
         assert_eq!(late.hold(1), Err(Refused::Crowded));
         drop(same);
         assert_eq!((first.hold(11), late.hold(4)), (Err(Refused::Crowded), Ok(())));
         drop((first, others, late));
+        nothing_is_held(&uploads);
+    }
+
+    #[test]
+    fn a_network_has_half_however_many_sources_it_has() {
+        let uploads = Arc::new(Uploads::new(40));
+        for networks in [
+            ["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1"],
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
+        ] {
+            let [first, second, third] = networks.map(|ip| upload(&uploads, ip));
+            assert_eq!((first.hold(10), second.hold(9)), (Ok(()), Ok(())));
+            assert_eq!((third.hold(2), third.hold(1)), (Err(Refused::Crowded), Ok(())));
+            let other = upload(&uploads, "198.51.100.9");
+            assert_eq!(other.hold(10), Ok(()));
+        }
+        nothing_is_held(&uploads);
+    }
+
+    #[test]
+    fn large_bodies_leave_room_for_small_ones() {
+        let uploads = Arc::new(Uploads::new(16 * SMALL));
+        let ips: Vec<_> = (1..=4).map(|n| format!("203.0.{n}.1")).collect();
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(|n| upload(&uploads, &ips[n]));
+        assert!([&first, &second, &third].iter().all(|large| large.hold(4 * SMALL).is_ok()));
+        assert_eq!((fourth.hold(SMALL), fourth.hold(SMALL + 1)), (Ok(()), Err(Refused::Crowded)));
+        let small: Vec<_> = (0..3).map(|_| upload(&uploads, &ips[3])).collect();
+        assert!(small.iter().all(|small| small.hold(SMALL).is_ok()));
+        assert_eq!(upload(&uploads, "198.51.100.9").hold(1), Err(Refused::Crowded));
+        drop(first);
+        drop(small);
+        assert_eq!(fourth.hold(4 * SMALL), Ok(()));
+        drop((second, third, fourth));
+        nothing_is_held(&uploads);
+    }
+
+    fn nothing_is_held(uploads: &Uploads) {
         let held = uploads.lock();
-        assert!(held.bytes == 0 && held.sources.is_empty(), "{held:?}");
+        let shares = held.sources.len() + held.networks.len();
+        assert_eq!((held.bytes, held.large, shares), (0, 0, 0), "{held:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Senders that are slow, or never finish: they hold nobody else back.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -104,6 +104,33 @@ async fn one_source_holds_a_part_of_the_bytes() {
     drop(open);
     let mut again = stalled(&gateway, "/oauth/token", &FORM, &LARGE);
     assert!(poll!(&mut again).is_pending());
+}
+
+#[tokio::test]
+async fn networks_of_many_sources_leave_room_for_others() {
+    static LARGE: [u8; 60 * 1024] = [b'a'; 60 * 1024];
+    let gateway = Gateway::local().uploading(Uploads::new(POOL));
+    let fill = |network: u16| {
+        let mut open = Vec::new();
+        for source in (0..8).cycle() {
+            let ip = Ipv6Addr::from([0x2001, 0xdb8, network, source, 0, 0, 0, 1]);
+            let begun = stream::once(async { Bytes::from_static(&LARGE) });
+            let mut sending = stalled_from(&gateway, "/oauth/token", &FORM, ip.into(), begun);
+            match sending.as_mut().now_or_never() {
+                None => open.push(sending),
+                Some(refused) => {
+                    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+                    break;
+                }
+            }
+        }
+        open
+    };
+    let first = fill(1);
+    assert_eq!(first.len(), POOL / 2 / LARGE.len());
+    let others: Vec<_> = (2..5).flat_map(&fill).collect();
+    assert_eq!(first.len() + others.len(), POOL / 4 * 3 / LARGE.len());
+    assert!(of_another(&gateway).await.is_error(401, "invalid_client"));
 }
 
 #[tokio::test]
