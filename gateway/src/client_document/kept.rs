@@ -30,6 +30,9 @@ const FETCH: Limit = Limit { name: "client-document", count: 30, window: Duratio
 /// The same by one source, from all hosts: anybody can name a URL, so one source must not use up what a host has.
 const FETCH_SOURCE: Limit =
     Limit { name: "client-document-source", count: 10, window: Duration::from_secs(60) };
+/// The same by one network, whose sources are as many as it likes.
+const FETCH_NETWORK: Limit =
+    Limit { name: "client-document-network", count: 20, window: Duration::from_secs(60) };
 /// Of one host, so many are kept that are not known: what is being fetched, and failures.
 const UNKNOWN_OF_HOST: usize = 8;
 /// Of one host, so many are known.
@@ -105,8 +108,12 @@ impl<T> Kept<T> {
         }
         // Whoever makes up URLs of a host must not hold back a client that is known.
         if known.good.is_none() {
-            let counted = self.limiter.count(FETCH_SOURCE, &source.to_string(), now);
-            counted.and_then(|()| self.limiter.count(FETCH, url.host(), now)).map_err(DocumentError::Busy)?;
+            let (one, network) = (source.to_string(), source.network().to_string());
+            // In this order: what one is refused is not taken from the others.
+            for (limit, of) in [(FETCH_SOURCE, one.as_str()), (FETCH_NETWORK, &network), (FETCH, url.host())]
+            {
+                self.limiter.count(limit, of, now).map_err(DocumentError::Busy)?;
+            }
         }
         let fetched = fetch.await;
         let now = self.clock.monotonic();
@@ -249,8 +256,9 @@ mod tests {
         DocumentUrl::parse(&format!("https://{host}/{n}")).unwrap()
     }
 
+    /// Each in a network of its own.
     fn source(n: u32) -> Source {
-        Source(Some(Ipv4Addr::from_bits(n).into()))
+        Source(Some(Ipv4Addr::from_bits(n << 8).into()))
     }
 
     /// Asks for what nobody has.
@@ -330,5 +338,28 @@ mod tests {
         }
         assert!(busy(ask(&kept, &url("b.example", 1), 1).await), "of whichever host");
         assert!(!busy(ask(&kept, &url("a.example", 99), 2).await));
+    }
+
+    #[tokio::test]
+    async fn one_network_has_a_part_of_what_a_host_is_asked_for() {
+        let (kept, _) = kept();
+        let busy = async |url: &DocumentUrl, ip: &str| {
+            let source = Source(Some(ip.parse().unwrap()));
+            let outcome = kept.get(url, &source, false, async { Err(DocumentError::Refused("no")) }).await;
+            matches!(outcome, Err(DocumentError::Busy(_)))
+        };
+        // What one source is refused is not taken from its network.
+        for n in 0..40 {
+            assert_eq!(busy(&url("a.example", n), "2001:db8:0:1::1").await, n >= 10, "{n}");
+        }
+        for n in 0..30 {
+            let ip = format!("2001:db8:0:{:x}::1", 2 + n % 4);
+            assert_eq!(busy(&url("a.example", 100 + n), &ip).await, n >= 10, "{n}");
+        }
+        assert!(busy(&url("b.example", 1), "2001:db8:0:7::1").await, "of whichever host");
+        for n in 0..10 {
+            assert!(!busy(&url("a.example", 200 + n), "2001:db8:1::1").await, "{n}");
+        }
+        assert!(busy(&url("a.example", 300), "2001:db8:2::1").await, "a host has its limit");
     }
 }
