@@ -75,8 +75,9 @@ pub enum Identified {
 
 impl Identified {
     /// What to know where somebody vouches for a name that any program on the user's device can take: the id is no
-    /// secret, and loopback or a scheme belongs to whoever listens. What such a program would get of a client that proves
-    /// itself it could not redeem.
+    /// secret, and loopback or a scheme belongs to whoever listens. A key is no proof there: a program that every user
+    /// installs may carry it, for whoever takes it apart (RFC 8252 section 8.5). What such a program would get of a client
+    /// whose secret the administrator handed out it could not redeem.
     pub fn claim(&self, uri: &RedirectUri, client_name: &str) -> Option<String> {
         let who = match uri.kind() {
             Kind::Https { .. } => return None,
@@ -84,10 +85,10 @@ impl Identified {
             Kind::Custom { .. } => "app on this device",
         };
         match self {
-            Self::Document { signs: false, .. } | Self::Listed { has_secret: false } => {
+            Self::Document { .. } | Self::Listed { has_secret: false } => {
                 Some(format!("Any {who} can say that it is {client_name}."))
             }
-            Self::Document { signs: true, .. } | Self::Listed { has_secret: true } | Self::Itself => None,
+            Self::Listed { has_secret: true } | Self::Itself => None,
         }
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     documents::{ID, PUBLIC, World, answer, document},
-    support::{Answer, Browser, Client, Gateway, config, redeem, refresh, with},
+    support::{Answer, Browser, CALLBACK, Client, Gateway, authorization, config, redeem, refresh, with},
 };
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -148,21 +148,38 @@ async fn a_client_that_signs_redeems_refreshes_and_revokes() {
     }
 }
 
-/// A program that takes its name gets a code that it cannot redeem.
+/// A program that every user installs may carry its key for everybody (RFC 8252 section 8.5).
 #[tokio::test]
-async fn nobody_is_warned_of_programs_that_take_the_name_of_a_client_that_signs() {
-    let world = World::inline().await;
-    let page = Browser::default().consent(&world.gateway, &client(), "alice").await;
-    let signs = "says that this is its application. Only whoever holds its key can use what you approve.";
-    for expected in ["Identified by <strong>client.example</strong>", signs, "If somebody sent you a link"] {
-        assert!(page.body.contains(expected), "{expected}: {}", page.body);
+async fn users_are_warned_of_programs_that_take_the_name_of_one_that_signs() {
+    let mut document = document();
+    document["token_endpoint_auth_method"] = json!("private_key_jwt");
+    document["jwks"] = jwks(&[1]);
+    let web = "https://client.example/callback";
+    document["redirect_uris"] = json!([CALLBACK, "cursor://anysphere.cursor-mcp/oauth/callback", web]);
+    let mut config = config();
+    config["policy"] = json!({"redirectUris": {"allow": [web]}});
+    let world = World::with(config, fresh(&document), &[PUBLIC]).await;
+    let client = client();
+    let page = async |uri: &'static str| {
+        let asked = with(authorization(&client), "redirect_uri", Some(uri));
+        Browser::default().consent_to(&world.gateway, &asked, "alice").await.body
+    };
+    let identified =
+        "Identified by <strong>client.example</strong>, which says that this is its application.";
+    let key = "Only whoever holds its key can use what you approve.";
+    for (uri, claim) in [
+        (CALLBACK, "Any program on this computer can say that it is Claude Code."),
+        (
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "Any app on this device can say that it is Claude Code.",
+        ),
+    ] {
+        let page = page(uri).await;
+        assert!(page.contains(identified) && page.contains(claim) && !page.contains(key), "{uri}: {page}");
     }
-    assert!(!page.body.contains("Any program on this computer can say"), "{}", page.body);
-    world.web.say(fresh(&document()));
-    world.clock.advance(Duration::from_secs(3601));
-    let page = Browser::default().consent(&world.gateway, &client(), "alice").await;
-    assert!(page.body.contains("Any program on this computer can say"), "{}", page.body);
-    assert!(!page.body.contains("Only whoever holds its key"), "{}", page.body);
+    // What goes to a host goes to nobody's computer.
+    let page = page(web).await;
+    assert!(page.contains(&format!("{identified} {key}")) && !page.contains("can say that it is"), "{page}");
 }
 
 #[tokio::test]
