@@ -2,7 +2,7 @@
 
 use super::OAuthError;
 use crate::{
-    audit::{Decision, Event},
+    audit::Event,
     credentials::open_profile,
     keys::OpenError,
     model::{Client, Grant, UserRecord},
@@ -46,21 +46,14 @@ pub(super) fn held(
 }
 
 impl Refused {
-    /// The answer to a refresh or a redemption, and what it says in the audit trail.
-    pub(super) async fn answer(self, server: &Server, user: &UserRecord, event: &mut Event) -> OAuthError {
+    /// The answer to a refresh or a redemption, and what it says in the audit trail. Nothing is ended: while replicas are
+    /// replaced, or a file of users reaches them one after the other, another may know better.
+    pub(super) fn answer(self, server: &Server, user: &UserRecord, event: &mut Event) -> OAuthError {
         event.user(&user.id);
         let must_sign_in = || OAuthError::InvalidGrant(server.credentials.expired_sentence().into());
         match self {
             Self::Unreadable(OpenError::UnknownKey) => OAuthError::KEY_NOT_READ,
-            Self::Unreadable(OpenError::Invalid) => must_sign_in(),
-            Self::Left => {
-                if event.decision() == Decision::RefreshRefused {
-                    event.decide(Decision::RefreshDead);
-                }
-                // Ends the sign-ins in the store, too. Where that fails, the sweep will.
-                server.credentials.recheck(user).await;
-                must_sign_in()
-            }
+            Self::Unreadable(OpenError::Invalid) | Self::Left => must_sign_in(),
             Self::NotAllowed => {
                 event.because("access_denied");
                 OAuthError::InvalidGrant("the user may not use this server".into())

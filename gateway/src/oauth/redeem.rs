@@ -4,14 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use axum::response::Response;
 
-use super::{
-    OAuthError,
-    authorize::check_resource,
-    client_auth::Proven,
-    entitlement::{self, Refused},
-    params::Params,
-    token,
-};
+use super::{OAuthError, authorize::check_resource, client_auth::Proven, entitlement, params::Params, token};
 use crate::{
     audit::{Decision, Event},
     keys::OpenError,
@@ -64,7 +57,7 @@ pub(super) async fn redeem(
         let rules = server.rules(None);
         (proof.heard, proof.rules) = (rules.heard, rules.hash);
         if let Some((grant, user)) = due.take() {
-            held = Some(judge((server, client), &grant, &user, event).await?);
+            held = Some(judge((server, client), &grant, &user, event)?);
             proof.judged = Some(user.profile);
         }
         match server.store.redeem_code(&proof, &token::new_tokens(server, &pair)).await? {
@@ -75,24 +68,17 @@ pub(super) async fn redeem(
     Err(OAuthError::Unavailable { retry_after: RETRY })
 }
 
-/// What the user may have of the grant as things are now. Of who may have nothing the grant ends: no client holds
-/// anything of it yet that could be of use later.
-async fn judge(
+/// What the user may have of the grant as things are now. Who may have nothing loses nothing: this replica may be the last
+/// with the rules of before, and another may still redeem the code, which ends by itself.
+fn judge(
     (server, client): (&Server, &Client),
     grant: &Grant,
     user: &UserRecord,
     event: &mut Event,
 ) -> Result<String, OAuthError> {
     event.grant(grant);
-    let refused = match entitlement::held(server, client, grant, user, None) {
-        Ok(scope) => return Ok(scope),
-        Err(refused) => refused,
-    };
-    if matches!(refused, Refused::NotAllowed | Refused::NoScope) {
-        server.store.revoke_grant(&grant.id).await?;
-        server.audit.write(Event::new(Decision::GrantRevoked).grant(grant).because("access_denied"));
-    }
-    Err(refused.answer(server, user, event).await)
+    entitlement::held(server, client, grant, user, None)
+        .map_err(|refused| refused.answer(server, user, event))
 }
 
 fn answer(

@@ -88,7 +88,7 @@ async fn rotate(
         if let Some((grant, user)) = due.take() {
             let held = entitlement::held(server, client, &grant, &user, narrowed.as_deref());
             if let Err(refused) = held {
-                return Err(refused.answer(server, &user, event).await);
+                return Err(refuse(server, refused, &user, event).await);
             }
             rotation.judged = Some(user.profile);
         }
@@ -126,7 +126,7 @@ async fn answer(
                 Ok(scope) => scope,
                 // Admitted before, by another replica that could read this profile.
                 Err(Refused::Unreadable(_)) => unread(server, client, narrowed.unwrap_or(grant.scope)),
-                Err(refused) => return Err(refused.answer(server, &user, event).await),
+                Err(refused) => return Err(refuse(server, refused, &user, event).await),
             };
             event.decide(Decision::RefreshRotated);
             Ok(token::answer(next, access_life, &scope))
@@ -138,7 +138,7 @@ async fn answer(
             let narrowed = AccessToken::narrowed(&pair.access);
             let scope = match entitlement::held(server, client, &grant, &user, narrowed.as_deref()) {
                 Ok(scope) => scope,
-                Err(refused) => return Err(refused.answer(server, &user, event).await),
+                Err(refused) => return Err(refuse(server, refused, &user, event).await),
             };
             // There is one successor for all who ask. Whoever asks for less than it may do must not get more.
             let asked = AccessToken::narrowed(next.access.expose());
@@ -187,6 +187,16 @@ const RETRY: Duration = Duration::from_secs(5);
 fn refused() -> OAuthError {
     let why = "the refresh token is unknown, expired, replaced, or was issued to another client";
     OAuthError::InvalidGrant(why.into())
+}
+
+/// The answer to who may not have the grant any more.
+async fn refuse(server: &Server, refused: Refused, user: &UserRecord, event: &mut Event) -> OAuthError {
+    if refused == Refused::Left {
+        event.decide(Decision::RefreshDead);
+        // Ends the sign-ins in the store, too. Where that fails, the sweep will.
+        server.credentials.recheck(user).await;
+    }
+    refused.answer(server, user, event)
 }
 
 /// Asks the identity provider whether the user still is who they were.
