@@ -142,9 +142,10 @@ async fn answer(
             };
             // There is one successor for all who ask. Whoever asks for less than it may do must not get more.
             let asked = AccessToken::narrowed(next.access.expose());
-            let asked = entitlement::held(server, client, &grant, &user, asked.as_deref());
-            if asked.is_ok_and(|asked| !covers(server, &asked, &scope)) {
-                return Err(OAuthError::ScopeReplaced);
+            match entitlement::held(server, client, &grant, &user, asked.as_deref()) {
+                Ok(asked) if covers(server, &asked, &scope) => {}
+                Ok(_) => return Err(OAuthError::ScopeReplaced),
+                Err(refused) => return Err(refuse(server, refused, &user, event).await),
             }
             event.decide(Decision::RefreshSuccessor);
             let tokens = token::Tokens { access: &pair.access, refresh: Some(&pair.refresh) };

@@ -192,6 +192,23 @@ async fn a_refresh_that_asks_for_less_gets_no_wider_successor() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_asks_for_what_may_not_be_granted_any_more_gets_no_successor() {
+    let gateway = Gateway::new(scoped());
+    let client = gateway.public_client().await;
+    let first = tokens(&gateway, &client, Some("read export")).await;
+    let presented = refresh(&client, first["refresh_token"].as_str().unwrap());
+    let next = gateway.token(&presented).await.json();
+    let mut later = scoped();
+    later["scopes"][2]["allow"] = json!([{"subjects": ["nobody"]}]);
+    let later = gateway.reconfigured(later);
+    let refused = later.token(&with(presented.clone(), "scope", Some("export"))).await;
+    assert!(refused.is_error(400, "invalid_grant"), "{refused:?}");
+    assert!(refused.body.contains("may not be granted any more"), "{refused:?}");
+    let again = later.token(&with(presented, "scope", Some("read"))).await.json();
+    assert_eq!((&again["refresh_token"], &again["scope"]), (&next["refresh_token"], &json!("read")));
+}
+
+#[tokio::test]
 async fn a_refresh_shrinks_and_never_grows() {
     let gateway = Gateway::new(scoped());
     let client = gateway.public_client().await;
