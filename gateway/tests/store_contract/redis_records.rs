@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{FlowRequest, Session, user::IDENTITY_CREDENTIAL},
-    store::{Approval, NewTokens, Redemption, Rotated, Rotation, Store},
+    clock::SystemEntropy,
+    model::{FlowRequest, GrantId, Session, user::IDENTITY_CREDENTIAL},
+    store::{
+        Approval, NewTokens, Redemption, RobotGrant, Rotated, Rotation, Store, UserUpdate,
+        keys::{self, BATCH, GRANTS_KEPT, ROBOT_GRANTS_KEPT},
+    },
 };
 use gatehouse_gateway_config::{AccessRule, denial::Denial};
 
 use crate::{
     lab::{
-        Client, DAY, HOUR, Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store,
-        refresh_with, request, sealed, tokens, user_update,
+        Client, DAY, HOUR, Lab, MINUTE, PASSWORD, config, hash, new_access, password, prefix, proof,
+        redis_store, refresh_with, request, sealed, tokens, user_update,
     },
     server::Admin,
 };
@@ -261,4 +265,37 @@ async fn a_denial_that_somebody_else_wrote_is_as_absent() {
     let key = admin.key("}:deny").await;
     admin.run::<i64>(&["HSET", &key, "r", r#"{"generation":2,"rules":[]}"#]).await;
     assert_eq!(lab.store.denial().await.unwrap(), None);
+}
+
+/// Evicted, as it happens on a Redis that does more than this, or listed by somebody else.
+#[tokio::test]
+async fn what_is_listed_and_gone_takes_no_room() {
+    let Some((lab, admin)) = redis().await else { return };
+    let mut grant = lab.client(1).await.grant().clone();
+    let full =
+        |user: &UserUpdate| format!("{}{}{}", prefix(&lab.keys), keys::user(&user.id), keys::GRANTS_OF);
+    let fill = async |index: &str, most: usize| {
+        let gone: Vec<String> = (0..most).map(|n| format!("{}{n}", keys::GRANT)).collect();
+        let listed = gone.iter().flat_map(|grant| ["4000000000000", grant.as_str()]);
+        let _: u64 = admin.run(&["ZADD", index].into_iter().chain(listed).collect::<Vec<_>>()).await;
+    };
+    let length = async |index: &str| admin.run::<usize>(&["ZCARD", index]).await;
+    let index = full(&user_update(1));
+    fill(&index, GRANTS_KEPT + BATCH).await;
+    for _ in 0..2 {
+        lab.signed_in(1).await;
+    }
+    assert_eq!(length(&index).await, GRANTS_KEPT);
+    let listed = lab.store.account(&grant.user).await.unwrap().grants;
+    assert_eq!(listed.len(), 1, "the one that is there stays");
+
+    let user = UserUpdate { identity: "client".to_owned(), ..user_update(9) };
+    (grant.id, grant.user, grant.identity) =
+        (GrantId::random(&SystemEntropy), user.id, user.identity.clone());
+    let index = full(&user);
+    fill(&index, ROBOT_GRANTS_KEPT).await;
+    let access = new_access().hash();
+    let robot = RobotGrant { user, grant, access, life: HOUR, heard: String::new() };
+    assert_eq!(lab.store.grant_robot(&robot).await.unwrap(), Some(Vec::new()));
+    assert_eq!(length(&index).await, ROBOT_GRANTS_KEPT);
 }

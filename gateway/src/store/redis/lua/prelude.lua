@@ -61,16 +61,19 @@ local function revoke(grant)
   return true
 end
 
--- Ends grants: how many there were, then key, content and MAC of each.
-local function revoke_all(grants)
+-- Ends grants of a user: how many there were, then key, content and MAC of each. What is gone before its time, or is
+-- another's, leaves the index: else it would be found first each time, and nothing that is there would end.
+local function revoke_all(user, grants)
   local answer, ended = { '0' }, 0
   for _, grant in ipairs(grants) do
-    local g = redis.call('HMGET', P .. grant, 'g', 'm')
-    if revoke(grant) then
+    local g = redis.call('HMGET', P .. grant, 'g', 'm', 'owner')
+    if g[3] == user and revoke(grant) then
       ended = ended + 1
       for _, field in ipairs({ grant, g[1], g[2] }) do
         answer[#answer + 1] = field
       end
+    else
+      redis.call('ZREM', P .. user .. GRANTS_OF, grant)
     end
   end
   answer[1] = int(ended)
@@ -92,7 +95,7 @@ end
 
 -- Ends a batch of grants and sessions of a user: the grants as above, how many sessions, and whether any are left.
 local function end_sign_ins(user)
-  local answer, ended, index = revoke_all(some_grants(user)), 0, P .. user .. SESSIONS_OF
+  local answer, ended, index = revoke_all(user, some_grants(user)), 0, P .. user .. SESSIONS_OF
   for _, session in ipairs(redis.call('ZRANGE', index, 0, BATCH - 1)) do
     ended = ended + redis.call('DEL', P .. session)
     redis.call('ZREM', index, session)
@@ -112,7 +115,7 @@ local function make_room(user, new, most)
   end
   table.sort(used, function(a, b) return a[2] < b[2] end)
   for i = 1, surplus do ended[i] = used[i][1] end
-  return revoke_all(ended)
+  return revoke_all(user, ended)
 end
 
 -- identity, profile, MAC, state, milliseconds since the last check
