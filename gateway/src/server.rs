@@ -9,7 +9,7 @@ use crate::{
     audit::Audit,
     client_document::Documents,
     clock::{Clock, Entropy},
-    credentials::Credentials,
+    credentials::{Credentials, standing::Standing},
     denied::Denied,
     identity::{Provider, local::LocalUsers},
     keys::Keys,
@@ -56,8 +56,8 @@ impl Server {
     }
 
     /// What a change of a user's standing takes: see [`crate::credentials::standing`].
-    pub fn standing(&self) -> (&dyn Store, &Audit) {
-        (self.store.as_ref(), &self.audit)
+    pub fn standing(&self) -> Standing<'_> {
+        (&self.store, &self.audit)
     }
 
     /// Whether clients may come whose id is the URL of a document.

@@ -15,7 +15,8 @@ use super::{
     check::tolerated,
     open_profile,
     refresh::{Refresher, SUSPECT, unavailable},
-    seal_profile, standing,
+    seal_profile,
+    standing::{self, Standing},
 };
 use crate::{
     audit::Audit,
@@ -186,8 +187,8 @@ impl Custody {
         Ok(())
     }
 
-    fn standing(&self) -> (&dyn Store, &Audit) {
-        (self.store.as_ref(), &self.audit)
+    fn standing(&self) -> Standing<'_> {
+        (&self.store, &self.audit)
     }
 
     fn kind(&self, name: &str) -> Result<&CredentialKind, CredentialError> {

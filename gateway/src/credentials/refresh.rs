@@ -136,7 +136,7 @@ impl Refresher {
         version: u64,
         reason: &'static str,
     ) -> Result<bool, StoreError> {
-        standing::refuse_identity((self.store.as_ref(), &self.audit), user, version, reason).await
+        standing::refuse_identity((&self.store, &self.audit), user, version, reason).await
     }
 
     pub(super) fn expired(&self) -> CredentialError {

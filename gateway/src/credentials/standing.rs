@@ -1,11 +1,35 @@
 //! Changes of a user's standing that no request of theirs decides, each with its event: whichever replica made the
 //! change tells it.
 
+use std::sync::Arc;
+
 use crate::{
     audit::{Audit, Decision, Event},
     model::{IdentityState, UserId},
-    store::{IdentityRefusal, Result, Store},
+    store::{Ending, IdentityRefusal, Result, Store, StoreError, Unfinished},
 };
+
+/// Where a user's standing is kept, and where changes of it are told.
+pub type Standing<'a> = (&'a Arc<dyn Store>, &'a Audit);
+
+/// Does what must not stop halfway, or untold, because whoever asked for it hangs up.
+///
+/// # Errors
+/// Those of the work, and when the process ends.
+pub async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let stopped = || StoreError::Unavailable("what was begun was stopped".to_owned());
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(stopped()))
+}
+
+/// What a step did, which is to be told, and whether it did all.
+pub fn told<T>(ending: Ending<T>) -> (T, Result<()>) {
+    match ending {
+        Ok(done) => (done, Ok(())),
+        Err(Unfinished { done, error }) => (done, Err(error)),
+    }
+}
 
 /// The provider refused a user's credential at `version` for good. `false`: a newer one was stored meanwhile, or there
 /// is no such user.
@@ -13,23 +37,28 @@ use crate::{
 /// # Errors
 /// When the store is not available.
 pub async fn refuse_identity(
-    (store, audit): (&dyn Store, &Audit),
+    (store, audit): Standing<'_>,
     user: &UserId,
     version: u64,
     reason: &'static str,
 ) -> Result<bool> {
-    let refusal = store.refuse_identity(user, version, reason).await?;
-    if refusal == IdentityRefusal::Died {
-        audit.write(Event::new(Decision::IdentityDead).user(user).because(reason));
-    }
-    Ok(refusal != IdentityRefusal::Stale)
+    let (store, audit, user) = (store.clone(), audit.clone(), *user);
+    to_its_end(async move {
+        let refusal = store.refuse_identity(&user, version, reason).await;
+        let died = refusal.as_ref().map_or_else(|failed| failed.done, |r| *r == IdentityRefusal::Died);
+        if died {
+            audit.write(Event::new(Decision::IdentityDead).user(&user).because(reason));
+        }
+        refusal.map(|refusal| refusal != IdentityRefusal::Stale).map_err(|failed| failed.error)
+    })
+    .await
 }
 
 /// A user is gone, whatever their credential.
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn remove((store, audit): (&dyn Store, &Audit), user: &UserId, reason: &'static str) -> Result<()> {
+pub async fn remove((store, audit): Standing<'_>, user: &UserId, reason: &'static str) -> Result<()> {
     let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
     if store.set_identity_state(user, &dead).await? {
         audit.write(Event::new(Decision::IdentityDead).user(user).because(reason));
@@ -41,7 +70,7 @@ pub async fn remove((store, audit): (&dyn Store, &Audit), user: &UserId, reason:
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn revive((store, audit): (&dyn Store, &Audit), user: &UserId) -> Result<()> {
+pub async fn revive((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
     if store.set_identity_state(user, &IdentityState::Live).await? {
         audit.write(Event::new(Decision::IdentityLive).user(user));
     }
@@ -52,25 +81,30 @@ pub async fn revive((store, audit): (&dyn Store, &Audit), user: &UserId) -> Resu
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn end_sign_ins((store, audit): (&dyn Store, &Audit), user: &UserId) -> Result<()> {
+pub async fn end_sign_ins((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
     const REASON: &str = "password_changed";
-    let ended = store.end_sign_ins(user).await?;
-    for grant in &ended.grants {
-        audit.write(Event::new(Decision::GrantRevoked).grant(grant).because(REASON));
-    }
-    if ended.sessions > 0 {
-        audit.write(Event::new(Decision::SignedOut).user(user).because(REASON));
-    }
-    Ok(())
+    let (store, audit, user) = (store.clone(), audit.clone(), *user);
+    to_its_end(async move {
+        let (ended, all) = told(store.end_sign_ins(&user).await);
+        for grant in &ended.grants {
+            audit.write(Event::new(Decision::GrantRevoked).grant(grant).because(REASON));
+        }
+        if ended.sessions > 0 {
+            audit.write(Event::new(Decision::SignedOut).user(&user).because(REASON));
+        }
+        all
+    })
+    .await
 }
 
 /// Deletes a user.
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn purge((store, audit): (&dyn Store, &Audit), user: &UserId) -> Result<()> {
-    if store.purge_user(user).await? {
+pub async fn purge((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
+    let (known, all) = told(store.purge_user(user).await);
+    if known {
         audit.write(Event::new(Decision::UserPurged).user(user));
     }
-    Ok(())
+    all
 }

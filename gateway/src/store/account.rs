@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Result, UserUpdate, keys};
+use super::{Ending, Result, UserUpdate, keys};
 use crate::{
     keys::Sealed,
     model::{FlowId, Grant, GrantId, Hash32, Session, UserId},
@@ -68,7 +68,7 @@ pub trait AccountSteps {
     async fn account(&self, user: &UserId) -> Result<AccountRecord>;
     /// Ends a grant of this user and all its tokens, or with `None` all grants, also those whose code is not redeemed
     /// yet; the ones that ended. A grant of another user is as absent. Many end in several steps.
-    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>>;
+    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Ending<Vec<Grant>>;
     /// Ends sessions of this user; how many.
-    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64>;
+    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Ending<u64>;
 }

@@ -44,6 +44,19 @@ pub enum StoreError {
 /// The result of a step.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
+/// Why a step is not known to have happened as a whole, and what of it did. That is done, and no repetition finds it
+/// again: whoever asked for it must tell it now.
+#[derive(Debug, Clone)]
+pub struct Unfinished<T> {
+    /// What happened.
+    pub done: T,
+    /// What did not: a part, or the acknowledgement of one.
+    pub error: StoreError,
+}
+
+/// The result of a step that ends something, whose parts happen one after the other.
+pub type Ending<T, D = T> = std::result::Result<T, Unfinished<D>>;
+
 /// The state of one server. See the module.
 #[async_trait]
 pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
@@ -131,14 +144,19 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// it never undoes a sign-in that was finished meanwhile. Whether it changed.
     async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool>;
     /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told,
-    /// and a dead one stays as it is.
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal>;
+    /// and a dead one stays as it is. What happened of a failure: whether they are dead by it.
+    async fn refuse_identity(
+        &self,
+        user: &UserId,
+        version: u64,
+        reason: &str,
+    ) -> Ending<IdentityRefusal, bool>;
     /// All users known of the server, for purging those that a `local` file no longer names.
     async fn users(&self) -> Result<Vec<UserId>>;
     /// Ends all grants and sessions of a user, who stays, with their credentials. Many end in several steps.
-    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns>;
+    async fn end_sign_ins(&self, user: &UserId) -> Ending<EndedSignIns>;
     /// Deletes a user with grants, sessions and credentials. Whether there was one.
-    async fn purge_user(&self, user: &UserId) -> Result<bool>;
+    async fn purge_user(&self, user: &UserId) -> Ending<bool>;
 
     // Upstream credentials
 

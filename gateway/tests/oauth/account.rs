@@ -1,11 +1,17 @@
 //! A user's own page.
 
-use gatehouse_gateway::{identity::IdentityError, model::IdentityState};
+use gatehouse_gateway::{
+    credentials::standing,
+    identity::IdentityError,
+    model::{AuthorizationCode, IdentityState},
+    store::{StoreError, keys::BATCH},
+};
 use http::StatusCode;
 use serde_json::json;
 
 use crate::{
     callback::return_path,
+    redis_server::RedisServer,
     support::{
         Answer, Browser, Gateway, authorization, authorize_path, config, provider_config, redeem, seconds,
         with,
@@ -253,4 +259,71 @@ async fn the_page_stands_below_the_issuer() {
     let mut browser = Browser::default();
     let out = browser.get(&gateway, "/t/account").await;
     assert_eq!(out.link("Sign in"), "/t/account/signin", "below the issuer");
+}
+
+/// More of alice's grants than end together; a browser in which she is signed in, and a code of the first batch.
+async fn many(gateway: &Gateway) -> (Browser, String) {
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let first = gateway.code(&mut browser, &client).await;
+    for _ in 0..BATCH {
+        gateway.code(&mut browser, &client).await;
+    }
+    (browser, first)
+}
+
+/// As after a failed `WAIT` and its repetition: what has ended is found once, and must be told then.
+#[tokio::test]
+async fn what_ends_unacknowledged_is_told_with_every_batch_of_it() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    let strict = Gateway::unacknowledged(config(), &redis.url()).await;
+    let (mut browser, _) = many(&gateway).await;
+    let page = browser.get(&gateway, "/account").await;
+    let refused = browser.act(&strict, &page, &[("action", "disconnect-all")]).await;
+    assert!(refused.is_page(503), "{refused:?}");
+    let mut told = strict.trail.decisions();
+    assert_eq!(told.pop().as_deref(), Some("account refused temporarily_unavailable"));
+    assert_eq!(told, vec!["grant revoked by_user"; BATCH + 1]);
+    let again = browser.act(&gateway, &page, &[("action", "disconnect-all")]).await;
+    assert_eq!(again.location(), "/account?done=disconnected");
+    assert!(!gateway.trail.decisions().iter().any(|told| told.starts_with("grant")));
+
+    many(&gateway).await;
+    let user = gateway.server.store.users().await.unwrap()[0];
+    let ended = standing::end_sign_ins(strict.server.standing(), &user).await;
+    assert!(matches!(ended, Err(StoreError::Unavailable(_))), "{ended:?}");
+    let mut told = strict.trail.decisions();
+    assert_eq!(told.pop().as_deref(), Some("session ended password_changed"));
+    assert_eq!(told, vec!["grant revoked password_changed"; BATCH + 1]);
+
+    for gateway in [&strict, &strict, &gateway] {
+        let _ = standing::refuse_identity(gateway.server.standing(), &user, 1, "refresh_refused").await;
+    }
+    assert_eq!(strict.trail.decisions(), ["identity dead refresh_refused"], "once");
+    assert!(!gateway.trail.decisions().iter().any(|told| told.starts_with("identity")));
+}
+
+#[tokio::test]
+async fn who_hangs_up_stops_no_disconnection_halfway() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    // Between two batches it waits for a replica.
+    let strict = Gateway::unacknowledged(config(), &redis.url()).await;
+    let (mut browser, code) = many(&gateway).await;
+    let code = AuthorizationCode::parse(&gateway.server.keys, &code).unwrap().hash();
+    let page = browser.get(&gateway, "/account").await;
+    let begun = async { while gateway.server.store.code_exists(&code).await.unwrap() {} };
+    tokio::select! {
+        _ = browser.act(&strict, &page, &[("action", "disconnect-all")]) => {}
+        () = begun => {}
+    }
+    let mut told = 0;
+    let all = async {
+        while told <= BATCH {
+            gateway.server.store.ping().await.unwrap();
+            told += strict.trail.decisions().iter().filter(|t| *t == "grant revoked by_user").count();
+        }
+    };
+    tokio::time::timeout(seconds(20), all).await.expect("all of them end, and are told");
 }

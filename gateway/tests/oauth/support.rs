@@ -143,6 +143,14 @@ impl Gateway {
         gateway
     }
 
+    /// A replica of the same server, for which replicas of this Redis must acknowledge each claim. There are none.
+    pub(crate) async fn unacknowledged(config: Value, url: &str) -> Self {
+        let redis = RedisConfig { min_replicas: 1, ..at_redis(url) };
+        let gateway = Self::assemble(config, 1, ManualClock::at(NOW), None, Some(&redis), None);
+        gateway.server.store.ping().await.unwrap();
+        gateway
+    }
+
     /// Denies these subjects, as the operator does.
     pub(crate) async fn deny(&self, redis: Option<&Admin>, generation: i64, subjects: &[&str]) {
         let subjects: Vec<String> = subjects.iter().map(|&subject| subject.to_owned()).collect();

@@ -10,7 +10,7 @@ use gatehouse_gateway::{
     model::user::IDENTITY_CREDENTIAL,
     refs::{FixedRefs, Refs, Value},
     store::{
-        AccountSteps, EndedSessions, Quota, Redemption, Rotated, Store, StoreError,
+        AccountSteps, EndedSessions, EndedSignIns, Ending, Quota, Redemption, Rotated, Store, StoreError,
         keys::{BATCH, GRANTS_KEPT},
         redis::RedisStore,
     },
@@ -31,6 +31,11 @@ async fn through_chaos() -> Option<(Lab, Chaos, RedisStore)> {
     let chaos = Chaos::before(lab.server.as_ref().unwrap().socket.clone()).await;
     let store = redis_store(&config(&chaos.url()), &lab.keys, password(PASSWORD));
     Some((lab, chaos, store))
+}
+
+/// What was done, although the store does not answer for it.
+fn unacknowledged<T: std::fmt::Debug, D: std::fmt::Debug>(result: Ending<T, D>) -> D {
+    result.expect_err("no replica is there").done
 }
 
 pub(crate) fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
@@ -258,14 +263,40 @@ async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
     let client = lab.client(1).await;
     let user = client.done.user.id;
     let version = store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version;
-    assert!(unavailable(&store.refuse_identity(&user, version, "refresh_refused").await));
-    assert!(unavailable(&store.end_sessions(&user, EndedSessions::One(hash())).await));
-    assert!(unavailable(&store.end_sessions(&user, EndedSessions::AllBut(hash())).await));
-    assert!(unavailable(&store.revoke_for_user(&user, Some(&client.grant().id)).await));
+    for died in [true, false] {
+        let refused = store.refuse_identity(&user, version, "refresh_refused").await;
+        assert_eq!(unacknowledged(refused), died, "once");
+    }
+    assert_eq!(unacknowledged(store.end_sessions(&user, EndedSessions::One(hash())).await), 0);
+    assert_eq!(unacknowledged(store.end_sessions(&user, EndedSessions::AllBut(hash())).await), 0);
+    let ended = unacknowledged(store.revoke_for_user(&user, Some(&client.grant().id)).await);
+    assert_eq!(ended, [client.grant().clone()]);
     assert!(!lab.lives(&client.access).await, "it is done, and not known to last");
-    assert!(unavailable(&store.revoke_for_user(&user, None).await));
-    assert!(unavailable(&store.end_sign_ins(&user).await));
-    assert!(unavailable(&store.purge_user(&user).await));
+    assert_eq!(unacknowledged(store.revoke_for_user(&user, None).await), []);
+    assert_eq!(unacknowledged(store.end_sign_ins(&user).await), EndedSignIns::default());
+    assert!(unacknowledged(store.purge_user(&user).await));
+}
+
+#[tokio::test]
+async fn a_batch_that_no_replica_acknowledged_keeps_the_next_from_nothing() {
+    let Some(lab) = Lab::redis().await else { return };
+    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let user = user_update(1).id;
+    let fill = async || {
+        for _ in 0..=BATCH {
+            lab.signed_in(1).await;
+        }
+    };
+    fill().await;
+    assert_eq!(unacknowledged(store.revoke_for_user(&user, None).await).len(), BATCH + 1);
+    assert_eq!(lab.store.revoke_for_user(&user, None).await.unwrap(), []);
+    fill().await;
+    assert_eq!(unacknowledged(store.end_sign_ins(&user).await).grants.len(), BATCH + 1);
+    assert_eq!(lab.store.end_sign_ins(&user).await.unwrap(), EndedSignIns::default());
+    fill().await;
+    assert!(unacknowledged(store.purge_user(&user).await));
+    assert!(!lab.store.purge_user(&user).await.unwrap());
 }
 
 /// No script ends more than a batch: others on the same Redis wait while one runs.

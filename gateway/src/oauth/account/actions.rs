@@ -11,6 +11,7 @@ use super::{Done, link};
 use crate::{
     app::App,
     audit::{Decision, Event},
+    credentials::standing::{to_its_end, told},
     model::{GrantId, Hash32},
     oauth::{
         Failure,
@@ -85,10 +86,17 @@ async fn disconnect(
     grant: Option<&GrantId>,
     source: Source,
 ) -> Result<Done, Failure> {
-    for ended in server.store.revoke_for_user(&user.id, grant).await? {
-        let mut event = Event::new(Decision::GrantRevoked);
-        server.audit.write(event.grant(&ended).source(source).because("by_user"));
-    }
+    let (store, audit) = (server.store.clone(), server.audit.clone());
+    let (user, grant) = (user.id, grant.copied());
+    let work = async move {
+        let (ended, all) = told(store.revoke_for_user(&user, grant.as_ref()).await);
+        for ended in &ended {
+            let mut event = Event::new(Decision::GrantRevoked);
+            audit.write(event.grant(ended).source(source).because("by_user"));
+        }
+        all
+    };
+    to_its_end(work).await?;
     Ok(Done::Disconnected)
 }
 
@@ -98,8 +106,13 @@ async fn end(
     which: EndedSessions,
     source: Source,
 ) -> Result<(), Failure> {
-    if server.store.end_sessions(&user.id, which).await? > 0 {
-        server.audit.write(Event::new(Decision::SignedOut).user(&user.id).source(source));
-    }
-    Ok(())
+    let (store, audit, user) = (server.store.clone(), server.audit.clone(), user.id);
+    let work = async move {
+        let (ended, all) = told(store.end_sessions(&user, which).await);
+        if ended > 0 {
+            audit.write(Event::new(Decision::SignedOut).user(&user).source(source));
+        }
+        all
+    };
+    Ok(to_its_end(work).await?)
 }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     super::{
-        AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, Result,
-        SESSIONS_LISTED, UserUpdate,
+        AccountRecord, AccountSteps, EndedSessions, Ending, GRANTS_LISTED, ListedGrant, ListedSession,
+        Result, SESSIONS_LISTED, UserUpdate,
     },
     MemoryStore, State,
 };
@@ -32,11 +32,11 @@ impl AccountSteps for MemoryStore {
         Ok(self.step(|s| s.account(user)))
     }
 
-    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>> {
+    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Ending<Vec<Grant>> {
         Ok(self.step(|s| s.revoke_for_user(user, grant)))
     }
 
-    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64> {
+    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Ending<u64> {
         Ok(self.step(|s| s.end_sessions(user, which)))
     }
 }

@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
-    Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated,
-    Rotation, Store, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, Event, EventBatch,
+    EventCursor, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant,
+    Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -224,7 +224,12 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.set_identity_state(user, state)))
     }
 
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
+    async fn refuse_identity(
+        &self,
+        user: &UserId,
+        version: u64,
+        reason: &str,
+    ) -> Ending<IdentityRefusal, bool> {
         Ok(self.step(|s| s.refuse_identity(user, version, reason)))
     }
 
@@ -232,11 +237,11 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.users.iter(s.now).map(|(id, _)| *id).collect()))
     }
 
-    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns> {
+    async fn end_sign_ins(&self, user: &UserId) -> Ending<EndedSignIns> {
         Ok(self.step(|s| s.end_sign_ins(user)))
     }
 
-    async fn purge_user(&self, user: &UserId) -> Result<bool> {
+    async fn purge_user(&self, user: &UserId) -> Ending<bool> {
         Ok(self.step(|s| s.purge_user(user)))
     }
 

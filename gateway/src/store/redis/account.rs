@@ -6,19 +6,26 @@ use async_trait::async_trait;
 
 use super::{
     RedisStore,
-    script::{self, Reply, millis, unexpected},
+    script::{self, Reply, Step, millis, unexpected},
 };
 use crate::{
     keys::Sealed,
     model::{FlowId, Grant, GrantId, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL},
     store::{
-        AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, Result,
-        SESSIONS_LISTED, UserUpdate, keys,
+        AccountRecord, AccountSteps, EndedSessions, Ending, GRANTS_LISTED, ListedGrant, ListedSession,
+        Result, SESSIONS_LISTED, Unfinished, UserUpdate, keys,
     },
 };
 
 /// What a script says that ended a batch and left some.
 pub(super) const MORE: &str = "more";
+
+impl Reply {
+    /// Whether a batch left some.
+    pub(super) fn more(&mut self) -> Result<bool> {
+        Ok(self.tag()? == MORE)
+    }
+}
 
 #[async_trait]
 impl AccountSteps for RedisStore {
@@ -61,36 +68,59 @@ impl AccountSteps for RedisStore {
         Ok(record)
     }
 
-    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Result<Vec<Grant>> {
-        let mut all = Vec::new();
-        loop {
+    async fn revoke_for_user(&self, user: &UserId, grant: Option<&GrantId>) -> Ending<Vec<Grant>> {
+        let step = || {
             let step = self.step(&script::REVOKE_FOR_USER).arg(keys::user(user));
-            let mut reply = self.claim(step.arg(grant.map(keys::grant).unwrap_or_default())).await?;
-            all.extend(self.ended_grants(user, &mut reply)?);
-            if reply.tag()? != MORE {
-                return Ok(all);
-            }
-        }
+            step.arg(grant.map(keys::grant).unwrap_or_default())
+        };
+        let read = |all: &mut Vec<Grant>, reply: &mut Reply| {
+            all.extend(self.ended_grants(user, reply)?);
+            reply.more()
+        };
+        self.in_batches(step, read).await
     }
 
-    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Result<u64> {
+    async fn end_sessions(&self, user: &UserId, which: EndedSessions) -> Ending<u64> {
         let (only, kept) = match which {
             EndedSessions::One(one) => (keys::session(&one), String::new()),
             EndedSessions::AllBut(kept) => (String::new(), keys::session(&kept)),
         };
-        let mut ended = 0;
-        loop {
-            let step = self.step(&script::END_SESSIONS).arg(keys::user(user)).arg(&only).arg(&kept);
-            let mut reply = self.claim(step).await?;
-            ended += reply.number::<u64>().ok_or_else(unexpected)?;
-            if reply.tag()? != MORE {
-                return Ok(ended);
-            }
-        }
+        let step = || self.step(&script::END_SESSIONS).arg(keys::user(user)).arg(&only).arg(&kept);
+        let read = |ended: &mut u64, reply: &mut Reply| {
+            *ended += reply.number::<u64>().ok_or_else(unexpected)?;
+            reply.more()
+        };
+        self.in_batches(step, read).await
     }
 }
 
 impl RedisStore {
+    /// Sends a step until it leaves nothing. `read` adds what an answer says, and says whether some is left. A batch that
+    /// too few replicas acknowledge keeps the next from nothing: it did happen.
+    pub(super) async fn in_batches<T: Default>(
+        &self,
+        step: impl Fn() -> Step,
+        read: impl Fn(&mut T, &mut Reply) -> Result<bool>,
+    ) -> Ending<T> {
+        let (mut done, mut all) = (T::default(), Ok(()));
+        loop {
+            let batch = self.try_claim(step()).await.and_then(|(mut reply, acknowledged)| {
+                let left = read(&mut done, &mut reply)?;
+                Ok((left, acknowledged))
+            });
+            match batch {
+                Ok((true, acknowledged)) => all = all.and(acknowledged),
+                Ok((false, acknowledged)) => {
+                    return match all.and(acknowledged) {
+                        Ok(()) => Ok(done),
+                        Err(error) => Err(Unfinished { done, error }),
+                    };
+                }
+                Err(error) => return Err(Unfinished { done, error }),
+            }
+        }
+    }
+
     /// Reads what `revoke_all` in the prelude returns.
     pub(super) fn ended_grants(&self, user: &UserId, reply: &mut Reply) -> Result<Vec<Grant>> {
         let count = reply.number::<usize>().ok_or_else(unexpected)?;

@@ -137,19 +137,27 @@ impl Link {
     /// `WAIT` waits for what its own connection wrote. A step that repeats the answer of an earlier one (the grace of
     /// a refresh) writes nothing, and would be acknowledged although that earlier one is not: so `mark` is written
     /// after the step, and whoever has it has all that came before.
-    pub(super) async fn claim(&self, step: &Step, replicas: u32, mark: &str) -> Result<Value, StoreError> {
+    ///
+    /// The answer, and whether it was acknowledged: what was done stays done where it was not.
+    pub(super) async fn claim(
+        &self,
+        step: &Step,
+        replicas: u32,
+        mark: &str,
+    ) -> Result<(Value, Result<(), StoreError>), StoreError> {
         let mut tail = redis::pipe();
         tail.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
         tail.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
         let mut values = self.run(step, Some(&tail)).await?.into_iter();
         let mut next = || values.next().ok_or_else(unexpected)?.extract_error().map_err(|e| unavailable(&e));
-        let (answer, _mark, acknowledged) = (next()?, next()?, next()?);
-        match acknowledged {
-            Value::Int(n) if n >= i64::from(replicas) => Ok(answer),
+        let (answer, mark, acknowledged) = (next()?, next(), next());
+        let acknowledged = mark.and(acknowledged).and_then(|acknowledged| match acknowledged {
+            Value::Int(n) if n >= i64::from(replicas) => Ok(()),
             _ => Err(StoreError::Unavailable(format!(
                 "fewer than {replicas} Redis replicas acknowledged a claim within {WAIT_MILLIS} ms"
             ))),
-        }
+        });
+        Ok((answer, acknowledged))
     }
 
     /// Sends a step and what follows it.

@@ -40,9 +40,9 @@ use self::{
     time::RedisClock,
 };
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, EventBatch, EventCursor, Heard,
-    IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation,
-    Store, UserUpdate, keys,
+    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, EventBatch,
+    EventCursor, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant,
+    Rotated, Rotation, Store, UserUpdate, keys,
 };
 use crate::{
     clock::Clock,
@@ -116,11 +116,18 @@ impl RedisStore {
 
     /// A step that must not be forgotten: the configured number of replicas must have it, too.
     async fn claim(&self, step: Step) -> Result<Reply> {
+        let (reply, acknowledged) = self.try_claim(step).await?;
+        acknowledged.map(|()| reply)
+    }
+
+    /// The same, where what was done must be told in any case: the answer, and whether the replicas have it.
+    async fn try_claim(&self, step: Step) -> Result<(Reply, Result<()>)> {
         if self.min_replicas == 0 {
-            return self.run(step).await;
+            return Ok((self.run(step).await?, Ok(())));
         }
         let mark = self.full(keys::CLAIMED);
-        self.reply(self.claims.claim(&step, self.min_replicas, &mark).await?)
+        let (answer, acknowledged) = self.claims.claim(&step, self.min_replicas, &mark).await?;
+        Ok((self.reply(answer)?, acknowledged))
     }
 }
 
@@ -249,7 +256,12 @@ impl Store for RedisStore {
         self.set_state(user, state).await
     }
 
-    async fn refuse_identity(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
+    async fn refuse_identity(
+        &self,
+        user: &UserId,
+        version: u64,
+        reason: &str,
+    ) -> Ending<IdentityRefusal, bool> {
         self.refuse(user, version, reason).await
     }
 
@@ -257,11 +269,11 @@ impl Store for RedisStore {
         self.all_users().await
     }
 
-    async fn end_sign_ins(&self, user: &UserId) -> Result<EndedSignIns> {
+    async fn end_sign_ins(&self, user: &UserId) -> Ending<EndedSignIns> {
         self.end_all(user).await
     }
 
-    async fn purge_user(&self, user: &UserId) -> Result<bool> {
+    async fn purge_user(&self, user: &UserId) -> Ending<bool> {
         self.purge(user).await
     }
 

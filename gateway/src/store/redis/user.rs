@@ -11,7 +11,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{AttemptId, CredentialRecord, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
-    store::{EndedSignIns, IdentityRefusal, Lease, Result, UserUpdate, keys},
+    store::{EndedSignIns, Ending, IdentityRefusal, Lease, Result, Unfinished, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -32,16 +32,28 @@ impl RedisStore {
         self.run(step.arg(u8::from(told))).await?.yes()
     }
 
-    pub(super) async fn refuse(&self, user: &UserId, version: u64, reason: &str) -> Result<IdentityRefusal> {
+    pub(super) async fn refuse(
+        &self,
+        user: &UserId,
+        version: u64,
+        reason: &str,
+    ) -> Ending<IdentityRefusal, bool> {
         let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
         let step = self.step(&script::REFUSE_IDENTITY).arg(keys::user(user));
         let step = step.arg(keys::credential(user, IDENTITY_CREDENTIAL)).arg(version);
-        match self.claim(step.arg(state_text(&dead))).await?.tag()?.as_str() {
-            "died" => Ok(IdentityRefusal::Died),
-            "dead" => Ok(IdentityRefusal::WasDead),
-            "no" => Ok(IdentityRefusal::Stale),
-            _ => Err(unexpected()),
-        }
+        let answered = self.try_claim(step.arg(state_text(&dead))).await;
+        let answered = answered.and_then(|(mut reply, acknowledged)| {
+            let refusal = match reply.tag()?.as_str() {
+                "died" => IdentityRefusal::Died,
+                "dead" => IdentityRefusal::WasDead,
+                "no" => IdentityRefusal::Stale,
+                _ => return Err(unexpected()),
+            };
+            Ok((refusal, acknowledged))
+        });
+        let (refusal, acknowledged) = answered.map_err(|error| Unfinished { done: false, error })?;
+        let done = refusal == IdentityRefusal::Died;
+        acknowledged.map(|()| refusal).map_err(|error| Unfinished { done, error })
     }
 
     pub(super) async fn all_users(&self) -> Result<Vec<UserId>> {
@@ -53,25 +65,24 @@ impl RedisStore {
         Ok(users)
     }
 
-    pub(super) async fn end_all(&self, user: &UserId) -> Result<EndedSignIns> {
-        let mut all = EndedSignIns::default();
-        loop {
-            let mut reply = self.claim(self.step(&script::END_SIGN_INS).arg(keys::user(user))).await?;
-            all.grants.extend(self.ended_grants(user, &mut reply)?);
+    pub(super) async fn end_all(&self, user: &UserId) -> Ending<EndedSignIns> {
+        let step = || self.step(&script::END_SIGN_INS).arg(keys::user(user));
+        let read = |all: &mut EndedSignIns, reply: &mut Reply| {
+            all.grants.extend(self.ended_grants(user, reply)?);
             all.sessions += reply.number::<u64>().ok_or_else(unexpected)?;
-            if reply.tag()? != MORE {
-                return Ok(all);
-            }
-        }
+            reply.more()
+        };
+        self.in_batches(step, read).await
     }
 
-    pub(super) async fn purge(&self, user: &UserId) -> Result<bool> {
-        loop {
-            let tag = self.claim(self.step(&script::PURGE_USER).arg(keys::user(user))).await?.tag()?;
-            if tag != MORE {
-                return Ok(tag == "yes");
-            }
-        }
+    pub(super) async fn purge(&self, user: &UserId) -> Ending<bool> {
+        let step = || self.step(&script::PURGE_USER).arg(keys::user(user));
+        let read = |known: &mut bool, reply: &mut Reply| {
+            let tag = reply.tag()?;
+            *known = tag == "yes";
+            Ok(tag == MORE)
+        };
+        self.in_batches(step, read).await
     }
 
     pub(super) async fn read_one_credential(
