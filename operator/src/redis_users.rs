@@ -32,7 +32,6 @@ pub use self::{
     state::RedisState,
 };
 use self::{
-    acl::rule,
     denials::Denials,
     fleet::{Fleet, Node},
     index::Index,
@@ -281,10 +280,8 @@ async fn tell(
     }
     let missing: Vec<_> = wanted.iter().filter(|(name, user)| node.done.get(*name) != Some(user)).collect();
     for (name, user) in missing {
-        let rule = rule(user, node.role, node.info.version);
-        let mut command = redis::cmd("ACL");
-        command.arg("SETUSER").arg(name).arg(rule);
-        match command.query_async::<()>(&mut node.connection).await {
+        let is = (node.role, node.info.version);
+        match acl::set(&mut node.connection, user, is, &mut node.knows_clusterscan).await {
             Ok(()) => {
                 node.done.insert(name.clone(), user.clone());
             }

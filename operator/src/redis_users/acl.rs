@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use gatehouse_redis::Role;
+use redis::{RedisError, RedisResult, aio::ConnectionLike};
 use sha2::{Digest, Sha256};
 
 /// What the operator's own user may do, beside the keys with its prefix. `@dangerous` and `@scripting` are taken away
@@ -12,14 +13,11 @@ pub(super) const OPERATOR_RIGHTS: &str = "-@all +@read +@write -@dangerous -@scr
                                           +acl|getuser +info +ping +role +cluster|slots +hello +auth +evalsha \
                                           +script|load +time +wait";
 
-/// Of which version a server is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Version {
-    /// Whose commands it has, by what it says of Redis.
-    pub(super) redis: (u32, u32),
-    /// Its own, where it is Valkey.
-    pub(super) valkey: Option<(u32, u32)>,
-}
+/// Like `SCAN` it is `@read`, names no key and shows everybody's. Valkey has it since 9.1.
+const CLUSTERSCAN: &str = "-clusterscan";
+
+/// Major and minor of the Redis whose commands a server has.
+pub(super) type Version = (u32, u32);
 
 /// One ACL user.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,17 +59,42 @@ pub(super) fn rule(user: &User, role: Role, version: Version) -> Vec<String> {
     let words = "-@all +@read +@write -@dangerous -@scripting -keys -scan -randomkey -dbsize +eval +evalsha \
                  +script|load +time +wait +ping +hello +auth +client|setname +role +asking +cluster|slots";
     rule.extend(words.split(' ').map(str::to_owned));
-    if version.redis >= (7, 0) {
+    if version >= (7, 0) {
         rule.push("+cluster|shards".to_owned());
     }
-    if version.redis >= (7, 2) {
+    if version >= (7, 2) {
         rule.push("+client|setinfo".to_owned());
     }
-    // Like SCAN it is `@read`, names no key and shows everybody's.
-    if version.valkey >= Some((9, 1)) {
-        rule.push("-clusterscan".to_owned());
-    }
     rule
+}
+
+/// Sets one user at a node. What must be taken away is tried whatever the node says of itself: `INFO` may be kept from the
+/// operator, and Valkey may call itself Redis in `HELLO`. `knows_clusterscan` is what this node turned out to know.
+///
+/// # Errors
+/// When the node is away or refuses it.
+pub(super) async fn set(
+    connection: &mut (impl ConnectionLike + Send),
+    user: &User,
+    (role, version): (Role, Version),
+    knows_clusterscan: &mut bool,
+) -> RedisResult<()> {
+    let mut command = redis::cmd("ACL");
+    command.arg("SETUSER").arg(&user.name).arg(rule(user, role, version));
+    if role != Role::Sentinel && *knows_clusterscan {
+        let whole = command.clone().arg(CLUSTERSCAN).query_async(connection).await;
+        match whole {
+            Err(error) if is_unknown(&error, CLUSTERSCAN) => *knows_clusterscan = false,
+            answer => return answer,
+        }
+    }
+    command.query_async(connection).await
+}
+
+/// Whether a node refused a rule because it has no such command.
+fn is_unknown(error: &RedisError, word: &str) -> bool {
+    let text = error.to_string();
+    text.contains(&format!("'{word}'")) && text.contains("Unknown command or category name")
 }
 
 /// What a gateway may ask Sentinels that ask for a login.
@@ -84,12 +107,14 @@ fn sentinel_rule(user: &User) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use redis::{Cmd, Pipeline, RedisFuture, Value};
+
     use super::*;
 
     #[test]
     fn the_rule_names_the_prefix_and_no_password() {
         let user = User::new("u", "secret", "gatehouse:{a/b.c}:");
-        let rule = rule(&user, Role::Master, Version { redis: (7, 0), valkey: None });
+        let rule = rule(&user, Role::Master, (7, 0));
         assert!(rule.contains(&"~gatehouse:{a/b.c}:*".to_owned()));
         let sha256 = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
         assert!(rule.contains(&sha256.to_owned()));
@@ -99,13 +124,77 @@ mod tests {
     #[test]
     fn an_old_version_is_not_told_new_words() {
         let user = User::new("u", "p", "p:");
-        let knows = |redis, valkey, word: &str| {
-            rule(&user, Role::Replica, Version { redis, valkey }).iter().any(|w| w == word)
-        };
-        assert!(!knows((6, 2), None, "+cluster|shards") && knows((7, 0), None, "+cluster|shards"));
-        assert!(!knows((7, 0), None, "+client|setinfo") && knows((7, 2), None, "+client|setinfo"));
-        assert!(!knows((8, 4), None, "-clusterscan") && !knows((7, 2), Some((9, 0)), "-clusterscan"));
-        assert!(knows((7, 2), Some((9, 1)), "-clusterscan"));
+        let knows = |version, word: &str| rule(&user, Role::Replica, version).iter().any(|w| w == word);
+        assert!(!knows((6, 2), "+cluster|shards") && knows((7, 0), "+cluster|shards"));
+        assert!(!knows((7, 0), "+client|setinfo") && knows((7, 2), "+client|setinfo"));
+    }
+
+    /// A node that refuses `-clusterscan` in these words, if at all, and keeps what it is sent.
+    struct Node {
+        refuses: Option<&'static str>,
+        sent: Vec<Vec<u8>>,
+    }
+
+    impl ConnectionLike for Node {
+        fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+            let sent = command.get_packed_command();
+            let has_it = sent.windows(CLUSTERSCAN.len()).any(|part| part == CLUSTERSCAN.as_bytes());
+            self.sent.push(sent);
+            let answer = self.refuses.filter(|_| has_it).unwrap_or("+OK\r\n");
+            let answer = redis::parse_redis_value(answer.as_bytes()).and_then(Value::extract_error);
+            Box::pin(std::future::ready(answer))
+        }
+
+        fn req_packed_commands<'a>(
+            &'a mut self,
+            _: &'a Pipeline,
+            _: usize,
+            _: usize,
+        ) -> RedisFuture<'a, Vec<Value>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+    }
+
+    /// How many commands two users take at such a node, and whether they are set.
+    async fn two_users(refuses: Option<&'static str>, role: Role, version: Version) -> (usize, bool, bool) {
+        let (mut node, mut knows) = (Node { refuses, sent: Vec::new() }, true);
+        let mut are_set = true;
+        for name in ["a", "b"] {
+            let user = User::new(name, "p", "p:");
+            are_set &= set(&mut node, &user, (role, version), &mut knows).await.is_ok();
+        }
+        (node.sent.len(), are_set, knows)
+    }
+
+    #[tokio::test]
+    async fn clusterscan_is_taken_away_unless_the_node_itself_says_that_there_is_none() {
+        let unknown =
+            "-ERR Error in ACL SETUSER modifier '-clusterscan': Unknown command or category name in ACL\r\n";
+        // Whatever is known of the version: nothing, or what Valkey says as Redis.
+        for version in [(0, 0), (7, 2), (8, 4)] {
+            assert_eq!(two_users(None, Role::Master, version).await, (2, true, true), "{version:?}");
+            assert_eq!(
+                two_users(Some(unknown), Role::Replica, version).await,
+                (3, true, false),
+                "{version:?}"
+            );
+        }
+        for other in [
+            "-NOPERM User gatehouse has no permissions to run the 'acl|setuser' command\r\n",
+            "-ERR Error in ACL SETUSER modifier '+client|setinfo': Unknown command or category name in ACL\r\n",
+            "-ERR Error in ACL SETUSER modifier '-clusterscan': Syntax error\r\n",
+        ] {
+            assert_eq!(two_users(Some(other), Role::Master, (7, 2)).await, (2, false, true), "{other}");
+        }
+        assert_eq!(
+            two_users(Some(unknown), Role::Sentinel, (7, 2)).await,
+            (2, true, true),
+            "nothing to scan"
+        );
     }
 
     #[test]

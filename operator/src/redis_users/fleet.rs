@@ -26,6 +26,8 @@ pub(super) struct Node {
     door: Door,
     /// The connection was made just now.
     is_new: bool,
+    /// Whether it may have `CLUSTERSCAN`: until it says no, and again after a restart, which may bring another version.
+    pub(super) knows_clusterscan: bool,
     /// The users that are in force on this connection: they die with a restart, which ends it.
     pub(super) done: BTreeMap<String, User>,
 }
@@ -162,7 +164,8 @@ async fn meet(
         let mut connection = connection.map_err(|e| words(&e))?;
         let info = info(&mut connection).await?;
         let door = door_of(&mut connection, &member, login).await?;
-        Ok(Node { connection, role: member.role, info, door, is_new: true, done: BTreeMap::new() })
+        let (role, done) = (member.role, BTreeMap::new());
+        Ok(Node { connection, role, info, door, is_new: true, knows_clusterscan: true, done })
     };
     let node = node.await;
     (member, node)

@@ -14,7 +14,7 @@ const LOGIN: &str =
     "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)";
 
 /// The Redis whose commands every Valkey has.
-const VALKEY: (u32, u32) = (7, 2);
+const VALKEY: Version = (7, 2);
 
 /// Something that would lose data, or turn users away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +39,7 @@ impl Info {
         for (key, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
             match key {
                 // Valkey goes on calling itself Redis 7.2 here.
-                "redis_version" => info.version.redis = version(value),
-                "valkey_version" => info.version.valkey = Some(version(value)),
+                "redis_version" => info.version = version(value),
                 "maxmemory_policy" => info.policy = Some(value.to_owned()),
                 "maxclients" => info.max_clients = value.parse().ok(),
                 _ => {}
@@ -54,8 +53,8 @@ impl Info {
         let text = |field| greeting.get(field).and_then(|value| String::from_redis_value_ref(value).ok());
         let Some(own) = text("version").map(|text| version(&text)) else { return Self::default() };
         let version = match text("server").as_deref() {
-            Some("valkey") => Version { redis: VALKEY, valkey: Some(own) },
-            _ => Version { redis: own, valkey: None },
+            Some("valkey") => VALKEY,
+            _ => own,
         };
         Self { version, ..Self::default() }
     }
@@ -84,7 +83,7 @@ impl Info {
 }
 
 /// Major and minor.
-fn version(text: &str) -> (u32, u32) {
+fn version(text: &str) -> Version {
     let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
@@ -102,8 +101,7 @@ pub(super) async fn info(connection: &mut MultiplexedConnection) -> Result<Info,
     Ok(Info::parse(&text))
 }
 
-/// What is known where a managed Redis forbids `INFO`. Not to know the version would leave rights with tenants that only
-/// this version has to be denied.
+/// What is known where a managed Redis forbids `INFO`. Where it is nothing, gateways do without what is new.
 async fn greeting(connection: &mut MultiplexedConnection) -> Result<Info, String> {
     let greeting = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
     // Whoever knows no HELLO still answers, if the connection works.
@@ -143,7 +141,7 @@ mod tests {
     #[test]
     fn eviction_and_too_few_connections_are_warned_of() {
         let info = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\nmaxclients:100\r\n");
-        assert_eq!(info.version, Version { redis: (7, 0), valkey: None });
+        assert_eq!(info.version, (7, 0));
         let warnings = info.warnings(50);
         assert!(warnings[0].text.contains("allkeys-lru"), "{warnings:?}");
         assert!(warnings[1].text.contains("maxclients"), "{warnings:?}");
@@ -153,20 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn valkey_says_both_versions() {
-        let info = Info::parse("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n");
-        assert_eq!(info.version, Version { redis: (7, 2), valkey: Some((9, 1)) });
-    }
-
-    #[test]
     fn a_greeting_tells_the_version_where_info_is_forbidden() {
         let greets = |server: &str, version: &str| {
             let words = ["server", server, "version", version, "mode", "standalone"];
             let answer = Value::Array(words.map(|word| Value::BulkString(word.into())).to_vec());
             Info::of_greeting(&HashMap::from_redis_value(answer).unwrap()).version
         };
-        assert_eq!(greets("redis", "7.0.15"), Version { redis: (7, 0), valkey: None });
-        assert_eq!(greets("valkey", "9.1.2"), Version { redis: (7, 2), valkey: Some((9, 1)) });
+        assert_eq!(greets("redis", "7.0.15"), (7, 0));
+        assert_eq!(greets("valkey", "9.1.2"), VALKEY);
         assert_eq!(Info::of_greeting(&HashMap::new()), Info::default());
     }
 }
