@@ -29,13 +29,13 @@ pub use self::{
     index::Instance,
     isolation::Isolation,
     login::{RedisConfigError, login, operator_login},
-    state::RedisState,
+    state::{Concerned, RedisState, Told},
 };
 use self::{
     denials::Denials,
     fleet::{Fleet, Node},
     index::Index,
-    info::{Warning, describe, is_elsewhere, kind},
+    info::{Warning, describe, is_elsewhere},
     isolation::Door,
 };
 use crate::{
@@ -134,17 +134,19 @@ impl Redis {
         look(&self.inner.state.borrow())
     }
 
-    /// Waits until what servers say of it changes: whether Redis works, what is warned of, whom it lets in, and whose
-    /// `access.deny` it refuses. Words that change are no news: thousands of servers would say them anew.
-    pub async fn changed(&self) {
-        let common = |state: &RedisState| {
-            let refused: Vec<Instance> = state.denials.keys().cloned().collect();
-            (state.failure.as_deref().map(kind), state.warned_of.clone(), state.door, refused)
-        };
+    /// What servers can be told of it now.
+    pub fn told(&self) -> Told {
+        self.state(Told::of)
+    }
+
+    /// Waits until there is something else to tell than was `told`, which it becomes; whom that concerns. A tenant can
+    /// make its own denials come and go, and wakes nobody else by it.
+    pub async fn changed(&self, told: &mut Told) -> Concerned {
         let mut states = self.inner.state.subscribe();
-        let before = common(&states.borrow_and_update());
         // The sender lives as long as this value.
-        let _ = states.wait_for(|state| common(state) != before).await;
+        let _ = states.wait_for(|state| Told::of(state) != *told).await;
+        let before = std::mem::replace(told, self.told());
+        before.concerns(told)
     }
 
     /// Waits, at most `limit`, until a user is in force or Redis turned out not to work.
@@ -208,6 +210,9 @@ impl Redis {
             let wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
             warnings.extend(fleet.warnings(wanted));
             self.publish(warnings, fleet.door());
+            if self.inner.denials.goes_on(&due) {
+                continue;
+            }
             let _ = tokio::time::timeout(BEAT, changed).await;
         }
     }
@@ -314,11 +319,12 @@ mod tests {
             redis.publish(vec![warning], Door::Closed);
         };
         let news = |change: &dyn Fn()| {
-            let mut changed = std::pin::pin!(redis.changed());
+            let mut told = redis.told();
+            let mut changed = std::pin::pin!(redis.changed(&mut told));
             let mut cx = Context::from_waker(Waker::noop());
             assert_eq!(changed.as_mut().poll(&mut cx), Poll::Pending);
             change();
-            changed.as_mut().poll(&mut cx).is_ready()
+            matches!(changed.as_mut().poll(&mut cx), Poll::Ready(Concerned::All))
         };
         fails("Redis at redis://r cannot be used: timed out");
         assert!(!news(&|| fails("Redis at redis://r cannot be used: connection refused")));
@@ -326,5 +332,23 @@ mod tests {
         assert!(!news(&|| warns("cannot be used: connection refused")));
         assert!(news(&|| redis.publish(Vec::new(), Door::Closed)));
         assert!(news(&|| redis.publish(Vec::new(), Door::Open)));
+    }
+    #[tokio::test]
+    async fn a_refused_denial_is_news_to_its_own_server() {
+        let redis = Redis::default();
+        let of = |name: &str| Instance { namespace: "team-a".into(), name: name.into(), id: "0".into() };
+        let refuses = |names: &[&str]| {
+            let denials = names.iter().map(|name| (of(name), "it may not".to_owned())).collect();
+            redis.inner.state.send_modify(|state| state.denials = denials);
+        };
+        refuses(&["a", "b"]);
+        let mut told = redis.told();
+        // What happens while nobody waits is told, too.
+        refuses(&["b", "c"]);
+        let concerned = redis.changed(&mut told).await;
+        assert_eq!(concerned, Concerned::These([of("a"), of("c")].into()));
+        redis.publish(Vec::new(), Door::Open);
+        assert_eq!(redis.changed(&mut told).await, Concerned::All);
+        assert_eq!(told, redis.told());
     }
 }

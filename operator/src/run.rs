@@ -25,9 +25,12 @@ use crate::{
     lease::{Elector, Fence, Timing},
     metrics::Metrics,
     policy, redis_users,
-    redis_users::Redis,
+    redis_users::{Concerned, Instance, Redis},
     server,
-    server::context::{Context, Queue, Scope},
+    server::{
+        context::{Context, Queue, Scope},
+        fetch::ServerName,
+    },
     watch as watches,
 };
 
@@ -189,11 +192,18 @@ async fn ends(what: &'static str, part: impl Future<Output = ()>) -> &'static st
     what
 }
 
-/// When Redis comes or goes, every server says so.
+/// When Redis comes or goes, every server says so; what it refuses of one, that one.
 async fn follow_redis(context: Arc<Context>) {
+    let mut told = context.redis.told();
     loop {
-        context.redis.changed().await;
-        context.enqueue_all();
+        match context.redis.changed(&mut told).await {
+            Concerned::All => context.enqueue_all(),
+            Concerned::These(instances) => {
+                for Instance { namespace, name, .. } in instances {
+                    context.enqueue(&ServerName { namespace, name });
+                }
+            }
+        }
     }
 }
 

@@ -35,6 +35,8 @@ const EVENTS_KEPT: u32 = 1000;
 const LIFE: u64 = 400 * 24 * 3600 * 1000;
 /// How soon a denial that Redis refused is tried again: whoever administers it may have given the right meanwhile.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How many are tried at one beat, so that the users of new servers need not wait for all of them.
+const TRIES: usize = 256;
 
 /// The denials that shall be.
 #[derive(Debug, Default)]
@@ -46,6 +48,21 @@ struct Entries {
     /// On the present connection.
     written: BTreeMap<Instance, SealedDenial>,
     refused: BTreeMap<Instance, Refusal>,
+    /// The last one of a beat that did not come to all: the next goes on behind it.
+    last: Option<Instance>,
+}
+
+impl Entries {
+    fn is_due(&self, name: &Instance, denial: &SealedDenial) -> bool {
+        let refused = self.refused.get(name);
+        let waits = refused.is_some_and(|r| r.denial == *denial && r.at.elapsed() < AGAIN);
+        self.written.get(name) != Some(denial) && !waits
+    }
+
+    fn refuse(&mut self, (instance, denial): &(Instance, SealedDenial), reason: &str) {
+        let refusal = Refusal { denial: denial.clone(), reason: reason.to_owned(), at: Instant::now() };
+        self.refused.insert(instance.clone(), refusal);
+    }
 }
 
 /// A denial that Redis did not take.
@@ -91,17 +108,25 @@ impl Denials {
     /// What is missing and is to be tried now. Asked once for all masters: of a Cluster's one alone holds the server's slot,
     /// and what another says must not stop it.
     pub(super) fn due(&self) -> Vec<(Instance, SealedDenial)> {
-        let entries = self.entries();
-        let is_due = |name: &Instance, denial: &SealedDenial| {
-            let refused = entries.refused.get(name);
-            let waits = refused.is_some_and(|r| r.denial == *denial && r.at.elapsed() < AGAIN);
-            entries.written.get(name) != Some(denial) && !waits
-        };
-        let due = entries.wanted.iter().filter(|(name, denial)| is_due(name, denial));
-        due.map(|(name, denial)| (name.clone(), denial.clone())).collect()
+        let mut entries = self.entries();
+        let last = entries.last.take();
+        let (behind, before): (Vec<_>, Vec<_>) =
+            entries.wanted.iter().partition(|(name, _)| last.as_ref().is_none_or(|last| *name > last));
+        let due = behind.into_iter().chain(before).filter(|(name, denial)| entries.is_due(name, denial));
+        let due: Vec<_> = due.take(TRIES).map(|(name, denial)| (name.clone(), denial.clone())).collect();
+        entries.last = due.get(TRIES - 1).map(|(name, _)| name.clone());
+        due
     }
 
-    /// Writes what is due, where no other master took it. What Redis refuses waits for the roll-out, or for the next try.
+    /// Whether there may be more than what was due, and it is worth going on at once: where nothing came of any, nothing
+    /// will in this moment.
+    pub(super) fn goes_on(&self, due: &[(Instance, SealedDenial)]) -> bool {
+        let entries = self.entries();
+        due.len() == TRIES && due.iter().any(|(name, denial)| !entries.is_due(name, denial))
+    }
+
+    /// Writes what is due, where no other master took it. What Redis refuses waits for the roll-out, or for the next try;
+    /// what it would refuse for the same reason is not even asked for.
     ///
     /// # Errors
     /// When this master is away.
@@ -112,7 +137,7 @@ impl Denials {
         due: &[(Instance, SealedDenial)],
     ) -> redis::RedisResult<()> {
         let script = redis::Script::new(WRITE);
-        for (instance, denial) in due {
+        for (at, (instance, denial)) in due.iter().enumerate() {
             if self.entries().written.get(instance) == Some(denial) {
                 continue;
             }
@@ -131,9 +156,17 @@ impl Denials {
                 Err(error) if is_elsewhere(&error) => {}
                 Err(error) => {
                     tracing::warn!(%instance, %error, "access.deny waits for the roll-out");
-                    let (denial, reason) = (denial.clone(), describe(&error));
-                    let refusal = Refusal { denial, reason, at: Instant::now() };
-                    self.entries().refused.insert(instance.clone(), refusal);
+                    let (reason, mut entries) = (describe(&error), self.entries());
+                    if !refuses_all(&error) {
+                        entries.refuse(&due[at], &reason);
+                        continue;
+                    }
+                    for one in &due[at..] {
+                        if entries.written.get(&one.0) != Some(&one.1) {
+                            entries.refuse(one, &reason);
+                        }
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -145,17 +178,27 @@ impl Denials {
     }
 }
 
+/// Whether a master would refuse every denial like this one: for a right or for memory that is missing. What else it
+/// says may be about the keys of one server, which their tenant can write.
+fn refuses_all(error: &redis::RedisError) -> bool {
+    let text = error.to_string();
+    // In a script a missing right is told without a code: since Redis 7.2 in the second words.
+    let in_script = ["can't run this command", "ACL failure in script"];
+    matches!(error.code(), Some("NOPERM" | "OOM")) || in_script.iter().any(|words| text.contains(words))
+}
+
 #[cfg(test)]
 mod tests {
     use redis::{Cmd, Pipeline, RedisFuture, Value};
 
     use super::*;
 
-    /// A master that says the same to everything.
-    struct Master(&'static str);
+    /// A master that says the same to everything, and how often it was asked.
+    struct Master(&'static str, usize);
 
     impl ConnectionLike for Master {
         fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+            self.1 += 1;
             let answer = redis::parse_redis_value(self.0.as_bytes()).and_then(Value::extract_error);
             Box::pin(std::future::ready(answer))
         }
@@ -186,12 +229,58 @@ mod tests {
         Instance { namespace: "team-a".into(), name: "github".into(), id: "0123456789abcdef".into() }
     }
 
-    /// One beat, with these masters.
-    async fn beat(denials: &Denials, masters: &[&'static str]) {
-        let due = denials.due();
+    /// One beat, with these masters; how often they were asked, and whether the next follows at once.
+    async fn beat(denials: &Denials, masters: &[&'static str]) -> (usize, bool) {
+        let (due, mut asked) = (denials.due(), 0);
         for answer in masters {
-            denials.write(&mut Master(answer), "gatehouse", &due).await.unwrap();
+            let mut master = Master(answer, 0);
+            denials.write(&mut master, "gatehouse", &due).await.unwrap();
+            asked += master.1;
         }
+        (asked, denials.goes_on(&due))
+    }
+
+    /// The denials of so many servers.
+    fn many(servers: usize) -> Denials {
+        let denials = Denials::default();
+        for n in 0..servers {
+            denials.set(Instance { name: format!("s{n}"), ..instance() }, denial("a"));
+        }
+        denials
+    }
+
+    #[tokio::test]
+    async fn a_reason_that_holds_for_all_is_asked_for_once_a_beat() {
+        let script = "-ERR The user executing the script can't run this command or subcommand script: x\r\n";
+        let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+        for reason in [MAY_NOT, oom, script] {
+            let denials = many(100);
+            assert_eq!(beat(&denials, &[reason]).await, (1, false), "{reason}");
+            assert_eq!(denials.refused().len(), 100, "each says so");
+            assert!(denials.due().is_empty());
+        }
+        // In a Cluster each master is asked for itself, and what one took the other does not refuse.
+        let denials = many(100);
+        assert_eq!(beat(&denials, &[TAKES, MAY_NOT]).await, (100, false));
+        assert!(denials.refused().is_empty());
+        let denials = many(100);
+        let keys = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+        assert_eq!(beat(&denials, &[keys]).await, (100, false), "a tenant's own keys stop nobody else");
+    }
+
+    #[tokio::test]
+    async fn one_beat_tries_so_many_and_the_next_goes_on_behind_them() {
+        let denials = many(TRIES + 10);
+        assert_eq!(beat(&denials, &[TAKES]).await, (TRIES, true));
+        assert_eq!(beat(&denials, &[TAKES]).await, (10, false));
+        assert!(denials.due().is_empty());
+        let denials = many(TRIES + 10);
+        assert_eq!(beat(&denials, &[ELSEWHERE]).await, (TRIES, false), "not again and again without a pause");
+        let first = denials.due();
+        assert_eq!(first.len(), TRIES);
+        assert!(
+            denials.entries().wanted.keys().rev().take(10).all(|name| first.iter().any(|d| d.0 == *name))
+        );
     }
 
     #[tokio::test]

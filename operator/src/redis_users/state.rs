@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{index::Instance, isolation::Door};
+use super::{index::Instance, info::kind, isolation::Door};
 
 /// What is known of Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,5 +45,39 @@ impl RedisState {
             "Redis refused to take access.deny: {reason}; until it does, an edit is in force only in pods of the new \
              configuration"
         ))
+    }
+}
+
+/// What servers were told of Redis. Words that change are no news: thousands of servers would say them anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Whether Redis works, what is warned of, and whom it lets in.
+    common: (Option<&'static str>, BTreeSet<String>, Door),
+    /// Whose `access.deny` it refuses.
+    refused: BTreeSet<Instance>,
+}
+
+/// Whom a change of Redis concerns.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Concerned {
+    /// Every server.
+    All,
+    /// The servers with these keys.
+    These(BTreeSet<Instance>),
+}
+
+impl Told {
+    pub(super) fn of(state: &RedisState) -> Self {
+        let common = (state.failure.as_deref().map(kind), state.warned_of.clone(), state.door);
+        Self { common, refused: state.denials.keys().cloned().collect() }
+    }
+
+    /// Whom it concerns that this is what is told now.
+    pub(super) fn concerns(&self, now: &Self) -> Concerned {
+        if self.common == now.common {
+            Concerned::These(self.refused.symmetric_difference(&now.refused).cloned().collect())
+        } else {
+            Concerned::All
+        }
     }
 }
