@@ -56,7 +56,7 @@ decisions! {
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, or the token is another's.";
     AccountRefused "account" "refused" "A form of the account page was refused: not by its user, or malformed.";
     SignedOut "session" "ended" "Browser sessions ended: by their user on the account page, or by a new password (`password_changed`).";
-    GrantRevoked "grant" "revoked" "A grant and its tokens were ended: on request, by a new password (`password_changed`), because its user has newer ones (`too_many`) or may not use the server when its code is redeemed (`access_denied`), or because a record of it is not ours (`forged`).";
+    GrantRevoked "grant" "revoked" "A grant and its tokens were ended: on request, by a new password (`password_changed`), because its user has newer ones (`too_many`), or because a record of it is not ours (`forged`).";
     IdentityDead "identity" "dead" "A user's identity died, and calls and refreshes are refused until they sign in again; the reason says why.";
     IdentityLive "identity" "live" "A user who was gone from the file of users is there again.";
     UserPurged "user" "purged" "A user who had been gone from the file of users for a day was deleted, with grants and credentials.";
