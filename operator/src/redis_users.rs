@@ -13,6 +13,8 @@ mod isolation;
 mod login;
 mod state;
 pub mod sweep;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

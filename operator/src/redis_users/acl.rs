@@ -107,9 +107,7 @@ fn sentinel_rule(user: &User) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use redis::{Cmd, Pipeline, RedisFuture, Value};
-
-    use super::*;
+    use super::{super::testing::Node, *};
 
     #[test]
     fn the_rule_names_the_prefix_and_no_password() {
@@ -129,45 +127,20 @@ mod tests {
         assert!(!knows((7, 0), "+client|setinfo") && knows((7, 2), "+client|setinfo"));
     }
 
-    /// A node that refuses `-clusterscan` in these words, if at all, and keeps what it is sent.
-    struct Node {
-        refuses: Option<&'static str>,
-        sent: Vec<Vec<u8>>,
-    }
-
-    impl ConnectionLike for Node {
-        fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-            let sent = command.get_packed_command();
-            let has_it = sent.windows(CLUSTERSCAN.len()).any(|part| part == CLUSTERSCAN.as_bytes());
-            self.sent.push(sent);
-            let answer = self.refuses.filter(|_| has_it).unwrap_or("+OK\r\n");
-            let answer = redis::parse_redis_value(answer.as_bytes()).and_then(Value::extract_error);
-            Box::pin(std::future::ready(answer))
-        }
-
-        fn req_packed_commands<'a>(
-            &'a mut self,
-            _: &'a Pipeline,
-            _: usize,
-            _: usize,
-        ) -> RedisFuture<'a, Vec<Value>> {
-            Box::pin(std::future::ready(Ok(Vec::new())))
-        }
-
-        fn get_db(&self) -> i64 {
-            0
-        }
-    }
-
-    /// How many commands two users take at such a node, and whether they are set.
+    /// How many commands two users take at a node that refuses `-clusterscan` in these words, if at all; whether they are
+    /// set, and what it is taken to know then.
     async fn two_users(refuses: Option<&'static str>, role: Role, version: Version) -> (usize, bool, bool) {
-        let (mut node, mut knows) = (Node { refuses, sent: Vec::new() }, true);
-        let mut are_set = true;
+        let (mut asked, mut are_set, mut knows) = (0, true, true);
+        let mut node = Node(|sent: &[u8]| {
+            asked += 1;
+            let has_it = sent.windows(CLUSTERSCAN.len()).any(|part| part == CLUSTERSCAN.as_bytes());
+            refuses.filter(|_| has_it).unwrap_or("+OK\r\n")
+        });
         for name in ["a", "b"] {
             let user = User::new(name, "p", "p:");
             are_set &= set(&mut node, &user, (role, version), &mut knows).await.is_ok();
         }
-        (node.sent.len(), are_set, knows)
+        (asked, are_set, knows)
     }
 
     #[tokio::test]

@@ -189,33 +189,7 @@ fn refuses_all(error: &redis::RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use redis::{Cmd, Pipeline, RedisFuture, Value};
-
-    use super::*;
-
-    /// A master that says the same to everything, and how often it was asked.
-    struct Master(&'static str, usize);
-
-    impl ConnectionLike for Master {
-        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
-            self.1 += 1;
-            let answer = redis::parse_redis_value(self.0.as_bytes()).and_then(Value::extract_error);
-            Box::pin(std::future::ready(answer))
-        }
-
-        fn req_packed_commands<'a>(
-            &'a mut self,
-            _: &'a Pipeline,
-            _: usize,
-            _: usize,
-        ) -> RedisFuture<'a, Vec<Value>> {
-            Box::pin(std::future::ready(Ok(Vec::new())))
-        }
-
-        fn get_db(&self) -> i64 {
-            0
-        }
-    }
+    use super::{super::testing::Node, *};
 
     const TAKES: &str = ":1\r\n";
     const MAY_NOT: &str = "-NOPERM User gatehouse has no permissions to run the 'evalsha' command\r\n";
@@ -233,9 +207,11 @@ mod tests {
     async fn beat(denials: &Denials, masters: &[&'static str]) -> (usize, bool) {
         let (due, mut asked) = (denials.due(), 0);
         for answer in masters {
-            let mut master = Master(answer, 0);
+            let mut master = Node(|_: &[u8]| {
+                asked += 1;
+                *answer
+            });
             denials.write(&mut master, "gatehouse", &due).await.unwrap();
-            asked += master.1;
         }
         (asked, denials.goes_on(&due))
     }
