@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     keys::Sealed,
-    model::{Grant, GrantId, Hash32, user::IDENTITY_CREDENTIAL},
+    model::{Grant, GrantId, Hash32, UserRecord, user::IDENTITY_CREDENTIAL},
     store::{
         CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, keys,
     },
@@ -56,10 +56,7 @@ impl RedisStore {
         if tag == "redeemed" {
             return Some(Redemption::Redeemed { grant, access_life: reply.millis()? });
         }
-        let user = Box::new(self.read_user(&grant.user, reply)?);
-        if reply.text().is_some() {
-            self.hear_denial(reply);
-        }
+        let user = Box::new(self.read_judged(&grant, reply)?);
         match tag {
             "due" => Some(Redemption::JudgementDue { grant, user }),
             "dead" => Some(Redemption::Dead(user)),
@@ -108,10 +105,7 @@ impl RedisStore {
     fn read_rotated(&self, tag: &str, rotation: &Rotation, reply: &mut Reply) -> Option<Rotated> {
         let grant = Box::new(self.read_grant(&rotation.grant, reply)?);
         let (access_life, sealed) = (reply.millis()?, reply.bytes());
-        let user = Box::new(self.read_user(&grant.user, reply)?);
-        if reply.text().is_some() {
-            self.hear_denial(reply);
-        }
+        let user = Box::new(self.read_judged(&grant, reply)?);
         Some(match tag {
             "rotated" => Rotated::Rotated { grant, user, access_life },
             "successor" => {
@@ -121,6 +115,15 @@ impl RedisStore {
             "dead" => Rotated::Dead(user),
             _ => return None,
         })
+    }
+
+    /// Reads the user of a grant, and the operator's word behind it, where that is news.
+    fn read_judged(&self, grant: &Grant, reply: &mut Reply) -> Option<UserRecord> {
+        let user = self.read_user(&grant.user, reply)?;
+        if reply.text().is_some() {
+            self.hear_denial(reply);
+        }
+        Some(user)
     }
 
     pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
