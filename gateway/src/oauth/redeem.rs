@@ -1,6 +1,6 @@
 //! The code grant (RFC 6749 section 4.1.3): a code becomes tokens, once, if its user may still use the server.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use axum::response::Response;
 
@@ -19,8 +19,6 @@ const REFUSED: OAuthError = OAuthError::InvalidGrant(Cow::Borrowed(
 
 /// The first try, one after the user was judged, and one more for what changed meanwhile.
 const TRIPS: usize = 3;
-/// When to try again after that: rules and users do not change that often.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Redeems a code.
 pub(super) async fn redeem(
@@ -65,7 +63,7 @@ pub(super) async fn redeem(
             outcome => return answer((server, client), (&proof, &pair), outcome, held.as_deref(), event),
         }
     }
-    Err(OAuthError::Unavailable { retry_after: RETRY })
+    Err(OAuthError::Unavailable { retry_after: token::RETRY })
 }
 
 /// What the user may have of the grant as things are now. Who may have nothing loses nothing: this replica may be the last
@@ -100,8 +98,7 @@ fn answer(
             Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into()))
         }
         Redemption::Forged => {
-            let mut ended = Event::new(Decision::GrantRevoked);
-            server.audit.write(ended.client(client).grant_id(&proof.grant).because("forged"));
+            token::tell_forged(server, client, &proof.grant);
             Err(REFUSED)
         }
         Redemption::Replayed { revoked } => {

@@ -1,7 +1,5 @@
 //! The refresh grant (RFC 6749 section 6): one rotation, and inside the grace the same successor for every caller.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -106,7 +104,7 @@ async fn rotate(
             outcome => return Ok(outcome),
         }
     }
-    Err(OAuthError::Unavailable { retry_after: RETRY })
+    Err(OAuthError::Unavailable { retry_after: token::RETRY })
 }
 
 /// What a rotation says to the client. From here on nothing is asked of the store: what was replaced is replaced, and a
@@ -162,8 +160,7 @@ async fn answer(
         Rotated::Refused | Rotated::CheckDue { .. } => Err(refused()),
         Rotated::AssertionSpent => Err(OAuthError::ASSERTION_SPENT),
         Rotated::Forged => {
-            let mut ended = Event::new(Decision::GrantRevoked);
-            server.audit.write(ended.client(client).grant_id(&presented.grant).because("forged"));
+            token::tell_forged(server, client, &presented.grant);
             Err(refused())
         }
     }
@@ -183,7 +180,6 @@ fn unread(server: &Server, client: &Client, scope: String) -> String {
 
 /// More than a check and a judgement, and each once more for what changed meanwhile.
 const TRIPS: usize = 5;
-const RETRY: Duration = Duration::from_secs(5);
 
 fn refused() -> OAuthError {
     let why = "the refresh token is unknown, expired, replaced, or was issued to another client";
@@ -209,7 +205,7 @@ async fn check(server: &Server, user: &UserRecord, event: &mut Event) -> Result<
             event.decide(Decision::RefreshDead);
             Err(OAuthError::InvalidGrant(sentence.into()))
         }
-        Check::Unavailable => Err(OAuthError::Unavailable { retry_after: RETRY }),
+        Check::Unavailable => Err(OAuthError::Unavailable { retry_after: token::RETRY }),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
-    model::{AccessToken, GrantId, RefreshToken, TokenPair},
+    model::{AccessToken, Client, GrantId, RefreshToken, TokenPair},
     server::Server,
     store::NewTokens,
 };
@@ -85,6 +85,15 @@ async fn grant(
         "refresh_token" => refresh::refresh(server, &proven, &params, event).await,
         _ => client_credentials::issue(server, client, &params, event).await,
     }
+}
+
+/// When to try again after a step that was never done with judging: rules and users do not change that often.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+
+/// Tells of a grant that ended because a record of it is not ours.
+pub(super) fn tell_forged(server: &Server, client: &Client, grant: &GrantId) {
+    let mut ended = Event::new(Decision::GrantRevoked);
+    server.audit.write(ended.client(client).grant_id(grant).because("forged"));
 }
 
 /// A new pair of tokens; the access token may be narrowed to a scope.
