@@ -24,6 +24,11 @@ use crate::{
     record::{Log, Recorded, record},
 };
 
+/// What its access tokens have after GitHub's own prefix. Four letters alone turn up in random text sooner or later.
+pub const ACCESS: &str = "github-access-";
+/// What its refresh tokens have after GitHub's own prefix.
+pub const REFRESH: &str = "github-refresh-";
+
 /// The fake GitHub. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct GitHub {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::{Url, form_urlencoded};
 
-use super::{App, Code, Hub, Inner, Quirk, Refresh, Shared, Token};
+use super::{ACCESS, App, Code, Hub, Inner, Quirk, REFRESH, Refresh, Shared, Token};
 use crate::net::{cookie, session_cookie};
 
 type Parameters = HashMap<String, String>;
@@ -172,7 +172,7 @@ fn refresh(hub: &Hub, inner: &mut Inner, form: &Parameters) -> Value {
 
 fn issue(app: &App, inner: &mut Inner, login: &str, scope: &str) -> Value {
     let prefix = if app.token_life.is_some() { "ghu_" } else { "gho_" };
-    let access = inner.mint(&format!("{prefix}{login}_"));
+    let access = inner.mint(&format!("{prefix}{ACCESS}{login}_"));
     let brief = match inner.quirks.get(login) {
         Some(Quirk::Brief(life)) => Some(*life),
         _ => None,
@@ -189,7 +189,7 @@ fn issue(app: &App, inner: &mut Inner, login: &str, scope: &str) -> Value {
         "scope": scope.replace(' ', ","),
     });
     if let Some(life) = life.filter(|_| inner.quirks.get(login) != Some(&Quirk::NoRefreshToken)) {
-        let refresh = inner.mint("ghr_");
+        let refresh = inner.mint(&format!("ghr_{REFRESH}"));
         let spent = Refresh { login: login.to_owned(), scope: scope.to_owned(), access };
         inner.refreshes.insert(refresh.clone(), spent);
         answer["expires_in"] = life.as_secs().into();

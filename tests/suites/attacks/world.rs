@@ -14,7 +14,7 @@ use e2e::{
     balancer::REPLICA,
     browser::{Browser, Page},
     dev::{Gateway, Setup},
-    github::{App, GitHub},
+    github::{self, App, GitHub},
     idp,
     manifests::GITHUB,
     net::{eventually, http_to},
@@ -68,7 +68,7 @@ impl World {
     pub(crate) async fn start() -> Self {
         let watch = Arc::new(Watch::default());
         // Ours begin like this on purpose: whatever reaches a client, a log or Redis in clear is found.
-        let github = ["ghu_", "ghr_", "gho_", "token-of-", "test-client-secret"];
+        let github = [github::ACCESS, github::REFRESH, "token-of-", "test-client-secret"];
         for secret in github.into_iter().chain([idp::ACCESS, idp::REFRESH, idp::ID_TOKEN]) {
             watch.keep_upstream(secret);
         }
