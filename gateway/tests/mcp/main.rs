@@ -24,3 +24,4 @@ mod robots;
 mod scopes;
 mod sessions;
 mod streams;
+mod tls;
