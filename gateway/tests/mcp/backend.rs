@@ -1,6 +1,7 @@
 //! A backend that records what it gets and answers as it is told.
 
 use std::{
+    future::IntoFuture,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, Method};
 use tokio::{net::TcpListener, sync::Notify};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 type Script = dyn Fn(Seen) -> BoxFuture<'static, Response> + Send + Sync;
 
@@ -45,6 +47,8 @@ pub(crate) struct Backend {
     pub dropped: Arc<Notify>,
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Arc<Script>>>,
+    stop: CancellationToken,
+    serving: TaskTracker,
 }
 
 impl Backend {
@@ -56,10 +60,26 @@ impl Backend {
             answer(200, "application/json", body.to_string())
         });
         let script = Arc::new(Mutex::new(script));
-        let backend = Self { address, dropped: Arc::default(), seen: Arc::default(), script };
+        let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
+        let backend = Self {
+            address,
+            dropped: Arc::default(),
+            seen: Arc::default(),
+            script,
+            stop: stop.clone(),
+            serving: serving.clone(),
+        };
         let router = Router::new().fallback(record).with_state(backend.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        serving.spawn(server.into_future());
+        serving.close();
         backend
+    }
+
+    /// Closes its connections and its port, as a pod that ends does.
+    pub(crate) async fn die(&self) {
+        self.stop.cancel();
+        self.serving.wait().await;
     }
 
     /// From now on answers by `script`.
