@@ -94,3 +94,41 @@ kind: Secret
 metadata: { name: sso-client, namespace: team-a }
 stringData: { clientSecret: test-client-secret }
 "#;
+
+/// Users of an OAuth 2.0 server at `{provider}` that is named by its endpoints, and a key that all calls carry beside
+/// their user's own token.
+pub const EXPLICIT: &str = r#"
+apiVersion: gatehouse.dev/v1alpha1
+kind: McpServer
+metadata: { name: forge, namespace: team-a }
+spec:
+  url: {issuer}/mcp
+  identity:
+    oauth2:
+      authorizationUrl: {provider}/authorize
+      tokenUrl: {provider}/token
+      userInfo:
+        url: {provider}/userinfo
+        subject: /sub
+        name: /name
+        email: /email
+        emailVerified: /email_verified
+        groups: /groups
+      clientId: gatehouse
+      clientSecretRef: { name: forge-oauth, key: clientSecret }
+      scopes: [openid, profile, email, groups]
+      extraParameters: [{ name: prompt, value: login }]
+  access: { allow: [{ groups: [platform] }, { emails: [bob@example.com] }] }
+  credentials:
+    - { name: me, fromIdentity: {} }
+    - { name: shared, static: { secretRef: { name: forge-oauth, key: apiKey } } }
+  backends:
+    - name: tools
+      url: "{backend}"
+      inject: [{ credential: me }, { credential: shared, header: X-Api-Key, format: "{token}" }]
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: forge-oauth, namespace: team-a }
+stringData: { clientSecret: test-client-secret, apiKey: key-of-all }
+"#;

@@ -13,7 +13,7 @@ use e2e::{
     dev::{Gateway, Setup},
     github::{App, GitHub},
     idp::{Client, Idp, Spoil},
-    manifests::{GITHUB, OIDC},
+    manifests::{EXPLICIT, GITHUB, OIDC},
     oauth::OAuthClient,
     redis::Redis,
 };
@@ -82,11 +82,31 @@ async fn a_real_client_signs_in_through_openid_connect() {
 }
 
 #[tokio::test]
+async fn users_of_explicit_endpoints_carry_their_own_tokens_beside_the_shared_key() {
+    let sso = Sso::of(EXPLICIT).await;
+    // alice is let in for her group, bob for his verified address.
+    for user in ["alice", "bob"] {
+        let token = token_that_arrives(&sso, user).await;
+        assert_eq!(sso.idp.user_of(&token).as_deref(), Some(user));
+        assert_eq!(sso.backend.calls()[0].header("x-api-key"), "key-of-all");
+    }
+    let asked = sso.idp.requests().into_iter().find(|r| r.uri.path() == "/authorize").unwrap();
+    assert!(asked.uri.query().is_some_and(|query| query.contains("prompt=login")), "{}", asked.uri);
+    assert_refused(&sso.sign_in("mallory").await);
+    let session = Session::connect(Sdk::TypeScript2, &sso.gateway.url, "alice").await;
+    assert!(session.tools.contains(&"whoami".to_owned()), "{:?}", session.tools);
+    session.close().await;
+}
+
+#[tokio::test]
 async fn who_is_not_allowed_is_told_so() {
     let sso = Sso::start().await;
-    let page = sso.sign_in("mallory").await;
+    assert_refused(&sso.sign_in("mallory").await);
+}
+
+fn assert_refused(page: &Page) {
     let error = page.parameter("error");
-    assert!(code(&page).is_none(), "{}", page.url);
+    assert!(code(page).is_none(), "{}", page.url);
     assert!(
         error.as_deref() == Some("access_denied") || page.status == 403,
         "{} {}\n{}",
@@ -167,4 +187,9 @@ async fn a_real_client_signs_in_through_github() {
     let (first, second) = tokio::join!(alice.whoami(), bob.whoami());
     assert_eq!((first.as_str(), second.as_str()), ("alice", "bob"));
     tokio::join!(alice.close(), bob.close());
+}
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
 }
