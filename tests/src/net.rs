@@ -139,3 +139,10 @@ fn builder(address: Option<IpAddr>) -> reqwest::ClientBuilder {
         .local_address(address)
         .timeout(PATIENCE)
 }
+
+/// The network interfaces by which packets of this process leave for somewhere: none where nothing can call out.
+pub fn ways_out() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/route").expect("Linux tells its routes");
+    let interfaces = table.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    interfaces.filter(|name| *name != "lo").map(str::to_owned).collect()
+}

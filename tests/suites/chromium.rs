@@ -54,3 +54,8 @@ async fn a_client_that_is_not_known_gets_a_page_that_helps() {
     let text = browser.text().await;
     assert!(text.contains("again"), "{text}");
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

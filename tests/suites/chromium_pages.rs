@@ -14,3 +14,8 @@ async fn every_page_is_readable_on_every_screen() {
 async fn the_pages_of_a_provider_are_readable_on_every_screen() {
     every_page_of_a_provider(Kind::Chromium).await;
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

@@ -110,3 +110,8 @@ async fn the_demo_does_not_listen_beyond_loopback() {
     assert_eq!(process.wait().await.code(), Some(2));
     assert!(process.output().contains("loopback only"), "{}", process.output());
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

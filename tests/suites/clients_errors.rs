@@ -76,3 +76,8 @@ impl Sso {
         Self { gateway, idp, _backend: backend, _redis: redis }
     }
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

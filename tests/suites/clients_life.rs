@@ -293,7 +293,9 @@ fn what_it_was_given(world: &World) {
     }
     let documents = world.tap.heard("GET /.well-known/oauth-protected-resource");
     assert!(!documents.is_empty() && documents.iter().all(|d| d.status == 200), "{documents:#?}");
-    for refused in world.tap.heard("POST /mcp").iter().filter(|h| h.status == 401) {
+    let calls = world.tap.heard("POST /mcp");
+    assert!(calls.iter().any(|call| call.status == 401), "it began without a token: {calls:#?}");
+    for refused in calls.iter().filter(|call| call.status == 401) {
         let challenge =
             refused.headers.get("www-authenticate").and_then(|c| c.to_str().ok()).unwrap_or_default();
         assert!(
@@ -385,4 +387,9 @@ async fn python_sdk_meets_none_of_the_errors() {
 #[tokio::test]
 async fn mcp_remote_meets_none_of_the_errors() {
     none_of_the_errors(Sdk::McpRemote).await;
+}
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
 }

@@ -16,3 +16,8 @@ async fn start() -> (Gateway, (Backend, Redis)) {
 }
 
 e2e::every_client!(start);
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

@@ -145,3 +145,8 @@ async fn server_of_2026_07_28() {
     let good = through.len() - failed(&through).len();
     assert!(good >= 120, "only {good} checks passed");
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}

@@ -8,3 +8,8 @@ e2e::journeys!(Kind::Firefox);
 async fn every_page_is_readable_on_every_screen() {
     every_page(Kind::Firefox).await;
 }
+
+#[test]
+fn nothing_here_can_call_out() {
+    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}
