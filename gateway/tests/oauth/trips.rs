@@ -1,7 +1,8 @@
 //! The token endpoint asks Redis once for each grant step, and nothing after what it has changed.
 
+use axum::body::Body;
 use gatehouse_gateway::server::Identity;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     static_clients::{listed, robot},
     support::{
         Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
-        refresh, seconds, with,
+        refresh, request, seconds, with,
     },
 };
 
@@ -94,6 +95,43 @@ async fn every_grant_step_is_one_round_trip() {
             assert_eq!(again["refresh_token"], tokens["refresh_token"]);
         }
         in_one_trip(gateway, &admin, &robot("robot", "new-secret")).await;
+    }
+}
+
+/// What the backend answers does not matter here: it is refused when it is dialled, which is after the token was judged.
+#[tokio::test]
+async fn a_call_is_one_round_trip_and_none_when_its_token_was_just_seen() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let admin = redis.admin().await;
+    let mut config = config();
+    config["backends"][0]["target"]["url"] = "https://127.0.0.1:1/mcp".into();
+    let gateway = Gateway::on_redis(config, &redis.url()).await;
+    let client = gateway.public_client().await;
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami"}});
+    let scripts_of_a_call = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let before = counted(&admin).await.0;
+        let answer =
+            gateway.send(request(Method::POST, "/mcp", &headers, Body::from(message.to_string()))).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+        counted(&admin).await.0 - before
+    };
+    // Redis is sent the script with the first call.
+    let first = gateway.tokens(&client).await;
+    scripts_of_a_call(first["access_token"].as_str().unwrap()).await;
+    let second = gateway.tokens(&client).await;
+    let second = second["access_token"].as_str().unwrap();
+    assert_eq!(scripts_of_a_call(second).await, 1);
+    // It is kept once the reader of events has heard of what the sign-in itself changed.
+    loop {
+        match scripts_of_a_call(second).await {
+            0 => break,
+            trips => assert_eq!(trips, 1),
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!(scripts_of_a_call(second).await, 0);
     }
 }
 
