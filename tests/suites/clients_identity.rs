@@ -32,9 +32,15 @@ impl Sso {
     }
 
     async fn of(manifest: &str) -> Self {
+        Self::at(manifest, true).await
+    }
+
+    /// Before a provider with or without a user-info endpoint.
+    async fn at(manifest: &str, user_info: bool) -> Self {
         let setup = Setup::manifest(manifest);
         // Long enough that nothing is renewed: what is asked about a user is the user-info.
-        let client = Client { token_life: Duration::from_secs(3600), ..Client::at(&setup.issuer()) };
+        let token_life = Duration::from_secs(3600);
+        let client = Client { token_life, user_info, ..Client::at(&setup.issuer()) };
         let idp = Idp::start(client).await;
         let backend = Backend::start(Callers::tokens(&[])).await;
         let redis = Redis::start().await;

@@ -33,7 +33,7 @@ pub(super) async fn discovery(State(idp): State<Shared>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let at = |path: &str| format!("{}{path}", inner.issuer);
-    Json(json!({
+    let mut metadata = json!({
         "issuer": inner.issuer,
         "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"),
@@ -46,8 +46,11 @@ pub(super) async fn discovery(State(idp): State<Shared>) -> Response {
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "scopes_supported": ["openid", "profile", "email", "groups", "offline_access"],
-    }))
-    .into_response()
+    });
+    if !idp.client.user_info {
+        metadata.as_object_mut().expect("it is an object").remove("userinfo_endpoint");
+    }
+    Json(metadata).into_response()
 }
 
 pub(super) async fn jwks(State(idp): State<Shared>) -> Response {
@@ -198,6 +201,9 @@ pub(super) async fn userinfo(State(idp): State<Shared>, headers: HeaderMap) -> R
     let inner = idp.lock();
     if inner.outage {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if !idp.client.user_info {
+        return StatusCode::NOT_FOUND.into_response();
     }
     let token =
         headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));

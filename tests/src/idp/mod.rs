@@ -55,6 +55,8 @@ pub struct Client {
     pub redirect_uri: String,
     /// How long access tokens live.
     pub token_life: Duration,
+    /// Whether the provider has a user-info endpoint, which is optional (OpenID Connect Discovery, section 3).
+    pub user_info: bool,
 }
 
 impl Client {
@@ -65,6 +67,7 @@ impl Client {
             secret: Some("test-client-secret".to_owned()),
             redirect_uri: format!("{issuer}/oauth/callback"),
             token_life: Duration::from_secs(300),
+            user_info: true,
         }
     }
 }

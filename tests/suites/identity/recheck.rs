@@ -15,7 +15,7 @@ const SENTENCE: &str = "Your 127.0.0.1 session expired, please sign in again.";
 
 impl Sso {
     async fn rechecking(recheck: &str) -> Self {
-        Self::of(&OIDC.replace("access: {", &format!("access: {{ recheck: {{ {recheck} }},"))).await
+        Self::of(&rechecking(recheck)).await
     }
 
     /// How often the provider was asked about a user.
@@ -28,6 +28,10 @@ impl Sso {
         let (_, refresh) = client.tokens(&Browser::of("alice")).await;
         (client, refresh)
     }
+}
+
+fn rechecking(recheck: &str) -> String {
+    OIDC.replace("access: {", &format!("access: {{ recheck: {{ {recheck} }},"))
 }
 
 /// The token that replaced `refresh`.
@@ -110,4 +114,29 @@ async fn many_refreshes_at_once_over_both_replicas_ask_the_provider_once() {
         assert!(tokens.iter().all(|token| *token == tokens[0]), "all get the one successor");
     }
     assert_eq!(sso.asked() - before, 1, "{:#?}", sso.idp.requests());
+}
+
+#[tokio::test]
+async fn a_provider_without_user_info_is_asked_by_renewal() {
+    let sso = Sso::at(&rechecking("every: 1s, tolerate: 1h"), false).await;
+    let (client, mut refresh) = sso.signed_in().await;
+    let asked = || sso.idp.requests().iter().filter(|r| r.uri.path() == "/token").count();
+    let before = asked();
+    eventually("a refresh to be due for a check", async || {
+        refresh = next(&client.refresh(&refresh).await);
+        (asked() > before).then_some(())
+    })
+    .await;
+    sso.idp.revoke("alice");
+    let refused = eventually("a refresh to be due again", async || {
+        let answer = client.refresh(&refresh).await;
+        if answer.status != 200 {
+            return Some(answer);
+        }
+        refresh = answer.get("refresh_token");
+        None
+    })
+    .await;
+    assert!(refused.is_error(400, "invalid_grant"), "{} {}", refused.status, refused.text);
+    assert_eq!(refused.get("error_description"), SENTENCE, "{}", refused.text);
 }
