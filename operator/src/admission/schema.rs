@@ -16,12 +16,13 @@ pub(super) type Wrong = (String, String);
 
 /// Checks a value, and gives it back without nulls and with the defaults of the schema.
 pub(super) fn check(schema: &Value, mut value: Value) -> Result<Value, Vec<Wrong>> {
-    let mut wrong = Vec::new();
-    unknown_fields(schema, &value, "", &mut wrong);
+    let mut unknown = Vec::new();
+    unknown_fields(schema, &value, "", &mut unknown);
     prune_nulls(&mut value);
     let value = apply_defaults(schema, &value);
-    wrong.extend(json_schema(schema, &value));
+    let mut wrong = json_schema(schema, &value);
     list_maps(schema, &value, "", &mut wrong);
+    // Rules are for values of the right shape; a field too many is no reason to keep back what they say.
     if wrong.is_empty()
         && let Err(errors) = Validator::new().validate(schema, &value, None)
     {
@@ -31,7 +32,8 @@ pub(super) fn check(schema: &Value, mut value: Value) -> Result<Value, Vec<Wrong
             (path, message)
         }));
     }
-    if wrong.is_empty() { Ok(value) } else { Err(wrong) }
+    unknown.extend(wrong);
+    if unknown.is_empty() { Ok(value) } else { Err(unknown) }
 }
 
 fn child(path: &str, name: &str) -> String {

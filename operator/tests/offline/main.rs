@@ -8,6 +8,8 @@ mod attach;
 #[cfg(test)]
 mod cel;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod crds;
