@@ -270,6 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn the_sixteen_that_are_told_are_those_that_fail() {
+        let only = policy("p", OLD, &json!({ "selector": {} }));
+        let running = (0..20).map(|n| server(&format!("s{n:02}"), Some("p")));
+        let behind = (0..3).map(|n| server(&format!("t{n}"), None));
+        let status = of(&only, &running.chain(behind).collect::<Vec<_>>(), std::slice::from_ref(&only));
+        assert_eq!(status.targets, Some(TargetCounts { matched: 23, programmed: 20, overridden: 0 }));
+        let told: Vec<_> = status.ancestors.iter().map(|a| a.ancestor_ref.name.as_str()).collect();
+        assert_eq!(
+            (told.len(), &told[..4]),
+            (16, &["t0", "t1", "t2", "s00"][..]),
+            "the schema takes no more"
+        );
+    }
+
+    #[test]
     fn terms_that_no_pod_has_are_not_programmed() {
         let only = policy("p", OLD, &json!({ "selector": {} }));
         let servers = [server("s", Some("p"))];
