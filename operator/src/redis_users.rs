@@ -24,6 +24,7 @@ use std::{
 
 use futures::future::join_all;
 use gatehouse_gateway_config::denial::SealedDenial;
+use gatehouse_redis::Role;
 use tokio::sync::{Notify, watch};
 
 pub use self::{
@@ -233,7 +234,7 @@ impl Redis {
             return Ok(None);
         };
         fleet.index_moved();
-        let reason = describe(&error);
+        let reason = describe(&error, Role::Master);
         if error.is_io_error() || error.is_timeout() {
             return Err(reason);
         }
@@ -293,7 +294,7 @@ async fn tell(
                 node.done.insert(name.clone(), user.clone());
             }
             Err(error) => {
-                refused.insert(name.clone(), describe(&error));
+                refused.insert(name.clone(), describe(&error, node.role));
                 if error.is_io_error() || error.is_timeout() {
                     break;
                 }

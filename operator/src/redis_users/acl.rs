@@ -9,9 +9,21 @@ use sha2::{Digest, Sha256};
 /// What the operator's own user may do, beside the keys with its prefix. `@dangerous` and `@scripting` are taken away
 /// before single commands of theirs are given: they hold `FLUSHALL` and `FUNCTION`, which no pattern of keys bounds. With
 /// `Shared` the gateways come as this user, too.
-pub(super) const OPERATOR_RIGHTS: &str = "-@all +@read +@write -@dangerous -@scripting +acl|setuser +acl|deluser \
+const OPERATOR_RIGHTS: &str = "-@all +@read +@write -@dangerous -@scripting +acl|setuser +acl|deluser \
                                           +acl|getuser +info +ping +role +cluster|slots +hello +auth +evalsha \
                                           +script|load +time +wait";
+
+/// What the operator's own user may do at a Sentinel that asks for a login.
+const SENTINEL_RIGHTS: &str = "-@all +sentinel|master +sentinel|replicas +acl|setuser +acl|deluser +info +ping +hello \
+                               +auth";
+
+/// What the operator's own user may do at a node of this role.
+pub(super) const fn rights(role: Role) -> &'static str {
+    match role {
+        Role::Master | Role::Replica => OPERATOR_RIGHTS,
+        Role::Sentinel => SENTINEL_RIGHTS,
+    }
+}
 
 /// Like `SCAN` it is `@read`, names no key and shows everybody's. Valkey has it since 9.1.
 const CLUSTERSCAN: &str = "-clusterscan";
@@ -173,6 +185,10 @@ mod tests {
     #[test]
     fn the_readme_has_the_operators_rights_word_by_word() {
         let readme = include_str!("../../../README.md");
-        assert!(readme.contains(&format!("resetchannels {OPERATOR_RIGHTS}\n")), "{OPERATOR_RIGHTS}");
+        let user = "ACL SETUSER gatehouse on >PASSWORD";
+        for (role, before) in [(Role::Master, " ~gatehouse:* resetchannels"), (Role::Sentinel, "")] {
+            let rule = format!("\n{user}{before} {}\n", rights(role));
+            assert!(readme.contains(&rule), "{rule}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use gatehouse_gateway_config::denial::{self, SealedDenial};
+use gatehouse_redis::Role;
 use redis::aio::ConnectionLike;
 use tokio::time::Instant;
 
@@ -156,7 +157,7 @@ impl Denials {
                 Err(error) if is_elsewhere(&error) => {}
                 Err(error) => {
                     tracing::warn!(%instance, %error, "access.deny waits for the roll-out");
-                    let (reason, mut entries) = (describe(&error), self.entries());
+                    let (reason, mut entries) = (describe(&error, Role::Master), self.entries());
                     if !refuses_all(&error) {
                         entries.refuse(&due[at], &reason);
                         continue;

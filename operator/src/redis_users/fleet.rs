@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use gatehouse_gateway_config::redis::Address;
+use gatehouse_gateway_config::redis::{Address, RedisTarget, Topology};
 use gatehouse_redis::{Login, Member, ReachError, Role, dial, dial_master, members};
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 
@@ -48,12 +48,12 @@ impl Fleet {
     /// When no master can be used.
     pub(super) async fn meet(&mut self, settings: &RedisSettings) -> Result<Vec<Warning>, String> {
         let (target, login) = whom(settings)?;
-        let members = members(&target, &login).await.map_err(|e| words(&e))?;
+        let members = members(&target, &login).await.map_err(|e| words(&e, &target))?;
         let mut known = std::mem::take(&mut self.nodes);
         let roles: BTreeMap<Address, Role> = known.iter().map(|(at, node)| (at.clone(), node.role)).collect();
         let met = members.into_iter().map(|member| {
             let known = known.remove(&member.address);
-            meet(member, known, target.tls, &login)
+            meet(member, known, &target, &login)
         });
         let (mut warnings, mut failure, mut masters) = (Vec::new(), None, 0);
         for (Member { address, role }, met) in join_all(met).await {
@@ -138,11 +138,11 @@ pub(super) async fn index_connection(settings: &RedisSettings) -> Result<Multipl
     let (target, login) = whom(settings)?;
     let key = index::key(&settings.key_prefix);
     let known = &mut std::collections::BTreeSet::new();
-    dial_master(&target, &key, &login, known, &timeouts()).await.map_err(|e| words(&e))
+    dial_master(&target, &key, &login, known, &timeouts()).await.map_err(|e| words(&e, &target))
 }
 
 /// Where Redis is, and as whom we come: files may have changed since the last connection.
-fn whom(settings: &RedisSettings) -> Result<(gatehouse_gateway_config::redis::RedisTarget, Login), String> {
+fn whom(settings: &RedisSettings) -> Result<(RedisTarget, Login), String> {
     let target = settings.target().map_err(|e| e.to_string())?;
     Ok((target, login(settings).map_err(|e| e.to_string())?))
 }
@@ -150,20 +150,20 @@ fn whom(settings: &RedisSettings) -> Result<(gatehouse_gateway_config::redis::Re
 async fn meet(
     member: Member,
     known: Option<Node>,
-    tls: bool,
+    target: &RedisTarget,
     login: &Login,
 ) -> (Member, Result<Node, String>) {
     if let Some(mut node) = known
-        && let Ok(info) = info(&mut node.connection).await
-        && let Ok(door) = door_of(&mut node.connection, &member, login).await
+        && let Ok(info) = info(&mut node.connection, member.role).await
+        && let Ok(door) = isolation::look(&mut node.connection, member.role, login).await
     {
         return (member.clone(), Ok(Node { info, door, role: member.role, is_new: false, ..node }));
     }
     let node = async {
-        let connection = dial(&member.address, tls, login, &timeouts()).await;
-        let mut connection = connection.map_err(|e| words(&e))?;
-        let info = info(&mut connection).await?;
-        let door = door_of(&mut connection, &member, login).await?;
+        let connection = dial(&member.address, target.tls, login, &timeouts()).await;
+        let mut connection = connection.map_err(|e| words(&e, target))?;
+        let info = info(&mut connection, member.role).await?;
+        let door = isolation::look(&mut connection, member.role, login).await?;
         let (role, done) = (member.role, BTreeMap::new());
         Ok(Node { connection, role, info, door, is_new: true, knows_clusterscan: true, done })
     };
@@ -171,22 +171,20 @@ async fn meet(
     (member, node)
 }
 
-/// A Sentinel holds nobody's keys.
-async fn door_of(
-    connection: &mut MultiplexedConnection,
-    member: &Member,
-    login: &Login,
-) -> Result<Door, String> {
-    if member.role == Role::Sentinel { Ok(Door::Closed) } else { isolation::look(connection, login).await }
-}
-
 fn timeouts() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT))
 }
 
-fn words(error: &ReachError) -> String {
+fn words(error: &ReachError, target: &RedisTarget) -> String {
     match error {
-        ReachError::Node { source, .. } => describe(source),
+        ReachError::Node { node, source } => {
+            let asked = match &target.topology {
+                Topology::Sentinel { sentinels, .. } => sentinels.contains(node),
+                Topology::Standalone(_) | Topology::Cluster { .. } => false,
+            };
+            // Of those who hold keys all take the same rights.
+            describe(source, if asked { Role::Sentinel } else { Role::Master })
+        }
         ReachError::NoMaster(_) | ReachError::NotMaster(_) => error.to_string(),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use gatehouse_redis::Role;
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
-use super::acl::{OPERATOR_RIGHTS, Version};
+use super::acl::{self, Version};
 
 /// What one gateway pod needs of `maxclients`: a connection for calls, one for claims, one for events.
 const CONNECTIONS_PER_POD: u64 = 3;
@@ -12,6 +13,9 @@ const CONNECTIONS_PER_POD: u64 = 3;
 /// Redis does not take the operator's login.
 const LOGIN: &str =
     "it does not accept the operator's user and password (redis.usernameFile, redis.passwordFile)";
+
+/// What the operator's user lacks is a right.
+const RIGHTS: &str = "the operator's user may not do this; its rights";
 
 /// The Redis whose commands every Valkey has.
 const VALKEY: Version = (7, 2);
@@ -89,32 +93,33 @@ fn version(text: &str) -> Version {
 }
 
 /// Asks for it. A connection that does not work is an error, in words.
-pub(super) async fn info(connection: &mut MultiplexedConnection) -> Result<Info, String> {
+pub(super) async fn info(connection: &mut MultiplexedConnection, role: Role) -> Result<Info, String> {
     let mut text = String::new();
     for section in ["server", "memory", "clients"] {
         match redis::cmd("INFO").arg(section).query_async::<String>(connection).await {
             Ok(part) => text.push_str(&part),
-            Err(error) if error.code() == Some("NOPERM") => return greeting(connection).await,
-            Err(error) => return Err(describe(&error)),
+            Err(error) if error.code() == Some("NOPERM") => return greeting(connection, role).await,
+            Err(error) => return Err(describe(&error, role)),
         }
     }
     Ok(Info::parse(&text))
 }
 
 /// What is known where a managed Redis forbids `INFO`. Where it is nothing, gateways do without what is new.
-async fn greeting(connection: &mut MultiplexedConnection) -> Result<Info, String> {
+async fn greeting(connection: &mut MultiplexedConnection, role: Role) -> Result<Info, String> {
     let greeting = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
     // Whoever knows no HELLO still answers, if the connection works.
-    redis::cmd("PING").query_async::<String>(connection).await.map_err(|e| describe(&e))?;
+    redis::cmd("PING").query_async::<String>(connection).await.map_err(|e| describe(&e, role))?;
     Ok(Info::of_greeting(&greeting.unwrap_or_default()))
 }
 
-/// An error in words, without what was sent.
-pub(super) fn describe(error: &redis::RedisError) -> String {
+/// What a node of this role answered, in words, without what was sent.
+pub(super) fn describe(error: &redis::RedisError, role: Role) -> String {
     match error.code() {
         Some("WRONGPASS" | "NOAUTH") => LOGIN.to_owned(),
         Some("NOPERM") => {
-            format!("the operator's user may not do this; its rights must be {OPERATOR_RIGHTS}")
+            let place = if role == Role::Sentinel { " at Sentinels" } else { "" };
+            format!("{RIGHTS}{place} must be {}", acl::rights(role))
         }
         _ => error.to_string(),
     }
@@ -129,7 +134,7 @@ pub(super) fn is_elsewhere(error: &redis::RedisError) -> bool {
 pub(super) fn kind(failure: &str) -> &'static str {
     match () {
         () if failure.contains(LOGIN) => "login",
-        () if failure.contains(OPERATOR_RIGHTS) => "rights",
+        () if failure.contains(RIGHTS) => "rights",
         () => "unreachable",
     }
 }
@@ -148,6 +153,22 @@ mod tests {
         assert_eq!(info.warnings(51), warnings, "one server more is no news");
         let good = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\nmaxclients:10000\r\n");
         assert!(good.warnings(50).is_empty());
+    }
+
+    #[test]
+    fn a_missing_right_is_answered_with_those_that_the_place_takes() {
+        let refused = redis::parse_redis_value(b"-NOPERM User gatehouse has no permissions\r\n").unwrap();
+        let refused = refused.extract_error().unwrap_err();
+        for (role, has) in [
+            (Role::Master, "+cluster|slots"),
+            (Role::Replica, "+cluster|slots"),
+            (Role::Sentinel, "+sentinel|master"),
+        ] {
+            let text = describe(&refused, role);
+            let others = if role == Role::Sentinel { "+cluster|slots" } else { "+sentinel|master" };
+            assert!(text.contains(has) && !text.contains(others), "{text}");
+            assert_eq!((kind(&text), text.contains("Sentinels")), ("rights", role == Role::Sentinel));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use gatehouse_redis::Login;
+use gatehouse_redis::{Login, Role};
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
 use super::{RedisState, info::describe};
@@ -58,7 +58,15 @@ impl RedisState {
 ///
 /// # Errors
 /// When the connection does not work, in words.
-pub(super) async fn look(connection: &mut MultiplexedConnection, login: &Login) -> Result<Door, String> {
+pub(super) async fn look(
+    connection: &mut MultiplexedConnection,
+    role: Role,
+    login: &Login,
+) -> Result<Door, String> {
+    // A Sentinel holds nobody's keys.
+    if role == Role::Sentinel {
+        return Ok(Door::Closed);
+    }
     // What lets the operator in without anything lets everybody in.
     if login.password.is_none() && login.certificate.is_none() {
         return Ok(Door::Open);
@@ -67,7 +75,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, login: &Login) 
         redis::cmd("ACL").arg("GETUSER").arg("default").query_async(connection).await;
     match answer {
         Ok(user) => Ok(of_default(user)),
-        Err(error) if error.is_io_error() || error.is_timeout() => Err(describe(&error)),
+        Err(error) if error.is_io_error() || error.is_timeout() => Err(describe(&error, role)),
         // It is kept from the operator, or a service has no ACLs.
         Err(_) => Ok(Door::Unseen),
     }

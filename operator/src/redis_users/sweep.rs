@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use gatehouse_redis::Role;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, core::Status};
 use redis::aio::ConnectionLike;
@@ -66,7 +67,7 @@ async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
         return Ok(0);
     }
     erase(settings, &gone).await?;
-    forget(&mut connection, settings, &gone).await.map_err(|e| describe(&e))?;
+    forget(&mut connection, settings, &gone).await.map_err(|e| describe(&e, Role::Master))?;
     for instance in &gone {
         context.redis.swept(instance);
         context.redis.release(&instance.username(&settings.key_prefix));
@@ -88,7 +89,7 @@ async fn entries(
         .arg(index::key(key_prefix))
         .query_async(connection)
         .await
-        .map_err(|e| describe(&e))?;
+        .map_err(|e| describe(&e, Role::Master))?;
     let ours = all.iter().filter(|(_, owner)| *owner == installation);
     Ok(ours.filter_map(|(entry, _)| Instance::parse(entry)).collect())
 }
@@ -132,13 +133,14 @@ async fn erase(settings: &RedisSettings, gone: &[Instance]) -> Result<(), String
             for instance in gone {
                 let mut delete = redis::cmd("ACL");
                 delete.arg("DELUSER").arg(instance.username(&settings.key_prefix));
-                delete.query_async::<()>(&mut node.connection).await.map_err(|e| describe(&e))?;
+                delete.query_async::<()>(&mut node.connection).await.map_err(|e| describe(&e, node.role))?;
             }
         }
     }
     let prefixes: Vec<String> = gone.iter().map(|instance| instance.prefix(&settings.key_prefix)).collect();
     for node in fleet.masters() {
-        erase_keys(&mut node.connection, &settings.key_prefix, &prefixes).await.map_err(|e| describe(&e))?;
+        let erased = erase_keys(&mut node.connection, &settings.key_prefix, &prefixes).await;
+        erased.map_err(|e| describe(&e, node.role))?;
     }
     Ok(())
 }

@@ -306,3 +306,37 @@ async fn what_redis_refuses_is_said_and_done_when_the_right_is_given() {
     says("to take access.deny", false).await;
     world.deny(&store).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sentinel_refuses_is_said_with_the_rights_that_it_takes() {
+    let fleet = RedisFleet::sentinel_tls(free_port, "redis.example").await;
+    admit(&fleet).await;
+    let at_sentinels = async |words: &[String]| {
+        for mut sentinel in fleet.guarded_sentinels().await {
+            set_user(&mut sentinel, words).await;
+        }
+    };
+    let takes = async |right: &str| at_sentinels(&["gatehouse", right].map(str::to_owned)).await;
+    takes("-acl|setuser").await;
+    let world = world("tls-sentinel-refused", &fleet, "Managed").await;
+    let rights = documented(true).split_off(3).join(" ");
+    let says = async |what: &str| {
+        let text =
+            format!("{what}: the operator's user may not do this; its rights at Sentinels must be {rights}");
+        eventually(&format!("the status to say {text}"), async || {
+            let servers: Api<McpServer> = Api::namespaced(world.client.clone(), &world.namespace);
+            let server = servers.get("one").await.unwrap();
+            condition(&server, "Programmed")?.message.contains(&text).then_some(())
+        })
+        .await;
+    };
+    says("Redis refused the ACL user of this server").await;
+    at_sentinels(&documented(true)).await;
+    assert_eq!(world.ready().await, "users can sign in");
+    for right in ["-sentinel|replicas", "-sentinel|master"] {
+        takes(right).await;
+        says(&format!("Redis at {} cannot be used", fleet.url())).await;
+        at_sentinels(&documented(true)).await;
+        assert_eq!(world.ready().await, "users can sign in");
+    }
+}
