@@ -112,6 +112,11 @@ impl Redis {
         }
     }
 
+    /// Asks no more for a denial of a server that is gone.
+    pub fn withdraw_denial(&self, namespace: &str, name: &str) {
+        self.inner.denials.withdraw(namespace, name);
+    }
+
     /// Asks for a user's end.
     pub fn forget(&self, name: &str) {
         let was = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -130,6 +135,12 @@ impl Redis {
     #[cfg(test)]
     pub(crate) fn wanted(&self) -> Vec<String> {
         self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Whose denials shall be told.
+    #[cfg(test)]
+    pub(crate) fn denied(&self) -> Vec<Instance> {
+        self.inner.denials.due().into_iter().map(|(instance, _)| instance).collect()
     }
 
     /// Looks at the state.

@@ -177,6 +177,9 @@ async fn watch_policies(
             Event::InitApply(policy) => listing.lists(name(policy), looked_at(policy)),
             Event::InitDone => {
                 let listed = listing.ends();
+                for (namespace, name) in &listed.gone {
+                    context.policies.forget(&ObjectRef::new(name).within(namespace));
+                }
                 let changed: BTreeSet<_> = listed.news.iter().chain(&listed.gone).map(|(n, _)| n).collect();
                 for namespace in changed {
                     touched(namespace);
@@ -190,7 +193,7 @@ async fn watch_policies(
             }
             Event::Delete(policy) => {
                 listing.gone(&name(policy));
-                context.policies.forget(policy);
+                context.policies.forget(&ObjectRef::from_obj(policy));
                 touched(&name(policy).0);
             }
         }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, ListParams},
-    runtime::controller::Action,
+    runtime::{controller::Action, reflector::ObjectRef},
 };
 use tokio::time::Instant;
 
@@ -47,6 +47,7 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
     pass.end(if result.is_ok() { Outcome::Success } else { Outcome::Error }, started.elapsed());
     if result.is_ok() {
         context.policies.succeeded(&policy);
+        tidy(&policy, &context);
     }
     result.map(|()| Action::requeue(RECHECK))
 }
@@ -57,8 +58,18 @@ pub fn error_policy(policy: Arc<GuardedPolicy>, error: &ReconcileError, context:
     context.metrics.failed(CONTROLLER, error.reason());
     let name = format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any());
     let pause = backoff(context.policies.failed(&policy), context.entropy.fraction());
+    tidy(&policy, &context);
     tracing::warn!(policy = name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
     Action::requeue(pause)
+}
+
+/// Forgets what a pass noted of a policy that went while the pass ran: when the watch told, there was nothing to forget
+/// yet.
+fn tidy(policy: &GuardedPolicy, context: &Context) {
+    let object = ObjectRef::from_obj(policy);
+    if context.scopes.iter().all(|scope| scope.policies.get(&object).is_none()) {
+        context.policies.forget(&object);
+    }
 }
 
 async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), ReconcileError> {
@@ -124,6 +135,7 @@ async fn report_unreadable(
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
 
     use super::*;
@@ -167,12 +179,14 @@ mod tests {
             "spec": { "targetRefs": [{ "name": "nobody" }] },
         });
         objects.put(POLICY, policy.clone());
-        let (scope, ..) = testing::scope();
+        let (scope, _servers, mut cache) = testing::scope();
         let mut context = testing::context(objects.client(), OperatorConfig::offline(), &scope);
         let expected = Entropy::seeded(1);
         context.entropy = Entropy::seeded(1);
         let context = Arc::new(context);
-        let policy: Arc<GuardedPolicy> = Arc::new(serde_json::from_value(policy).unwrap());
+        let policy: GuardedPolicy = serde_json::from_value(policy).unwrap();
+        cache.apply_watcher_event(&Event::Apply(policy.clone()));
+        let policy = Arc::new(policy);
         let fails = || error_policy(policy.clone(), &ReconcileError::Deadline(DEADLINE), context.clone());
         for failures in 1..8 {
             assert_eq!(fails(), Action::requeue(backoff(failures, expected.fraction())));
@@ -183,6 +197,10 @@ mod tests {
             Action::requeue(backoff(1, expected.fraction())),
             "what went through ends the row"
         );
+        assert!(!context.policies.is_empty());
+        cache.apply_watcher_event(&Event::Delete(GuardedPolicy::clone(&policy)));
+        fails();
+        assert!(context.policies.is_empty(), "no watch tells again that it is gone");
     }
 
     #[tokio::test]

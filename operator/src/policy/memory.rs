@@ -5,18 +5,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use kube::{Resource, ResourceExt};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::GuardedPolicy;
 
-/// What is remembered, by UID.
+/// What is remembered.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<String, Entry>>);
+pub struct Memory(Mutex<HashMap<ObjectRef<GuardedPolicy>, Entry>>);
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// The generation of which was said that it cannot be read.
-    unreadable: Option<i64>,
+    /// The object, by UID and generation, of which was said that it cannot be read.
+    unreadable: Option<(String, i64)>,
     /// Failures in a row.
     failures: u32,
 }
@@ -24,41 +24,50 @@ struct Entry {
 impl Memory {
     /// Whether it was said of a policy that it cannot be read.
     pub fn told_unreadable(&self, policy: &GuardedPolicy) -> bool {
-        let generation = policy.meta().generation.unwrap_or_default();
-        self.entries().get(&uid(policy)).is_some_and(|entry| entry.unreadable == Some(generation))
+        let entries = self.entries();
+        entries.get(&name(policy)).is_some_and(|entry| entry.unreadable == Some(version(policy)))
     }
 
     /// Notes that it was said.
     pub fn tells_unreadable(&self, policy: &GuardedPolicy) {
-        let generation = policy.meta().generation.unwrap_or_default();
-        self.entries().entry(uid(policy)).or_default().unreadable = Some(generation);
+        self.entries().entry(name(policy)).or_default().unreadable = Some(version(policy));
     }
 
     /// Notes that a pass failed. How many did in a row.
     pub fn failed(&self, policy: &GuardedPolicy) -> u32 {
         let mut entries = self.entries();
-        let entry = entries.entry(uid(policy)).or_default();
+        let entry = entries.entry(name(policy)).or_default();
         entry.failures = entry.failures.saturating_add(1);
         entry.failures
     }
 
     /// Notes that a pass went through.
     pub fn succeeded(&self, policy: &GuardedPolicy) {
-        if let Some(entry) = self.entries().get_mut(&uid(policy)) {
+        if let Some(entry) = self.entries().get_mut(&name(policy)) {
             entry.failures = 0;
         }
     }
 
     /// Forgets a policy that is gone.
-    pub fn forget(&self, policy: &GuardedPolicy) {
-        self.entries().remove(&uid(policy));
+    pub fn forget(&self, policy: &ObjectRef<GuardedPolicy>) {
+        self.entries().remove(policy);
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    /// Whether nothing is remembered.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries().is_empty()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<ObjectRef<GuardedPolicy>, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn uid(policy: &GuardedPolicy) -> String {
-    policy.uid().unwrap_or_default()
+fn name(policy: &GuardedPolicy) -> ObjectRef<GuardedPolicy> {
+    ObjectRef::from_obj(policy)
+}
+
+fn version(policy: &GuardedPolicy) -> (String, i64) {
+    (policy.uid().unwrap_or_default(), policy.meta().generation.unwrap_or_default())
 }

@@ -54,13 +54,37 @@ struct Entries {
 }
 
 impl Entries {
+    /// Forgets what a server had under keys other than `kept`.
+    fn withdraw(&mut self, namespace: &str, name: &str, kept: Option<&str>) {
+        let first = Instance { namespace: namespace.to_owned(), name: name.to_owned(), id: String::new() };
+        let behind = self.wanted.range(first..).map(|(instance, _)| instance);
+        let its = behind.take_while(|i| i.namespace == namespace && i.name == name);
+        let gone: Vec<_> = its.filter(|i| Some(i.id.as_str()) != kept).cloned().collect();
+        for instance in &gone {
+            self.wanted.remove(instance);
+            self.written.remove(instance);
+            self.refused.remove(instance);
+        }
+    }
+
     fn is_due(&self, name: &Instance, denial: &SealedDenial) -> bool {
         let refused = self.refused.get(name);
         let waits = refused.is_some_and(|r| r.denial == *denial && r.at.elapsed() < AGAIN);
         self.written.get(name) != Some(denial) && !waits
     }
 
+    /// What went while it was on its way leaves no trace.
+    fn took(&mut self, instance: &Instance, denial: &SealedDenial) {
+        self.refused.remove(instance);
+        if self.wanted.contains_key(instance) {
+            self.written.insert(instance.clone(), denial.clone());
+        }
+    }
+
     fn refuse(&mut self, (instance, denial): &(Instance, SealedDenial), reason: &str) {
+        if !self.wanted.contains_key(instance) {
+            return;
+        }
         let refusal = Refusal { denial: denial.clone(), reason: reason.to_owned(), at: Instant::now() };
         self.refused.insert(instance.clone(), refusal);
     }
@@ -75,22 +99,20 @@ struct Refusal {
 }
 
 impl Denials {
-    /// Asks for a denial; whether it is new.
+    /// Asks for a denial, instead of what its server had before; whether it is new.
     pub(super) fn set(&self, instance: Instance, denial: SealedDenial) -> bool {
         let mut entries = self.entries();
         if entries.wanted.get(&instance) == Some(&denial) {
             return false;
         }
+        entries.withdraw(&instance.namespace, &instance.name, Some(&instance.id));
         entries.wanted.insert(instance, denial);
         true
     }
 
-    /// The instance is swept.
-    pub(super) fn remove(&self, instance: &Instance) {
-        let mut entries = self.entries();
-        entries.wanted.remove(instance);
-        entries.written.remove(instance);
-        entries.refused.remove(instance);
+    /// Wants nothing of a server any more.
+    pub(super) fn withdraw(&self, namespace: &str, name: &str) {
+        self.entries().withdraw(namespace, name, None);
     }
 
     /// Another connection, perhaps to an empty Redis: everything is written again.
@@ -147,11 +169,7 @@ impl Denials {
             call.key(format!("{prefix}events")).arg(&denial.text).arg(&denial.mac);
             call.arg(u8::from(denial.is_empty)).arg(denial::EVENT).arg(LIFE).arg(EVENTS_KEPT);
             match call.invoke_async::<i64>(connection).await {
-                Ok(_) => {
-                    let mut entries = self.entries();
-                    entries.refused.remove(instance);
-                    entries.written.insert(instance.clone(), denial.clone());
-                }
+                Ok(_) => self.entries().took(instance, denial),
                 Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
                 // In a Cluster another master holds the server's slot, or will in a moment.
                 Err(error) if is_elsewhere(&error) => {}
@@ -275,6 +293,50 @@ mod tests {
         denials.entries().refused.get_mut(&instance()).unwrap().at = long_ago;
         beat(&denials, &[TAKES]).await;
         assert!(denials.refused().is_empty() && denials.due().is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_a_server_that_went_nothing_is_kept() {
+        let all = |denials: &Denials| {
+            let entries = denials.entries();
+            let names =
+                [entries.wanted.keys(), entries.written.keys()].map(|k| k.cloned().collect::<Vec<_>>());
+            (names, entries.refused.keys().cloned().collect::<Vec<_>>())
+        };
+        let others = [
+            Instance { namespace: "team".into(), ..instance() },
+            Instance { name: "git".into(), ..instance() },
+            Instance { name: "github-2".into(), ..instance() },
+        ];
+        let denials = Denials::default();
+        for one in others.iter().chain([&instance()]) {
+            denials.set(one.clone(), denial("a"));
+        }
+        assert_eq!(beat(&denials, &[TAKES]).await, (4, false));
+        denials.set(instance(), denial("b"));
+        beat(&denials, &[MAY_NOT]).await;
+        assert_eq!(all(&denials).1, [instance()]);
+        denials.withdraw("team-a", "github");
+        let mut rest = others.to_vec();
+        rest.sort();
+        assert_eq!(all(&denials), ([rest.clone(), rest], Vec::new()));
+
+        // With other keys it is another's: nobody is left who reads the old one.
+        let anew = Instance { id: "f".into(), ..instance() };
+        let denials = Denials::default();
+        denials.set(instance(), denial("a"));
+        beat(&denials, &[TAKES]).await;
+        denials.set(anew.clone(), denial("a"));
+        assert_eq!(all(&denials), ([vec![anew], Vec::new()], Vec::new()));
+
+        for answer in [TAKES, MAY_NOT, "-WRONGTYPE x\r\n"] {
+            let denials = Denials::default();
+            denials.set(instance(), denial("a"));
+            let due = denials.due();
+            denials.withdraw("team-a", "github");
+            denials.write(&mut Node(|_: &[u8]| answer), "gatehouse", &due).await.unwrap();
+            assert_eq!(all(&denials), (Default::default(), Vec::new()), "{answer}");
+        }
     }
 
     #[tokio::test]

@@ -192,7 +192,6 @@ impl Redis {
     /// Nothing of this instance is left.
     fn swept(&self, instance: &Instance) {
         self.inner.index.remove(instance);
-        self.inner.denials.remove(instance);
     }
 }
 

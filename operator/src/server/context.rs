@@ -348,6 +348,7 @@ impl Context {
     pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         self.rolled(server);
+        self.redis.withdraw_denial(&server.namespace, &server.name);
         self.metrics.server(&server.to_string(), None);
         memory.and_then(|memory| memory.redis_user)
     }
@@ -370,8 +371,13 @@ fn doubled(first: Duration, times: u32, fraction: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use gatehouse_gateway_config::denial::SealedDenial;
+
     use super::*;
-    use crate::{redis_users::User, testing};
+    use crate::{
+        redis_users::{Instance, User},
+        testing,
+    };
 
     #[test]
     fn pauses_double_up_to_five_minutes_and_are_spread() {
@@ -397,15 +403,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pass_that_outlived_its_server_leaves_no_redis_user() {
+    async fn a_pass_that_outlived_its_server_leaves_nothing_for_redis() {
         let (scope, ..) = testing::scope();
         let context = testing::context(testing::client(|_| None), OperatorConfig::offline(), &scope);
         let server = ServerName { namespace: "a".to_owned(), name: "s".to_owned() };
         let wanted = || context.redis.wanted();
+        let instance = Instance { namespace: "a".into(), name: "s".into(), id: "0".into() };
+        context
+            .redis
+            .deny(instance.clone(), SealedDenial { text: String::new(), mac: String::new(), is_empty: true });
+        assert_eq!(context.redis.denied(), [instance]);
         context.redis.want(User::new("gone", "password", "prefix"));
         context.uses_redis_user(&server, "gone");
         assert_eq!(wanted(), ["gone"]);
         context.tidy(&server);
-        assert!(wanted().is_empty(), "no watch tells of it again");
+        assert!(wanted().is_empty() && context.redis.denied().is_empty(), "no watch tells of it again");
     }
 }

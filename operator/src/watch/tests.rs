@@ -134,6 +134,8 @@ async fn policies_that_changed_before_a_new_list_are_looked_at_and_so_are_their_
     let lists = vec![many("OAuthClientPolicy"), later("OAuthClientPolicy"), later("OAuthClientPolicy")];
     let client = serve(lists, done.clone(), look);
     let context = testing::context(client, OperatorConfig::offline(), &scope);
+    let vanishes = object("OAuthClientPolicy", "s-2", "first", 1);
+    context.policies.failed(&serde_json::from_value(vanishes).unwrap());
     let health = Health::waiting_for(Vec::new());
     tokio::select! {
         () = watch_policies(&context, &scope, writer, &health) => unreachable!("it never ends"),
@@ -146,6 +148,7 @@ async fn policies_that_changed_before_a_new_list_are_looked_at_and_so_are_their_
     for (name, now) in news() {
         assert_eq!(second[&name], now);
     }
+    assert!(context.policies.is_empty(), "what a list does not show any more is forgotten");
     assert!(third.is_empty(), "the same list again tells nothing: {third:?}");
     let mut looks = 0;
     while server_queue.try_recv().is_ok() {
