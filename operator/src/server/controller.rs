@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use kube::{Resource, ResourceExt, api::ApiResource, runtime::controller::Action};
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tokio::time::Instant;
 
 use super::{
@@ -18,24 +18,23 @@ use super::{
     },
     guarded::{GuardedServer, UnreadableServer},
     names, peers, redis_login,
+    report::{report_interrupted, report_refused, tell_keys, write_status},
     rollouts::Turn,
-    status::{self, Findings, write},
+    status::{Findings, write},
     validate::{ValidatedServer, validate},
 };
 use crate::{
     client::NotLeading,
     config::RedisUsers,
     crd::{
-        McpServer, McpServerStatus,
-        condition::{ConditionType, Problem, Reason},
+        McpServer,
+        condition::{Problem, Reason},
     },
     metrics::Outcome,
 };
 
 /// The controller's name in metrics.
 pub const CONTROLLER: &str = "mcpserver";
-/// How long the word of an interrupted pass may take.
-const STATUS_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a server is looked at that nothing happens to: its Secrets are not watched.
 const RECHECK: Duration = Duration::from_secs(30 * 60);
 /// How often a server is looked at that waits for something of which a watch tells.
@@ -74,7 +73,7 @@ impl ReconcileError {
     }
 }
 
-fn is_fenced(error: &kube::Error) -> bool {
+pub(super) fn is_fenced(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Service(error) if error.is::<NotLeading>())
 }
 
@@ -273,92 +272,6 @@ fn findings<'a>(
     Findings { valid, applied, pods, keys, isolation, redis_failure, redis_is_away, warnings }
 }
 
-/// Step 5: the status (pure), then one patch if it changed, and events for what changed.
-async fn write_status(
-    name: &ServerName,
-    guarded: &GuardedServer,
-    server: &McpServer,
-    found: &Findings<'_>,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let old = context.current_status(name, guarded).unwrap_or_default();
-    let new = status::status(server, &old, found, context.clock.now());
-    put_status(name, server, &old, new, &found.warnings, context).await
-}
-
-/// One patch, if the status changed, and its events.
-async fn put_status(
-    name: &ServerName,
-    server: &McpServer,
-    old: &McpServerStatus,
-    new: McpServerStatus,
-    warnings: &[String],
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let ready = new.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
-    context.metrics.server(&name.to_string(), Some(ready));
-    if new == *old {
-        return Ok(());
-    }
-    let object = server.object_ref(&());
-    let written = write::apply(&context.client, &ApiResource::erase::<McpServer>(&()), &object, &new).await?;
-    let Some(version) = written else { return Ok(()) };
-    let mut events = write::events(&old.conditions, &new.conditions);
-    events.extend(write::warnings(&old.conditions, &new.conditions, warnings));
-    context.wrote_status(name, version, new);
-    context.enqueue_policies_of(&name.namespace);
-    write::publish(&context.recorder, &object, events).await;
-    Ok(())
-}
-
-/// Says in the status, as well as it goes, that a pass did not get to its end. What it would have found of the rest is
-/// not known, so the other conditions stay as they were.
-async fn report_interrupted(
-    name: &ServerName,
-    server: &McpServer,
-    error: &ReconcileError,
-    context: &Context,
-) {
-    let told = match error {
-        // Somebody else writes the status now; and what could not be applied, the pass has said itself.
-        ReconcileError::Api(error) if is_fenced(error) => false,
-        ReconcileError::Apply(_) => false,
-        // One request that fails is no news: the next pass is a second away.
-        ReconcileError::Api(_) => context.has_failed(name),
-        ReconcileError::Deadline(_) | ReconcileError::Panic(_) => true,
-    };
-    if !told {
-        return;
-    }
-    let guarded = GuardedServer(Ok(server.clone()));
-    let work = async {
-        let old = context.current_status(name, &guarded).unwrap_or_default();
-        let new = status::interrupted(server, &old, &error.to_string(), context.clock.now());
-        put_status(name, server, &old, new, &[], context).await
-    };
-    match tokio::time::timeout(STATUS_DEADLINE, work).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(server = %name, %error, "the status cannot be written"),
-        Err(_) => tracing::warn!(server = %name, "the status could not be written in time"),
-    }
-}
-
-/// Says in the status, and nothing else of it, that the API server let a pass go no further. Gives the time until the
-/// next look: somebody must act first.
-async fn report_refused(
-    name: &ServerName,
-    guarded: &GuardedServer,
-    server: &McpServer,
-    (why, gathered): (&str, &Gathered),
-    context: &Context,
-) -> Result<Duration, ReconcileError> {
-    let old = context.current_status(name, guarded).unwrap_or_default();
-    let new = status::refused(server, &old, &gathered.fetched.keys, why, context.clock.now());
-    put_status(name, server, &old, new, &[], context).await?;
-    tell_keys(server, gathered, context).await;
-    Ok(context.refused(name))
-}
-
 /// An object that is no McpServer of this version: said in its status, and nothing else is touched. Its pods run on.
 async fn report_unreadable(
     guarded: &GuardedServer,
@@ -383,19 +296,6 @@ async fn report_unreadable(
     }
     write::publish(&context.recorder, &guarded.object_ref(&()), events).await;
     Ok(RECHECK)
-}
-
-/// Keys that were made just now are an event: somebody has to back them up.
-async fn tell_keys(server: &McpServer, gathered: &Gathered, context: &Context) {
-    let made = kube::runtime::events::Event {
-        type_: kube::runtime::events::EventType::Normal,
-        reason: "KeysCreated".to_owned(),
-        note: Some("made the keys that seal what this server stores; back the Secret up".to_owned()),
-        action: "CreateKeys".to_owned(),
-        secondary: None,
-    };
-    let events = if gathered.keys_created { vec![made] } else { Vec::new() };
-    write::publish(&context.recorder, &server.object_ref(&()), events).await;
 }
 
 /// A tenth more or less, so that servers made together are not looked at together for ever.

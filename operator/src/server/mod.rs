@@ -13,6 +13,7 @@ pub mod peers;
 pub mod project;
 pub mod redis_login;
 pub mod refs;
+mod report;
 pub mod rollouts;
 pub mod status;
 pub mod validate;
