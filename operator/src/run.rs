@@ -28,8 +28,9 @@ use crate::{
     redis_users::{Concerned, Instance, Redis},
     server,
     server::{
-        context::{Context, Queue, Scope},
+        context::Context,
         fetch::ServerName,
+        scope::{Queue, Scope},
     },
     watch as watches,
 };

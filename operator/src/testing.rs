@@ -20,8 +20,9 @@ use crate::{
     policy::GuardedPolicy,
     redis_users::Redis,
     server::{
-        context::{Context, Queue, Scope},
+        context::Context,
         guarded::GuardedServer,
+        scope::{Queue, Scope},
     },
 };
 

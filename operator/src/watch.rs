@@ -32,13 +32,8 @@ use crate::{
     admin::Health,
     policy::GuardedPolicy,
     server::{
-        children::ChildKind,
-        context::{Context, Scope},
-        controller::name_of,
-        fetch::ServerName,
-        guarded::GuardedServer,
-        names::SERVER_LABEL,
-        peers::Claim,
+        children::ChildKind, context::Context, controller::name_of, fetch::ServerName,
+        guarded::GuardedServer, names::SERVER_LABEL, peers::Claim, scope::Scope,
     },
 };
 

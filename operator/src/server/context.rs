@@ -10,13 +10,10 @@ use kube::{
     Client, ResourceExt,
     runtime::{
         events::{Recorder, Reporter},
-        reflector::{ObjectRef, Store},
+        reflector::ObjectRef,
     },
 };
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     children::Children,
@@ -24,13 +21,14 @@ use super::{
     guarded::GuardedServer,
     peers::{Claim, Peers},
     rollouts::{Rollouts, Turn},
+    scope::Scope,
 };
 use crate::{
     clock::{Clock, Entropy},
     config::OperatorConfig,
     crd::{McpServer, McpServerStatus},
     metrics::Metrics,
-    policy::{self, GuardedPolicy},
+    policy,
     redis_users::Redis,
 };
 
@@ -42,61 +40,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const FIRST_REFUSED: Duration = Duration::from_secs(15);
 /// The longest pause after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(300);
-
-/// The objects of one watch scope: a namespace, or all of them.
-#[derive(Debug, Clone)]
-pub struct Scope {
-    /// The namespace; `None`: all.
-    pub namespace: Option<String>,
-    /// Its servers.
-    pub servers: Store<GuardedServer>,
-    /// Its policies.
-    pub policies: Store<GuardedPolicy>,
-    /// Servers to look at.
-    pub server_queue: Queue<GuardedServer>,
-    /// Policies to look at.
-    pub policy_queue: Queue<GuardedPolicy>,
-}
-
-/// Objects to look at. Closed, which loses nothing, while this process does not lead: leading begins with all of them.
-#[derive(Debug)]
-pub struct Queue<K: kube::Resource<DynamicType = ()>> {
-    sender: Arc<Mutex<Option<UnboundedSender<ObjectRef<K>>>>>,
-}
-
-impl<K: kube::Resource<DynamicType = ()>> Clone for Queue<K> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone() }
-    }
-}
-
-impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
-    fn default() -> Self {
-        Self { sender: Arc::default() }
-    }
-}
-
-impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
-    /// Asks for a look at an object.
-    pub fn push(&self, object: ObjectRef<K>) {
-        if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The receiver is gone only when the process ends.
-            let _ = sender.send(object);
-        }
-    }
-
-    /// Opens the queue.
-    pub fn open(&self) -> UnboundedReceiver<ObjectRef<K>> {
-        let (sender, receiver) = unbounded_channel();
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        receiver
-    }
-
-    /// Closes it: what runs ends, nothing new begins.
-    pub fn close(&self) {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
 
 /// What is remembered of a server between two passes.
 #[derive(Debug, Clone, Default)]

@@ -15,5 +15,6 @@ pub mod redis_login;
 pub mod refs;
 mod report;
 pub mod rollouts;
+pub mod scope;
 pub mod status;
 pub mod validate;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Resource, runtime::reflector::ObjectRef};
 
 use super::listing::fingerprint;
-use crate::server::context::{Queue, Scope};
+use crate::server::scope::{Queue, Scope};
 
 /// How often each object is looked at.
 const EVERY: Duration = Duration::from_secs(3600);

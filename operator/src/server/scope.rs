@@ -1,0 +1,64 @@
+//! A watch scope: what its watches hold, and what they ask to be looked at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::guarded::GuardedServer;
+use crate::policy::GuardedPolicy;
+
+/// The objects of one watch scope: a namespace, or all of them.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The namespace; `None`: all.
+    pub namespace: Option<String>,
+    /// Its servers.
+    pub servers: Store<GuardedServer>,
+    /// Its policies.
+    pub policies: Store<GuardedPolicy>,
+    /// Servers to look at.
+    pub server_queue: Queue<GuardedServer>,
+    /// Policies to look at.
+    pub policy_queue: Queue<GuardedPolicy>,
+}
+
+/// Objects to look at. Closed, which loses nothing, while this process does not lead: leading begins with all of them.
+#[derive(Debug)]
+pub struct Queue<K: kube::Resource<DynamicType = ()>> {
+    sender: Arc<Mutex<Option<UnboundedSender<ObjectRef<K>>>>>,
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone() }
+    }
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
+    fn default() -> Self {
+        Self { sender: Arc::default() }
+    }
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
+    /// Asks for a look at an object.
+    pub fn push(&self, object: ObjectRef<K>) {
+        if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
+            // The receiver is gone only when the process ends.
+            let _ = sender.send(object);
+        }
+    }
+
+    /// Opens the queue.
+    pub fn open(&self) -> UnboundedReceiver<ObjectRef<K>> {
+        let (sender, receiver) = unbounded_channel();
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Closes it: what runs ends, nothing new begins.
+    pub fn close(&self) {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
