@@ -15,6 +15,7 @@ pub mod keys;
 pub mod mac;
 pub mod policy;
 pub mod preset;
+pub mod redirect_uri;
 pub mod redis;
 pub mod refs;
 pub mod scope;

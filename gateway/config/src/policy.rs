@@ -184,7 +184,7 @@ impl Default for LifetimesConfig {
 }
 
 /// Whether a redirect URI of this scheme must never be followed, whatever a policy allows.
-pub fn is_dangerous_scheme(scheme: &str) -> bool {
+pub(crate) fn is_dangerous_scheme(scheme: &str) -> bool {
     DANGEROUS_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str())
 }
 

@@ -9,12 +9,13 @@ pub mod flow_state;
 pub mod grant;
 pub mod ids;
 pub mod pkce;
-pub mod redirect_uri;
 pub mod registration;
 pub mod resource;
 pub mod scope;
 pub mod token;
 pub mod user;
+
+pub use gatehouse_gateway_config::redirect_uri::{self, RedirectUri};
 
 pub use client::{AuthMethod, Client};
 pub use family::{CodeState, FamilyState};
@@ -22,7 +23,6 @@ pub use flow::{Flow, FlowKind, FlowRequest, Prompt};
 pub use flow_state::FlowState;
 pub use grant::{Grant, TokenPair};
 pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
-pub use redirect_uri::RedirectUri;
 pub use scope::{ScopeSet, Scopes};
 pub use token::{AccessToken, AuthorizationCode, RefreshToken};
 pub use user::{CredentialRecord, IdentityState, Profile, Session, Unknown, UpstreamTokens, UserRecord};

@@ -1,8 +1,7 @@
-//! Redirect URIs: which are well-formed, which a policy allows, and when a requested one is the registered one.
+//! Redirect URIs: which are well-formed, which a policy may name and allows, and when a requested one is the registered
+//! one.
 
-use gatehouse_gateway_config::policy::{
-    KNOWN_CLIENTS, RedirectUrisConfig, RegistrationMode, is_dangerous_scheme,
-};
+use crate::policy::{KNOWN_CLIENTS, RedirectUrisConfig, RegistrationMode, is_dangerous_scheme};
 
 /// The longest redirect URI that is looked at.
 pub const MAX_LEN: usize = 512;
@@ -63,6 +62,12 @@ pub enum RedirectUriError {
     /// Its query has a parameter of the answer: a client might read that one (RFC 6749 section 4.1.2, RFC 9207).
     #[error("a redirect URI must not have the parameters code, state, iss and error")]
     Reserved,
+    /// Plain http to a host that is not loopback, which nothing allows.
+    #[error("a redirect URI must be https, http on loopback, or of an application's scheme")]
+    PlainHttp,
+    /// A wildcard that would admit anybody's address.
+    #[error("before /* there must be a host and a path, and no query")]
+    Wildcard,
 }
 
 impl RedirectUri {
@@ -100,6 +105,15 @@ impl RedirectUri {
         }
         let kind = classify(text, scheme, authority, tail)?;
         Ok(Self { text: text.to_owned(), kind })
+    }
+
+    /// Reads one to which a policy can have codes sent.
+    ///
+    /// # Errors
+    /// When it is malformed or dangerous, or nothing allows it.
+    pub fn parse_usable(text: &str) -> Result<Self, RedirectUriError> {
+        let uri = Self::parse(text)?;
+        if uri.kind == Kind::PlainHttp { Err(RedirectUriError::PlainHttp) } else { Ok(uri) }
     }
 
     /// `com.example.app:/path`: a scheme that is somebody's domain in reverse needs no host. Others are no addresses.
@@ -153,18 +167,34 @@ impl RedirectUri {
         KNOWN_CLIENTS.iter().flat_map(|c| c.redirect_uris).any(|pattern| self.matches_pattern(pattern))
     }
 
-    /// Exact, or `*` for the whole last segment, which then holds neither separators nor encoded characters. Before it
-    /// stand a host and a path: `https://*` and `https://host/*` would be anybody's.
+    /// Exact, or `*` for the whole last segment, which then holds neither separators nor encoded characters.
     fn matches_pattern(&self, pattern: &str) -> bool {
         let Some(prefix) = pattern.strip_suffix("/*") else { return self.text == pattern };
-        let path = prefix.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
-        if !path.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty() && !prefix.contains('?')) {
+        if !may_be_continued(prefix) {
             return false;
         }
         let segment = self.text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
         segment.is_some_and(|s| !s.is_empty() && s.bytes().all(plain) && s != "." && s != "..")
     }
+}
+
+/// Looks at a pattern of [`RedirectUrisConfig::allow`].
+///
+/// # Errors
+/// When it admits nothing, or more than an address of somebody's.
+pub fn check_pattern(pattern: &str) -> Result<(), RedirectUriError> {
+    let address = pattern.strip_suffix("/*");
+    if address.is_some_and(|prefix| !may_be_continued(prefix)) {
+        return Err(RedirectUriError::Wildcard);
+    }
+    RedirectUri::parse_usable(address.unwrap_or(pattern)).map(drop)
+}
+
+/// Whether any segment may follow: behind a host and a path, for `https://*` and `https://host/*` would be anybody's.
+fn may_be_continued(prefix: &str) -> bool {
+    let path = prefix.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+    path.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty()) && !prefix.contains('?')
 }
 
 fn classify(text: &str, scheme: &str, authority: &str, tail: &str) -> Result<Kind, RedirectUriError> {
@@ -324,8 +354,10 @@ mod tests {
             ("https://h.test/cb?x=/*", "https://h.test/cb?x=/evil"),
         ] {
             assert!(!allowed(uri, &policy(&[pattern])), "{pattern}");
+            assert_eq!(check_pattern(pattern), Err(RedirectUriError::Wildcard), "{pattern}");
         }
         assert!(allowed("https://h.test/cb/one", &policy(&["https://h.test/cb/*"])));
+        assert_eq!(check_pattern("https://h.test/cb/*"), Ok(()));
     }
 
     #[test]
@@ -341,5 +373,38 @@ mod tests {
         assert!(!is("http://localhost:5000/cb", "http://127.0.0.1:5000/cb"));
         assert!(!is("https://127.0.0.1:5000/cb", "http://127.0.0.1:5000/cb"));
         assert!(!is("https://h.test:444/cb", "https://h.test/cb"));
+    }
+
+    #[test]
+    fn what_a_policy_may_name_is_an_address_of_somebodys() {
+        for (uri, fine) in [
+            ("https://ci.example.com/cb", true),
+            ("http://localhost:80/cb", true),
+            ("http://127.0.0.1/cb", true),
+            ("http://[::1]:80/cb", true),
+            ("cursor://x/cb", true),
+            ("com.example.app:/cb", true),
+            ("app:/cb", false),
+            ("http://ci.example.com/cb", false),
+            ("http://localhost.example.com/cb", false),
+            ("http://localhost:80@evil.example.com/cb", false),
+            ("javascript://x/%0aalert(1)", false),
+            ("file:///etc/passwd", false),
+            ("https://ci.example.com/cb#x", false),
+            ("https://ci.example.com/cb?x=y", true),
+            ("https://ci.example.com/cb?%63ode=y", false),
+        ] {
+            assert_eq!(RedirectUri::parse_usable(uri).is_ok(), fine, "{uri}");
+            assert_eq!(check_pattern(uri).is_ok(), fine, "{uri}");
+        }
+        for (pattern, fine) in [
+            ("https://h.example.com/cb/*", true),
+            ("https://*", false),
+            ("https://h.example.com/*", false),
+            ("https://h.example.com/cb?x=/*", false),
+            ("http://h.example.com/cb/*", false),
+        ] {
+            assert_eq!(check_pattern(pattern).is_ok(), fine, "{pattern}");
+        }
     }
 }
