@@ -250,6 +250,14 @@ async fn shared_gives_the_servers_the_operators_login_and_certificate() {
         (data["password"].0 == b"of tomorrow" && data["ca.crt"].0 == bundle.as_bytes()).then_some(())
     })
     .await;
+    set_user(&mut redis, &["gatehouse".to_owned(), format!("<{PASSWORD}")]).await;
+    let ends = ["KILL", "USER", "gatehouse"];
+    redis::cmd("CLIENT").arg(&ends).query_async::<i64>(&mut redis).await.unwrap();
+    eventually("the operator itself to come with the new password", async || {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
+        clients.contains(" user=gatehouse ").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
