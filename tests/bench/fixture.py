@@ -7,6 +7,7 @@ import http.server
 import itertools
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -64,10 +65,14 @@ def wait_for(port):
 
 
 def build(profile):
-    command = ["cargo", "build", "--quiet", "--profile", profile, "-p", "gatehouse-gateway", "-p", "bench"]
-    subprocess.run(command, cwd=ROOT, check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    return os.path.join(target, "debug" if profile == "dev" else profile)
+    """Builds everything as the images are built: static, with musl, whose allocator and memcpy cost more than glibc's."""
+    if not shutil.which("musl-gcc"):
+        sys.exit("musl-gcc is missing: apt-get install musl-tools")
+    target = f"{platform.machine()}-unknown-linux-musl"
+    command = ["cargo", "build", "--quiet", "--locked", "--profile", profile, "--target", target, "--bins"]
+    subprocess.run(command + ["-p", "gatehouse-gateway", "-p", "bench"], cwd=ROOT, check=True)
+    built = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    return os.path.join(built, target, "debug" if profile == "dev" else profile)
 
 
 def key():
