@@ -116,10 +116,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption>;
     /// Replaces a refresh token.
     async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated>;
-    /// Ends a grant and all its tokens.
-    async fn revoke_grant(&self, id: &GrantId) -> Result<()>;
-
-    /// As [`Store::revoke_grant`], if the grant is this client's, which an assertion proved if the grant asks for one.
+    /// Ends a grant and all its tokens, if it is this client's, which an assertion proved if the grant asks for one.
     async fn revoke_for_client(
         &self,
         id: &GrantId,

@@ -8,7 +8,8 @@ use gatehouse_gateway::{
     model::{AccessToken, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, RefreshToken, UserId},
     refs::{FixedRefs, Refs},
     store::{
-        CodeProof, Completion, NewTokens, Rotation, Store, UserUpdate, memory::MemoryStore, redis::RedisStore,
+        CodeProof, Completion, NewTokens, Revocation, Rotation, Store, UserUpdate, memory::MemoryStore,
+        redis::RedisStore,
     },
 };
 use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, denial::Denial, keys::Keyring};
@@ -148,6 +149,11 @@ impl Lab {
         Client { done, access, refresh }
     }
 
+    /// Ends a grant as its client does.
+    pub(crate) async fn revoke(&self, grant: &Grant) -> Revocation {
+        self.store.revoke_for_client(&grant.id, &grant.client_id, None).await.unwrap()
+    }
+
     pub(crate) async fn lives(&self, access: &AccessToken) -> bool {
         self.store.call(&access.hash()).await.unwrap().is_some()
     }
@@ -238,7 +244,7 @@ async fn connect(store: &RedisStore) {
             Ok(cursor) => store.events(cursor, Duration::ZERO).await.map(drop),
             Err(error) => Err(error.clone()),
         };
-        let claimed = store.revoke_grant(&GrantId::random(&SystemEntropy)).await;
+        let claimed = store.revoke_for_client(&GrantId::random(&SystemEntropy), CLIENT, None).await.map(drop);
         if read.and(claimed).is_ok() {
             return;
         }

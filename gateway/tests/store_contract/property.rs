@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatehouse_gateway::{
     keys::Sealed,
     model::{AccessToken, RefreshToken},
-    store::{Redemption, Rotated},
+    store::{Redemption, Revocation, Rotated},
 };
 use proptest::prelude::*;
 
@@ -62,7 +62,7 @@ enum Told {
     Successor,
     Reused,
     Refused,
-    Revoked,
+    Revoked { known: bool },
 }
 
 /// What must be, in the fewest words.
@@ -98,8 +98,9 @@ impl Model {
             Act::Redeem => self.redeem(),
             Act::Refresh(n) => self.refresh(n),
             Act::Revoke => {
+                let known = self.alive();
                 self.dead = true;
-                Told::Revoked
+                Told::Revoked { known }
             }
         }
     }
@@ -169,8 +170,12 @@ impl Run<'_> {
             Act::Redeem => self.redeem().await,
             Act::Refresh(n) => self.refresh(n).await,
             Act::Revoke => {
-                self.lab.store.revoke_grant(&self.client.grant().id).await.unwrap();
-                Given { told: Told::Revoked, pair: None, successor: None }
+                let known = match self.lab.revoke(self.client.grant()).await {
+                    Revocation::Revoked(grant) => *grant == *self.client.grant(),
+                    Revocation::Unknown => false,
+                    other => panic!("{other:?}"),
+                };
+                Given { told: Told::Revoked { known }, pair: None, successor: None }
             }
         }
     }

@@ -20,8 +20,8 @@ use gatehouse_gateway_config::{KeyRef, RedisConfig};
 use crate::{
     chaos::{Chaos, Mode},
     lab::{
-        Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store, refresh_with, request,
-        tokens, user_update,
+        CLIENT, Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store, refresh_with,
+        request, tokens, user_update,
     },
 };
 
@@ -104,7 +104,7 @@ async fn a_cut_is_unavailable_until_it_mends_itself() {
     chaos.set(Mode::Pass);
     recovers(&store).await;
     assert!(store.call(&client.access.hash()).await.unwrap().is_some());
-    store.revoke_grant(&client.grant().id).await.unwrap();
+    store.revoke_for_client(&client.grant().id, CLIENT, None).await.unwrap();
     assert_eq!(store.events(&cursor, MINUTE).await.unwrap().events.len(), 1);
 }
 

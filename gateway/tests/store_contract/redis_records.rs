@@ -6,7 +6,7 @@ use gatehouse_gateway::{
     clock::SystemEntropy,
     model::{FlowRequest, GrantId, Session, user::IDENTITY_CREDENTIAL},
     store::{
-        Approval, NewTokens, Redemption, RobotGrant, Rotated, Rotation, Store, UserUpdate,
+        Approval, NewTokens, Redemption, Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate,
         keys::{self, BATCH, GRANTS_KEPT, ROBOT_GRANTS_KEPT},
     },
 };
@@ -90,7 +90,7 @@ async fn a_revoked_grant_leaves_no_token_behind() {
     let (rotation, ..) = refresh_with(&lab, &client.refresh);
     lab.store.rotate_refresh(&rotation).await.unwrap();
     lab.signed_in(1).await;
-    lab.store.revoke_grant(&client.grant().id).await.unwrap();
+    assert!(matches!(lab.revoke(client.grant()).await, Revocation::Revoked(_)));
     assert_eq!(admin.keys(":oauth:access:").await.len() + admin.keys(":oauth:refresh:").await.len(), 0);
     assert_eq!(admin.keys(":grant:").await.len(), 1);
     let listed: Vec<String> = admin.run(&["ZRANGE", &admin.key(":grants").await, "0", "-1"]).await;

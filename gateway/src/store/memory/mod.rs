@@ -189,11 +189,6 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.rotate_refresh(rotation)))
     }
 
-    async fn revoke_grant(&self, id: &GrantId) -> Result<()> {
-        self.step(|s| s.revoke(id));
-        Ok(())
-    }
-
     async fn revoke_for_client(
         &self,
         id: &GrantId,

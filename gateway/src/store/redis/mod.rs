@@ -223,10 +223,6 @@ impl Store for RedisStore {
         self.rotate(rotation).await
     }
 
-    async fn revoke_grant(&self, id: &GrantId) -> Result<()> {
-        self.revoke(id).await
-    }
-
     async fn revoke_for_client(
         &self,
         id: &GrantId,

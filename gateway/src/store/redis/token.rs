@@ -68,7 +68,7 @@ impl RedisStore {
     /// nobody has seen it.
     async fn forged(&self, grant: &GrantId) -> Result<()> {
         tracing::warn!(%grant, "a record in Redis has a wrong MAC: the grant is ended");
-        self.revoke(grant).await
+        self.claim(self.step(&script::REVOKE).arg(keys::grant(grant))).await.map(drop)
     }
 
     pub(super) async fn rotate(&self, rotation: &Rotation) -> Result<Rotated> {
@@ -124,10 +124,6 @@ impl RedisStore {
             self.hear_denial(reply);
         }
         Some(user)
-    }
-
-    pub(super) async fn revoke(&self, id: &GrantId) -> Result<()> {
-        self.claim(self.step(&script::REVOKE).arg(keys::grant(id))).await.map(drop)
     }
 
     pub(super) async fn write_robot(&self, robot: &RobotGrant) -> Result<Option<Vec<Grant>>> {
