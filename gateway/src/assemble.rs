@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use gatehouse_gateway_config::{GatewayConfig, ServerConfig, keys::Keyring};
 use ipnet::IpNet;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     app::{self, App},
@@ -33,8 +34,6 @@ use crate::{
 pub struct Gateway {
     /// Its server.
     pub server: Arc<Server>,
-    /// The custody of its users' credentials.
-    pub custody: Arc<Custody>,
     /// The server's MCP path.
     pub mcp: Arc<Mcp>,
     /// What Prometheus sees.
@@ -114,7 +113,8 @@ pub fn assemble(
     };
     let identity = identity::connect(&server.identity, setup)?;
     let audit = Audit::new(audit, clock.clone(), &server.namespace, &server.name);
-    let custody = Arc::new(Custody::new(CustodyParts {
+    let tasks = TaskTracker::new();
+    let credentials = Arc::new(Custody::new(CustodyParts {
         config: server.clone(),
         keys: keys.clone(),
         refs: refs.clone(),
@@ -123,8 +123,8 @@ pub fn assemble(
         entropy: entropy.clone(),
         identity: identity.clone(),
         audit: audit.clone(),
+        tasks: tasks.clone(),
     }));
-    let credentials = custody.clone();
     let documents = documents(&egress, server, &refs, &clock);
     let config = server.clone();
     let scopes = Scopes::new(&config.scopes, config.policy.scopes.as_deref())?;
@@ -142,14 +142,14 @@ pub fn assemble(
         credentials,
         denied: Denied::default(),
         audit,
+        tasks,
     });
-    connect(server, custody, &egress, trusted)
+    connect(server, &egress, trusted)
 }
 
 /// Puts the routes around a server.
 fn connect(
     server: Arc<Server>,
-    custody: Arc<Custody>,
     egress: &Egress,
     trusted_proxies: Vec<IpNet>,
 ) -> Result<Gateway, AssembleError> {
@@ -158,7 +158,7 @@ fn connect(
     let mcp = Arc::new(mcp);
     let app = Arc::new(App::new(server.clone(), trusted_proxies.clone()));
     let router = app::router(&app, &mcp);
-    Ok(Gateway { server, custody, mcp, metrics, router, trusted_proxies })
+    Ok(Gateway { server, mcp, metrics, router, trusted_proxies })
 }
 
 fn documents(

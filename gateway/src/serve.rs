@@ -76,7 +76,8 @@ pub struct Options {
 }
 
 /// Serves until the shutdown, then drains: not ready first, then no new connections, streams that only listen end,
-/// and everything else may finish within the drain period. What is to be stored of upstream refreshes is waited for.
+/// and everything else may finish within the drain period. What is to be stored of upstream refreshes, and what ends
+/// sign-ins and tells of it, is waited for.
 ///
 /// # Errors
 /// When the configuration cannot be put to work. Later troubles are logged, and shown by `/readyz`.
@@ -99,7 +100,7 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
             stop.clone(),
         ));
     }
-    tokio::spawn(sweep::run(gateway.server.clone(), stop.clone()));
+    tokio::spawn(sweep::run(gateway.server.clone(), shutdown.clone()));
     // Says in the log why a gateway that has just started is not ready.
     if health.ready().await.is_ok() {
         tracing::info!(url = gateway.server.urls.resource, "ready");
@@ -121,7 +122,7 @@ async fn drain(gateway: &Gateway, connections: GracefulShutdown) {
     let finished = async {
         connections.shutdown().await;
         gateway.mcp.finished().await;
-        gateway.custody.drained().await;
+        gateway.server.finished().await;
     };
     if tokio::time::timeout(period, finished).await.is_ok() {
         tracing::info!("drained");
@@ -243,7 +244,48 @@ async fn unless_silent(
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use rand::{SeedableRng, rngs::StdRng};
+
     use super::*;
+    use crate::{
+        clock::{SystemClock, SystemEntropy},
+        credentials::standing::to_its_end,
+        refs::FixedRefs,
+        store::StoreError,
+    };
+
+    /// Whoever asked for it has hung up.
+    #[tokio::test]
+    async fn a_drain_waits_for_what_was_begun() {
+        let config = GatewayConfig::parse(
+            r#"{"servers": [{
+                "namespace": "team-a", "name": "tools", "url": "http://127.0.0.1:1/mcp", "issuer": "http://127.0.0.1:1",
+                "identity": {"local": {"users": {"name": "users", "key": "users.yaml"}}},
+                "access": {"allow": "everyone"},
+                "backends": [{"name": "tools", "target": {"url": "http://127.0.0.1:9/mcp"}}]
+            }]}"#,
+        );
+        let keyring = Keyring::generate(&mut StdRng::seed_from_u64(1));
+        let (clock, refs) = (Arc::new(SystemClock::default()), Arc::new(FixedRefs::default()));
+        let gateway =
+            assemble::assemble(&config.unwrap(), keyring, refs, clock, Arc::new(SystemEntropy), None);
+        let gateway = gateway.unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let told = Arc::new(AtomicBool::new(false));
+        let tells = told.clone();
+        let work = async move {
+            let _ = ended.await;
+            tells.store(true, Ordering::Relaxed);
+            Ok::<(), StoreError>(())
+        };
+        assert!(to_its_end(&gateway.server.tasks, work).now_or_never().is_none());
+        let mut drained = Box::pin(drain(&gateway, GracefulShutdown::new()));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut drained).await.is_err());
+        end.send(()).unwrap();
+        drained.await;
+        assert!(told.load(Ordering::Relaxed));
+    }
 
     #[test]
     fn a_body_comes_in_chunks_or_in_no_transfer_coding() {

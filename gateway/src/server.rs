@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gatehouse_gateway_config::{RegistrationMode, ServerConfig};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::{
@@ -47,6 +48,8 @@ pub struct Server {
     pub denied: Denied,
     /// What is told of decisions and calls.
     pub audit: Audit,
+    /// What must come to its end, whoever asked for it.
+    pub tasks: TaskTracker,
 }
 
 impl Server {
@@ -57,7 +60,13 @@ impl Server {
 
     /// What a change of a user's standing takes: see [`crate::credentials::standing`].
     pub fn standing(&self) -> Standing<'_> {
-        (&self.store, &self.audit)
+        (&self.store, &self.audit, &self.tasks)
+    }
+
+    /// Waits until what was begun has come to its end. Call it when no request comes any more.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Whether clients may come whose id is the URL of a document.

@@ -51,6 +51,8 @@ pub struct CustodyParts {
     pub identity: Identity,
     /// What is told of their standing.
     pub audit: Audit,
+    /// What must come to its end, whoever asked for it: an answer of the provider is stored.
+    pub tasks: TaskTracker,
 }
 
 /// The custody of one server's upstream credentials.
@@ -85,9 +87,9 @@ impl std::fmt::Debug for Custody {
 impl Custody {
     /// The custody of a server.
     pub fn new(parts: CustodyParts) -> Self {
-        let CustodyParts { config, keys, refs, store, clock, entropy, identity: provider, audit } = parts;
+        let CustodyParts { config, keys, refs, store, clock, entropy, identity: provider, audit, tasks } =
+            parts;
         let identity = config.identity.id();
-        let tasks = TaskTracker::new();
         let sentence = match &provider {
             Identity::Local(_) => "Your session expired, please sign in again.".to_owned(),
             Identity::Provider(_) => {
@@ -113,12 +115,6 @@ impl Custody {
         };
         let (access, credentials) = (config.access, config.credentials);
         Self { identity, sentence, access, credentials, keys, refs, store, entropy, source, tasks, audit }
-    }
-
-    /// Waits until every refresh under way is stored. Call it when no call comes any more.
-    pub async fn drained(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
     }
 
     /// With another patience after a take-over, for tests.
@@ -188,7 +184,7 @@ impl Custody {
     }
 
     fn standing(&self) -> Standing<'_> {
-        (&self.store, &self.audit)
+        (&self.store, &self.audit, &self.tasks)
     }
 
     fn kind(&self, name: &str) -> Result<&CredentialKind, CredentialError> {

@@ -61,7 +61,7 @@ pub(super) struct Refresher {
     pub(super) sentence: String,
     /// [`SUSPECT`].
     pub(super) suspect: Duration,
-    /// Refreshes under way; draining waits for them.
+    /// Refreshes under way, and what else must come to its end.
     pub(super) tasks: TaskTracker,
     /// By user and parent version: callers of this process share one.
     pub(super) running: Mutex<HashMap<(UserId, u64), Running>>,
@@ -136,7 +136,7 @@ impl Refresher {
         version: u64,
         reason: &'static str,
     ) -> Result<bool, StoreError> {
-        standing::refuse_identity((&self.store, &self.audit), user, version, reason).await
+        standing::refuse_identity((&self.store, &self.audit, &self.tasks), user, version, reason).await
     }
 
     pub(super) fn expired(&self) -> CredentialError {

@@ -3,24 +3,27 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use crate::{
     audit::{Audit, Decision, Event},
     model::{IdentityState, UserId},
     store::{Ending, IdentityRefusal, Result, Store, StoreError, Unfinished},
 };
 
-/// Where a user's standing is kept, and where changes of it are told.
-pub type Standing<'a> = (&'a Arc<dyn Store>, &'a Audit);
+/// Where a user's standing is kept, where changes of it are told, and who waits for those that have begun.
+pub type Standing<'a> = (&'a Arc<dyn Store>, &'a Audit, &'a TaskTracker);
 
-/// Does what must not stop halfway, or untold, because whoever asked for it hangs up.
+/// Does what must not stop halfway, or untold, because whoever asked for it hangs up, or the process is about to end.
 ///
 /// # Errors
-/// Those of the work, and when the process ends.
+/// Those of the work, and when it panics.
 pub async fn to_its_end<T: Send + 'static>(
+    tasks: &TaskTracker,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let stopped = || StoreError::Unavailable("what was begun was stopped".to_owned());
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(stopped()))
+    tasks.spawn(work).await.unwrap_or_else(|_| Err(stopped()))
 }
 
 /// What a step did, which is to be told, and whether it did all.
@@ -37,13 +40,13 @@ pub fn told<T>(ending: Ending<T>) -> (T, Result<()>) {
 /// # Errors
 /// When the store is not available.
 pub async fn refuse_identity(
-    (store, audit): Standing<'_>,
+    (store, audit, tasks): Standing<'_>,
     user: &UserId,
     version: u64,
     reason: &'static str,
 ) -> Result<bool> {
     let (store, audit, user) = (store.clone(), audit.clone(), *user);
-    to_its_end(async move {
+    to_its_end(tasks, async move {
         let refusal = store.refuse_identity(&user, version, reason).await;
         let died = refusal.as_ref().map_or_else(|failed| failed.done, |r| *r == IdentityRefusal::Died);
         if died {
@@ -58,33 +61,45 @@ pub async fn refuse_identity(
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn remove((store, audit): Standing<'_>, user: &UserId, reason: &'static str) -> Result<()> {
+pub async fn remove(standing: Standing<'_>, user: &UserId, reason: &'static str) -> Result<()> {
     let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
-    if store.set_identity_state(user, &dead).await? {
-        audit.write(Event::new(Decision::IdentityDead).user(user).because(reason));
-    }
-    Ok(())
+    let mut event = Event::new(Decision::IdentityDead);
+    event.because(reason);
+    change(standing, user, dead, event).await
 }
 
 /// A user is there again.
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn revive((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
-    if store.set_identity_state(user, &IdentityState::Live).await? {
-        audit.write(Event::new(Decision::IdentityLive).user(user));
-    }
-    Ok(())
+pub async fn revive(standing: Standing<'_>, user: &UserId) -> Result<()> {
+    change(standing, user, IdentityState::Live, Event::new(Decision::IdentityLive)).await
+}
+
+async fn change(
+    (store, audit, tasks): Standing<'_>,
+    user: &UserId,
+    state: IdentityState,
+    mut event: Event,
+) -> Result<()> {
+    let (store, audit, user) = (store.clone(), audit.clone(), *user);
+    to_its_end(tasks, async move {
+        if store.set_identity_state(&user, &state).await? {
+            audit.write(event.user(&user));
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// A user has a new password: whatever was opened with the old one ends.
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn end_sign_ins((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
+pub async fn end_sign_ins((store, audit, tasks): Standing<'_>, user: &UserId) -> Result<()> {
     const REASON: &str = "password_changed";
     let (store, audit, user) = (store.clone(), audit.clone(), *user);
-    to_its_end(async move {
+    to_its_end(tasks, async move {
         let (ended, all) = told(store.end_sign_ins(&user).await);
         for grant in &ended.grants {
             audit.write(Event::new(Decision::GrantRevoked).grant(grant).because(REASON));
@@ -101,10 +116,14 @@ pub async fn end_sign_ins((store, audit): Standing<'_>, user: &UserId) -> Result
 ///
 /// # Errors
 /// When the store is not available.
-pub async fn purge((store, audit): Standing<'_>, user: &UserId) -> Result<()> {
-    let (known, all) = told(store.purge_user(user).await);
-    if known {
-        audit.write(Event::new(Decision::UserPurged).user(user));
-    }
-    all
+pub async fn purge((store, audit, tasks): Standing<'_>, user: &UserId) -> Result<()> {
+    let (store, audit, user) = (store.clone(), audit.clone(), *user);
+    to_its_end(tasks, async move {
+        let (known, all) = told(store.purge_user(&user).await);
+        if known {
+            audit.write(Event::new(Decision::UserPurged).user(&user));
+        }
+        all
+    })
+    .await
 }

@@ -8,6 +8,7 @@ use gatehouse_gateway_config::{
     keys::Keyring,
 };
 use rand::{SeedableRng, rngs::StdRng};
+use tokio_util::task::TaskTracker;
 
 use super::{Custody, CustodyParts, seal_profile};
 use crate::{
@@ -44,6 +45,7 @@ pub(crate) fn server_told(
     let keys = Keys::new(Keyring::generate(&mut StdRng::seed_from_u64(1)), Arc::new(clock.clone()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
     let audit = Audit::new(Some(trail), Arc::new(clock.clone()), "team-a", "tools");
+    let tasks = TaskTracker::new();
     let custody = Custody::new(CustodyParts {
         config: config.clone(),
         keys: keys.clone(),
@@ -53,6 +55,7 @@ pub(crate) fn server_told(
         entropy: Arc::new(SystemEntropy),
         identity: provider.clone(),
         audit: audit.clone(),
+        tasks: tasks.clone(),
     });
     let egress = Egress::new(&EgressConfig::default()).unwrap();
     let documents = Documents::new(&egress, Destination::default(), refs(), &[], Arc::new(clock.clone()));
@@ -70,6 +73,7 @@ pub(crate) fn server_told(
         credentials: Arc::new(custody),
         denied: Denied::default(),
         audit,
+        tasks,
     };
     (server, clock)
 }

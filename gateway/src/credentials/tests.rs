@@ -6,6 +6,7 @@ use gatehouse_gateway_config::{
     CredentialKind, IdentityConfig, KeyRef, LocalConfig, ServerConfig, keys::Keyring,
 };
 use rand::{SeedableRng, rngs::StdRng};
+use tokio_util::task::TaskTracker;
 
 use super::{
     testing::{NOW, Trail, call, config, refs, server, server_told, sign_in},
@@ -40,6 +41,7 @@ struct World {
     config: ServerConfig,
     user: UserId,
     trail: Arc<Trail>,
+    tasks: TaskTracker,
 }
 
 impl World {
@@ -53,7 +55,8 @@ impl World {
         let user = keys.user_id(&config.identity.id(), &profile);
         let memory = MemoryStore::new(Arc::new(clock.clone()));
         let store: Arc<dyn Store> = Arc::new(memory.clone());
-        let world = Self { fake, clock, store, memory, keys, config, user, trail: Arc::default() };
+        let (trail, tasks) = (Arc::default(), TaskTracker::new());
+        let world = Self { fake, clock, store, memory, keys, config, user, trail, tasks };
         world.sign_in(&world.tokens(life)).await;
         world
     }
@@ -92,6 +95,7 @@ impl World {
             entropy: Arc::new(SystemEntropy),
             identity: Identity::Provider(Arc::new(provider)),
             audit: Audit::new(Some(self.trail.clone()), Arc::new(self.clock.clone()), "team-a", "github"),
+            tasks: self.tasks.clone(),
         })
     }
 
@@ -174,7 +178,8 @@ async fn a_token_near_its_end_is_refreshed_beside_the_call() {
     assert_eq!(world.token(&custody).await.unwrap(), "Bearer access-0");
     world.fake.go();
     // Draining waits until what the provider gave is stored.
-    custody.drained().await;
+    world.tasks.close();
+    world.tasks.wait().await;
     assert_eq!(world.stored().await.1.access, "access-1");
     assert_eq!(world.token(&custody).await.unwrap(), "Bearer access-1");
     assert_eq!(world.fake.refreshes(), 1);

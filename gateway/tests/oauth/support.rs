@@ -41,6 +41,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::BodyExt;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
@@ -233,6 +234,7 @@ impl Gateway {
             }
         };
         let audit = Audit::new(Some(trail.clone()), Arc::new(clock.clone()), "team-a", "github");
+        let tasks = TaskTracker::new();
         let custody = matches!(identity, Identity::Local(_)).then(|| {
             Custody::new(CustodyParts {
                 config: config.clone(),
@@ -243,6 +245,7 @@ impl Gateway {
                 entropy: entropy.clone(),
                 identity: identity.clone(),
                 audit: audit.clone(),
+                tasks: tasks.clone(),
             })
         });
         let checks = Arc::new(FakeCredentials { check: Mutex::default(), custody });
@@ -263,6 +266,7 @@ impl Gateway {
             credentials: checks.clone(),
             denied: Denied::default(),
             audit,
+            tasks,
             config,
         });
         let metrics = Arc::new(Metrics::new("team-a", "github"));

@@ -35,7 +35,12 @@ pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken)
         let due = swept.is_none_or(|(seen, at)| Some(seen) != file || now.saturating_sub(at) >= SWEEP)
             && failed.is_none_or(|at| now.saturating_sub(at) >= RETRY);
         if let (Some(file), true) = (file, due) {
-            match sweep(&server, local).await {
+            // It may be left at any place: what it has begun to change comes to its end.
+            let done = tokio::select! {
+                () = stop.cancelled() => return,
+                done = sweep(&server, local) => done,
+            };
+            match done {
                 Ok(()) => (swept, failed) = (Some((file, now)), None),
                 Err(error) => {
                     // Calls look into the file themselves; what is left undone is only cleaning up.

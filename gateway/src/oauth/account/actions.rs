@@ -96,7 +96,7 @@ async fn disconnect(
         }
         all
     };
-    to_its_end(work).await?;
+    to_its_end(&server.tasks, work).await?;
     Ok(Done::Disconnected)
 }
 
@@ -114,5 +114,5 @@ async fn end(
         }
         all
     };
-    Ok(to_its_end(work).await?)
+    Ok(to_its_end(&server.tasks, work).await?)
 }
