@@ -18,12 +18,12 @@ pub type Standing<'a> = (&'a Arc<dyn Store>, &'a Audit, &'a TaskTracker);
 ///
 /// # Errors
 /// Those of the work, and when it panics.
-pub async fn to_its_end<T: Send + 'static>(
+pub async fn to_its_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     tasks: &TaskTracker,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
+    work: impl Future<Output = std::result::Result<T, E>> + Send + 'static,
+) -> std::result::Result<T, E> {
     let stopped = || StoreError::Unavailable("what was begun was stopped".to_owned());
-    tasks.spawn(work).await.unwrap_or_else(|_| Err(stopped()))
+    tasks.spawn(work).await.unwrap_or_else(|_| Err(stopped().into()))
 }
 
 /// What a step did, which is to be told, and whether it did all.

@@ -58,7 +58,7 @@ pub(super) async fn issue(
             None => robot.heard = admit(server, &profile).await?,
         }
     };
-    finish::tell_ended(server, &ended);
+    finish::tell_ended(&server.audit, &ended);
     event.decide(Decision::RobotTokenIssued).grant(&robot.grant);
     let tokens = Tokens { access: access.expose(), refresh: None };
     Ok(token::answer_texts(tokens, robot.life, &robot.grant.scope))

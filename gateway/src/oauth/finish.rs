@@ -9,8 +9,9 @@ use super::{
     redirect, session,
 };
 use crate::{
-    audit::{Decision, Event},
+    audit::{Audit, Decision, Event},
     client_document::DocumentUrl,
+    credentials::standing::{to_its_end, told},
     keys::{Sealed, open_for, seal_for},
     model::{
         AuthorizationCode, Client, Flow, FlowKind, FlowRequest, FlowState, Grant, GrantId, Hash32, Profile,
@@ -18,7 +19,7 @@ use crate::{
         access::{Attribute, Decision as Access},
     },
     server::Server,
-    store::{Completion, UserUpdate},
+    store::{Completion, StoreError, UserUpdate},
 };
 
 /// What a client learns whose user is not allowed.
@@ -60,12 +61,11 @@ pub(super) async fn finish(
             .to_text(),
         session: opened.as_ref().map(|(_, (secret, session))| (secret.hash(), session.clone(), SESSION_LIFE)),
     };
-    if let Some(ended) = server.store.complete_flow(&completion).await? {
-        server.audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
-        tell_ended(server, &ended);
+    let id = completion.user.id;
+    if complete(server, completion).await? {
         let mut response = redirect::see_other(&location);
         if let Some((headers, (secret, _))) = opened {
-            session::give(server, headers, (&secret, &completion.user.id), &mut response).await;
+            session::give(server, headers, (&secret, &id), &mut response).await;
         }
         return Ok(response);
     }
@@ -74,10 +74,25 @@ pub(super) async fn finish(
     over(server, &flow, cookie).await
 }
 
+/// Whether the sign-in was finished. Its code is told in any case in which there is one: where this is not acknowledged,
+/// whoever repeats the request gets it.
+async fn complete(server: &Server, completion: Completion) -> Result<bool, StoreError> {
+    let (store, audit) = (server.store.clone(), server.audit.clone());
+    to_its_end(&server.tasks, async move {
+        let (ended, all) = told(store.complete_flow(&completion).await);
+        if let Some(ended) = &ended {
+            audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
+            tell_ended(&audit, ended);
+        }
+        all.map(|()| ended.is_some())
+    })
+    .await
+}
+
 /// Tells of grants that ended because there was one more.
-pub(super) fn tell_ended(server: &Server, grants: &[Grant]) {
+pub(super) fn tell_ended(audit: &Audit, grants: &[Grant]) {
     for grant in grants {
-        server.audit.write(Event::new(Decision::GrantRevoked).grant(grant).because("too_many"));
+        audit.write(Event::new(Decision::GrantRevoked).grant(grant).because("too_many"));
     }
 }
 

@@ -13,12 +13,17 @@ use gatehouse_gateway_config::policy::ClientGrant;
 use serde::Serialize;
 
 use super::{
-    OAuthError, authorize::check_resource, client_auth, client_credentials, limits, params, redeem, refresh,
+    OAuthError,
+    authorize::check_resource,
+    client_auth, client_credentials, limits,
+    params::{self, Params},
+    redeem, refresh,
     source::Source,
 };
 use crate::{
     app::App,
     audit::{Decision, Event},
+    credentials::standing::to_its_end,
     model::{AccessToken, Client, GrantId, RefreshToken, TokenPair},
     server::Server,
     store::NewTokens,
@@ -46,26 +51,31 @@ pub async fn post(
     let mut event = Event::new(Decision::TokenRefused);
     event.source(source);
     let now = app.server.clock.monotonic();
-    let answer = match app.limiter.count(limits::TOKEN, &source.to_string(), now) {
-        Ok(()) => grant(&app.server, query.as_deref(), (&headers, &source), body, &mut event).await,
+    let params = match app.limiter.count(limits::TOKEN, &source.to_string(), now) {
+        Ok(()) => params::form_only(query.as_deref(), &headers, body).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = &answer {
-        event.because(error.code());
-    }
-    app.server.audit.write(&event);
-    answer
+    let params = params.inspect_err(|error| app.server.audit.write(event.because(error.code())))?;
+    let tasks = app.server.tasks.clone();
+    // A client that hangs up does not keep what its request did out of the audit trail.
+    let work = async move {
+        let answer = grant(&app.server, &params, (&headers, &source), &mut event).await;
+        if let Err(error) = &answer {
+            event.because(error.code());
+        }
+        app.server.audit.write(&event);
+        answer
+    };
+    to_its_end(&tasks, work).await
 }
 
 async fn grant(
     server: &Server,
-    query: Option<&str>,
+    params: &Params,
     (headers, source): (&HeaderMap, &Source),
-    body: Body,
     event: &mut Event,
 ) -> Result<Response, OAuthError> {
-    let params = params::form_only(query, headers, body).await?;
-    check_resource(server, &params)?;
+    check_resource(server, params)?;
     params.check_repeated()?;
     let grant_type = params
         .one("grant_type")?
@@ -74,16 +84,16 @@ async fn grant(
     if !matches!(grant_type.as_str(), "authorization_code" | "refresh_token" | "client_credentials") {
         return Err(OAuthError::UnsupportedGrantType);
     }
-    let proven = client_auth::authenticate(server, (headers, source), &params, "/oauth/token").await?;
+    let proven = client_auth::authenticate(server, (headers, source), params, "/oauth/token").await?;
     let client = &proven.client;
     event.client(client);
     if grant_type != "client_credentials" && !client.may_use(ClientGrant::AuthorizationCode) {
         return Err(OAuthError::UnauthorizedClient("the client may use client_credentials alone"));
     }
     match grant_type.as_str() {
-        "authorization_code" => redeem::redeem(server, &proven, &params, event).await,
-        "refresh_token" => refresh::refresh(server, &proven, &params, event).await,
-        _ => client_credentials::issue(server, client, &params, event).await,
+        "authorization_code" => redeem::redeem(server, &proven, params, event).await,
+        "refresh_token" => refresh::refresh(server, &proven, params, event).await,
+        _ => client_credentials::issue(server, client, params, event).await,
     }
 }
 

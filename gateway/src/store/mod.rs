@@ -104,7 +104,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Finishes a sign-in: user, identity credential, grant, code, client record, consent and the flow's end. The grants
     /// that it ended, because the user had [`keys::GRANTS_KEPT`]. `None`: the flow is not approved at that attempt any
     /// more, and nothing was written.
-    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>>;
+    async fn complete_flow(&self, completion: &Completion) -> Ending<Option<Vec<Grant>>>;
     /// Whether a code can still be redeemed.
     async fn code_exists(&self, code: &Hash32) -> Result<bool>;
     /// When this user gave this consent before, in seconds since 1970.
@@ -117,12 +117,13 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Replaces a refresh token.
     async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated>;
     /// Ends a grant and all its tokens, if it is this client's, which an assertion proved if the grant asks for one.
+    /// What happened of a failure: the grant, if it ended.
     async fn revoke_for_client(
         &self,
         id: &GrantId,
         client_id: &str,
         assertion: Option<&Hash32>,
-    ) -> Result<Revocation>;
+    ) -> Ending<Revocation, Option<Box<Grant>>>;
 
     /// Writes a robot, its grant and its access token. The grants that it ended, because there were
     /// [`keys::ROBOT_GRANTS_KEPT`]. `None`: the operator said something else since what the caller has heard, which is
@@ -133,6 +134,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     /// What a call with this access token may know; `None`: no such token.
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>>;
+    /// Waits until what was read so far is acknowledged as claims are: what is not there may have ended a moment ago.
+    async fn settled(&self) -> Result<()>;
     /// Reads a user.
     async fn user(&self, id: &UserId) -> Result<Option<UserRecord>>;
     /// Dates a successful check of a user now, with the profile as learned.

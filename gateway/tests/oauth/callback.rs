@@ -1,11 +1,16 @@
 //! Attacks 58 to 65: the return from the identity provider.
 
-use gatehouse_gateway::{identity::IdentityError, model::Unknown};
+use gatehouse_gateway::{identity::IdentityError, model::Unknown, store::keys::GRANTS_KEPT};
 use http::StatusCode;
 use serde_json::json;
+use tokio::sync::oneshot;
 
-use crate::support::{
-    Answer, Browser, CALLBACK, Client, Gateway, authorization, authorize_path, provider_config, redeem,
+use crate::{
+    chaos::{Chaos, Mode},
+    redis_server::RedisServer,
+    support::{
+        Answer, Browser, CALLBACK, Client, Gateway, authorization, authorize_path, provider_config, redeem,
+    },
 };
 
 /// Approves and stands at the provider; what it was asked, and the path by which the browser returns.
@@ -207,4 +212,62 @@ async fn a_user_who_hides_what_access_asks_for_reads_which_permission_is_missing
     let (_, path) = at_provider(&gateway, &mut browser, &client).await;
     gateway.provider.signs_in_as("42", Unknown { groups: false, email: true });
     assert!(browser.get(&gateway, &path).await.location().starts_with(CALLBACK));
+}
+
+/// Replicas go away between the provider's answer and the end of the sign-in, which nobody does again: what it made and
+/// what it ended is told, and the browser gets its code when it asks once more.
+#[tokio::test]
+async fn a_sign_in_that_is_not_acknowledged_is_told_and_not_done_again() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let way = Chaos::before(redis.socket.clone()).await;
+    let gateway = Gateway::on_redis(provider_config(), &redis.url()).await;
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    for _ in 0..GRANTS_KEPT {
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        gateway.provider.signs_in("42");
+        assert!(browser.get(&gateway, &path).await.redirect_param("code").is_some());
+    }
+    gateway.trail.take();
+    let _replica = redis.replica(way.port).await;
+    let strict = Gateway::unacknowledged(provider_config(), &redis.url()).await;
+    // A machine that is busy may take longer than the gateway waits for the claim of the answer: then another is tried.
+    for _ in 0..50 {
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        let (go, waits) = oneshot::channel();
+        *strict.provider.waits.lock().unwrap() = Some(waits);
+        strict.provider.signs_in("42");
+        let leave = async {
+            while strict.provider.exchanged.lock().unwrap().is_empty() {
+                gateway.server.store.ping().await.unwrap();
+            }
+            way.set(Mode::Stall);
+            go.send(()).unwrap();
+            std::future::pending::<Answer>().await
+        };
+        let answer = tokio::select! {
+            answer = browser.get(&strict, &path) => answer,
+            never = leave => never,
+        };
+        assert!(answer.is_page(503) && !answer.header("retry-after").is_empty(), "{answer:?}");
+        let told = strict.trail.decisions();
+        if strict.provider.exchanged.lock().unwrap().is_empty() {
+            strict.provider.answers.lock().unwrap().clear();
+            continue;
+        }
+        let expected = [
+            "sign_in signed_in",
+            "code issued",
+            "grant revoked too_many",
+            "code refused temporarily_unavailable",
+        ];
+        assert_eq!(told, expected);
+        way.set(Mode::Pass);
+        gateway.trail.take();
+        let again = browser.get(&gateway, &path).await;
+        assert_eq!(gateway.trail.decisions(), Vec::<String>::new());
+        let code = again.redirect_param("code").unwrap();
+        return assert_eq!(gateway.token(&redeem(&client, &code)).await.status, StatusCode::OK);
+    }
+    panic!("no claim of fifty was acknowledged");
 }

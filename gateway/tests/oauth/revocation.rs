@@ -4,7 +4,10 @@ use axum::body::Body;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, form, refresh, request, with};
+use crate::{
+    redis_server::RedisServer,
+    support::{Answer, Client, Gateway, config, form, refresh, request, with},
+};
 
 impl Gateway {
     pub(crate) async fn revoke(&self, params: &[(&str, &str)]) -> Answer {
@@ -59,7 +62,7 @@ async fn a_replaced_refresh_token_ends_the_grant_too() {
 #[tokio::test]
 async fn what_is_unknown_is_as_good_as_revoked() {
     let gateway = Gateway::local();
-    let (client, elsewhere) = (gateway.public_client().await, Gateway::seeded(crate::support::config(), 2));
+    let (client, elsewhere) = (gateway.public_client().await, Gateway::seeded(config(), 2));
     let foreign = elsewhere.tokens(&elsewhere.public_client().await).await;
     let long = "x".repeat(4000);
     for token in ["x", "gha_x", &long, text(&foreign, "access_token"), text(&foreign, "refresh_token")] {
@@ -101,4 +104,51 @@ async fn nobody_ends_what_is_another_clients() {
     let refused = told.iter().filter(|decision| decision.starts_with("revocation refused")).count();
     assert_eq!(refused, 10, "{told:?}");
     assert!(!told.iter().any(|decision| decision.starts_with("grant")), "{told:?}");
+}
+
+/// As after a failed `WAIT`: the grant has ended, nobody finds it again, and the client may not rely on it yet.
+#[tokio::test]
+async fn what_is_not_acknowledged_is_told_once_and_asked_for_again() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    let strict = Gateway::unacknowledged(config(), &redis.url()).await;
+    let client = gateway.public_client().await;
+    for name in ["access_token", "refresh_token"] {
+        let tokens = gateway.tokens(&client).await;
+        gateway.trail.take();
+        let params = revocation(&client, text(&tokens, name));
+        for told in [Some("grant revoked by_client"), None] {
+            let answer = strict.revoke(&params).await;
+            assert!(answer.is_error(503, "temporarily_unavailable"), "{name}: {answer:?}");
+            assert_eq!(answer.header("retry-after"), "2");
+            let expected: Vec<_> =
+                told.into_iter().chain(["revocation refused temporarily_unavailable"]).collect();
+            assert_eq!(strict.trail.decisions(), expected, "{name}");
+        }
+        assert!(!gateway.accepts(text(&tokens, "access_token")).await, "{name}");
+        assert!(is_done(&gateway.revoke(&params).await), "{name}: replicas are back");
+        assert_eq!(gateway.trail.decisions(), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// What a request did is told also where nobody waits for its answer.
+#[tokio::test]
+async fn who_hangs_up_leaves_no_end_of_a_grant_untold() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    // It waits for a replica.
+    let strict = Gateway::unacknowledged(config(), &redis.url()).await;
+    let client = gateway.public_client().await;
+    let tokens = gateway.tokens(&client).await;
+    let access = text(&tokens, "access_token");
+    let params = revocation(&client, access);
+    tokio::select! {
+        _ = strict.revoke(&params) => panic!("it was answered before it was hung up"),
+        () = async { while gateway.accepts(access).await {} } => {}
+    }
+    strict.server.finished().await;
+    assert_eq!(
+        strict.trail.decisions(),
+        ["grant revoked by_client", "revocation refused temporarily_unavailable"]
+    );
 }

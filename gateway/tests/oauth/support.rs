@@ -41,6 +41,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::BodyExt;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
@@ -144,7 +145,8 @@ impl Gateway {
         gateway
     }
 
-    /// A replica of the same server, for which replicas of this Redis must acknowledge each claim. There are none.
+    /// A replica of the same server, for which a replica of this Redis must acknowledge each claim: where there is none,
+    /// nothing is.
     pub(crate) async fn unacknowledged(config: Value, url: &str) -> Self {
         let redis = RedisConfig { min_replicas: 1, ..at_redis(url) };
         let gateway = Self::assemble(config, 1, ManualClock::at(NOW), None, Some(&redis), None);
@@ -692,6 +694,8 @@ pub(crate) fn user_entry(name: &str, password: &str) -> String {
 pub(crate) struct FakeProvider {
     pub(crate) answers: Mutex<VecDeque<Result<SignedIn, IdentityError>>>,
     pub(crate) exchanged: Mutex<Vec<String>>,
+    /// What the next exchange waits for, when it has arrived.
+    pub(crate) waits: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl FakeProvider {
@@ -745,6 +749,10 @@ impl Provider for FakeProvider {
         // The code names the challenge that it was issued for, as a provider remembers it.
         let challenge = answer.code.split_once('.').map_or("", |(_, challenge)| challenge);
         assert_eq!(pkce::challenge_of(answer.verifier).as_deref(), Some(challenge));
+        let waits = self.waits.lock().unwrap().take();
+        if let Some(waits) = waits {
+            waits.await.unwrap();
+        }
         self.answers.lock().unwrap().pop_front().expect("an answer for each exchange")
     }
 

@@ -244,8 +244,8 @@ async fn connect(store: &RedisStore) {
             Ok(cursor) => store.events(cursor, Duration::ZERO).await.map(drop),
             Err(error) => Err(error.clone()),
         };
-        let claimed = store.revoke_for_client(&GrantId::random(&SystemEntropy), CLIENT, None).await.map(drop);
-        if read.and(claimed).is_ok() {
+        let claimed = store.revoke_for_client(&GrantId::random(&SystemEntropy), CLIENT, None).await;
+        if read.is_ok() && claimed.is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -20,8 +20,8 @@ use gatehouse_gateway_config::{KeyRef, RedisConfig};
 use crate::{
     chaos::{Chaos, Mode},
     lab::{
-        CLIENT, Lab, MINUTE, PASSWORD, config, hash, new_access, password, proof, redis_store, refresh_with,
-        request, tokens, user_update,
+        CLIENT, Lab, MINUTE, PASSWORD, completion, config, hash, new_access, password, proof, redis_store,
+        refresh_with, request, tokens, user_update,
     },
 };
 
@@ -272,6 +272,12 @@ async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
     let ended = unacknowledged(store.revoke_for_user(&user, Some(&client.grant().id)).await);
     assert_eq!(ended, [client.grant().clone()]);
     assert!(!lab.lives(&client.access).await, "it is done, and not known to last");
+    let client = lab.client(1).await;
+    for ended in [Some(Box::new(client.grant().clone())), None] {
+        let revoked = store.revoke_for_client(&client.grant().id, CLIENT, None).await;
+        assert_eq!(unacknowledged(revoked), ended, "once");
+    }
+    assert!(!lab.lives(&client.access).await && unavailable(&store.settled().await));
     assert_eq!(unacknowledged(store.revoke_for_user(&user, None).await), []);
     assert_eq!(unacknowledged(store.end_sign_ins(&user).await), EndedSignIns::default());
     assert!(unacknowledged(store.purge_user(&user).await));
@@ -299,6 +305,22 @@ async fn a_batch_that_no_replica_acknowledged_keeps_the_next_from_nothing() {
     assert!(!lab.store.purge_user(&user).await.unwrap());
 }
 
+/// What a sign-in ends is done with it, and found by nobody who repeats it.
+#[tokio::test]
+async fn a_sign_in_that_no_replica_acknowledged_says_what_it_ended() {
+    let Some(lab) = Lab::redis().await else { return };
+    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let first = lab.signed_in(1).await.grant;
+    for _ in 1..GRANTS_KEPT {
+        lab.signed_in(1).await;
+    }
+    let done = completion(&lab.approved().await, 1);
+    assert_eq!(unacknowledged(store.complete_flow(&done).await), Some(vec![first]));
+    assert!(lab.store.code_exists(&done.code).await.unwrap());
+    assert_eq!(unacknowledged(store.complete_flow(&done).await), None, "it is over");
+}
+
 /// No script ends more than a batch: others on the same Redis wait while one runs.
 #[tokio::test]
 async fn many_grants_end_in_batches() {
@@ -322,18 +344,9 @@ async fn a_claim_that_a_replica_acknowledged_holds() {
     let Some(lab) = Lab::redis().await else { return };
     let server = lab.server.as_ref().unwrap();
     let way = Chaos::before(server.socket.clone()).await;
-    let replica = crate::server::RedisServer::start().await.unwrap();
-    let () = replica.admin().await.run(&["REPLICAOF", "127.0.0.1", &way.port.to_string()]).await;
+    let _replica = server.replica(way.port).await;
     let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
     let store = redis_store(&strict, &lab.keys, password(PASSWORD));
-    let admin = server.admin().await;
-    for _ in 0..1000 {
-        let info: String = admin.run(&["INFO", "replication"]).await;
-        if info.contains("state=online") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     // A machine that is busy may take longer than the gateway waits: then that claim is refused, and the next is tried.
     for _ in 0..50 {
         let done = lab.signed_in(1).await;
@@ -351,23 +364,12 @@ async fn a_refresh_that_no_replica_acknowledged_is_not_answered_by_its_repetitio
     let Some(lab) = Lab::redis().await else { return };
     let server = lab.server.as_ref().unwrap();
     let way = Chaos::before(server.socket.clone()).await;
-    let replica = crate::server::RedisServer::start().await.unwrap();
-    let () = replica.admin().await.run(&["REPLICAOF", "127.0.0.1", &way.port.to_string()]).await;
     let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
     let store = || redis_store(&strict, &lab.keys, password(PASSWORD));
     let client = lab.client(1).await;
     let (rotation, ..) = refresh_with(&lab, &client.refresh);
     let first = store();
-    let admin = server.admin().await;
-    for _ in 0..1000 {
-        // The replica follows, and has all that was written so far.
-        let acknowledged: i64 = admin.run(&["WAIT", "1", "10"]).await;
-        let info: String = admin.run(&["INFO", "replication"]).await;
-        if acknowledged == 1 && info.contains("state=online") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let _replica = server.replica(way.port).await;
     way.set(Mode::Stall);
     assert!(unavailable(&first.rotate_refresh(&rotation).await));
     // The repetition writes nothing of its own, and the replica still lacks the rotation.

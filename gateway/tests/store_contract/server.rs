@@ -50,6 +50,22 @@ impl RedisServer {
         self.admin().await;
     }
 
+    /// Starts a replica that finds this one at a port of this machine, and has all that was written so far.
+    pub(crate) async fn replica(&self, port: u16) -> Self {
+        let replica = Self::start().await.unwrap();
+        let () = replica.admin().await.run(&["REPLICAOF", "127.0.0.1", &port.to_string()]).await;
+        let admin = self.admin().await;
+        for _ in 0..1000 {
+            let acknowledged: i64 = admin.run(&["WAIT", "1", "10"]).await;
+            let info: String = admin.run(&["INFO", "replication"]).await;
+            if acknowledged == 1 && info.contains("state=online") {
+                return replica;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the replica does not follow");
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis+unix://{}", self.socket.display())
     }

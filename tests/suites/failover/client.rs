@@ -112,7 +112,8 @@ impl Clients {
         if !matches!(claimed, CallbackClaim::Claimed(..)) {
             return Ok(None);
         }
-        Ok(store.complete_flow(&done).await?.map(|_| done))
+        let written = store.complete_flow(&done).await.map_err(|failed| failed.error)?;
+        Ok(written.map(|_| done))
     }
 
     /// Redeems at both replicas at once until there is an answer, then refreshes.

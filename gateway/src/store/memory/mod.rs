@@ -169,7 +169,7 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.claim_callback(id, cookie, attempt)))
     }
 
-    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>> {
+    async fn complete_flow(&self, completion: &Completion) -> Ending<Option<Vec<Grant>>> {
         Ok(self.step(|s| s.complete_flow(completion)))
     }
 
@@ -194,7 +194,7 @@ impl Store for MemoryStore {
         id: &GrantId,
         client_id: &str,
         assertion: Option<&Hash32>,
-    ) -> Result<Revocation> {
+    ) -> Ending<Revocation, Option<Box<Grant>>> {
         Ok(self.step(|s| s.revoke_for_client(id, client_id, assertion)))
     }
 
@@ -204,6 +204,10 @@ impl Store for MemoryStore {
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
         Ok(self.step(|s| s.call(access)))
+    }
+
+    async fn settled(&self) -> Result<()> {
+        Ok(())
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<UserRecord>> {

@@ -13,7 +13,7 @@ use crate::{
     model::{
         Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL,
     },
-    store::{Approval, CallbackClaim, Completion, Result, UserUpdate, keys},
+    store::{Approval, CallbackClaim, Completion, Ending, Result, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -127,7 +127,7 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn complete(&self, done: &Completion) -> Result<Option<Vec<Grant>>> {
+    pub(super) async fn complete(&self, done: &Completion) -> Ending<Option<Vec<Grant>>> {
         let (user_key, profile, user_mac) = self.user_args(&done.user);
         let grant_key = keys::grant(&done.grant.id);
         let (grant, grant_mac) = self.sealed_json(&grant_key, &done.grant);
@@ -151,9 +151,11 @@ impl RedisStore {
                 step.arg(key).arg(text).arg(mac).arg(millis(*life))
             }
         };
-        let mut reply = self.claim(step).await?;
-        let written = reply.tag()? == "yes";
-        written.then(|| self.ended_grants(&done.user.id, &mut reply)).transpose()
+        let read = |reply: &mut Reply| {
+            let written = reply.tag()? == "yes";
+            written.then(|| self.ended_grants(&done.user.id, reply)).transpose()
+        };
+        self.ending(step, read, |ended| ended).await
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {

@@ -145,19 +145,15 @@ impl Link {
         replicas: u32,
         mark: &str,
     ) -> Result<(Value, Result<(), StoreError>), StoreError> {
-        let mut tail = redis::pipe();
-        tail.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
-        tail.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
-        let mut values = self.run(step, Some(&tail)).await?.into_iter();
-        let mut next = || values.next().ok_or_else(unexpected)?.extract_error().map_err(|e| unavailable(&e));
-        let (answer, mark, acknowledged) = (next()?, next(), next());
-        let acknowledged = mark.and(acknowledged).and_then(|acknowledged| match acknowledged {
-            Value::Int(n) if n >= i64::from(replicas) => Ok(()),
-            _ => Err(StoreError::Unavailable(format!(
-                "fewer than {replicas} Redis replicas acknowledged a claim within {WAIT_MILLIS} ms"
-            ))),
-        });
-        Ok((answer, acknowledged))
+        let mut values = self.run(step, Some(&waiting(replicas, mark))).await?.into_iter();
+        let answer = next(&mut values)?;
+        Ok((answer, acknowledged(&mut values, replicas)))
+    }
+
+    /// Waits until `replicas` have everything that was read. See [`Link::claim`] for `mark`.
+    pub(super) async fn settle(&self, replicas: u32, mark: &str) -> Result<(), StoreError> {
+        let values = self.send(&waiting(replicas, mark), Duration::ZERO).await?;
+        acknowledged(&mut values.into_iter(), replicas)
     }
 
     /// Sends a step and what follows it.
@@ -175,6 +171,29 @@ impl Link {
         self.command(step.script.load()).await?;
         self.send(&pipe, Duration::ZERO).await
     }
+}
+
+/// What follows a claim.
+fn waiting(replicas: u32, mark: &str) -> Pipeline {
+    let mut pipe = redis::pipe();
+    pipe.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
+    pipe.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
+    pipe
+}
+
+/// Reads what [`waiting`] is answered.
+fn acknowledged(values: &mut impl Iterator<Item = Value>, replicas: u32) -> Result<(), StoreError> {
+    let (mark, acknowledged) = (next(values), next(values));
+    match mark.and(acknowledged)? {
+        Value::Int(n) if n >= i64::from(replicas) => Ok(()),
+        _ => Err(StoreError::Unavailable(format!(
+            "fewer than {replicas} Redis replicas acknowledged a claim within {WAIT_MILLIS} ms"
+        ))),
+    }
+}
+
+fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, StoreError> {
+    values.next().ok_or_else(unexpected)?.extract_error().map_err(|e| unavailable(&e))
 }
 
 fn late() -> StoreError {

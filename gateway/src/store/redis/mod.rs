@@ -42,7 +42,7 @@ use self::{
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, EventBatch,
     EventCursor, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant,
-    Rotated, Rotation, Store, UserUpdate, keys,
+    Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
 };
 use crate::{
     clock::Clock,
@@ -129,6 +129,23 @@ impl RedisStore {
         let (answer, acknowledged) = self.claims.claim(&step, self.min_replicas, &mark).await?;
         Ok((self.reply(answer)?, acknowledged))
     }
+
+    /// The same, as the step's result: `read` says what an answer means, `done` what happened where it is not
+    /// acknowledged.
+    async fn ending<T, D: Default>(
+        &self,
+        step: Step,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+        done: impl FnOnce(T) -> D,
+    ) -> Ending<T, D> {
+        let answered = self.try_claim(step).await;
+        let answered = answered.and_then(|(mut reply, acknowledged)| Ok((read(&mut reply)?, acknowledged)));
+        match answered {
+            Ok((answer, Ok(()))) => Ok(answer),
+            Ok((answer, Err(error))) => Err(Unfinished { done: done(answer), error }),
+            Err(error) => Err(Unfinished { done: D::default(), error }),
+        }
+    }
 }
 
 #[async_trait]
@@ -199,7 +216,7 @@ impl Store for RedisStore {
         self.claim_answer(id, cookie, attempt).await
     }
 
-    async fn complete_flow(&self, completion: &Completion) -> Result<Option<Vec<Grant>>> {
+    async fn complete_flow(&self, completion: &Completion) -> Ending<Option<Vec<Grant>>> {
         self.complete(completion).await
     }
 
@@ -228,7 +245,7 @@ impl Store for RedisStore {
         id: &GrantId,
         client_id: &str,
         assertion: Option<&Hash32>,
-    ) -> Result<Revocation> {
+    ) -> Ending<Revocation, Option<Box<Grant>>> {
         self.revoke_as_client(id, client_id, assertion).await
     }
 
@@ -238,6 +255,13 @@ impl Store for RedisStore {
 
     async fn call(&self, access: &Hash32) -> Result<Option<CallRecord>> {
         self.read_call(access).await
+    }
+
+    async fn settled(&self) -> Result<()> {
+        if self.min_replicas == 0 {
+            return Ok(());
+        }
+        self.claims.settle(self.min_replicas, &self.full(keys::CLAIMED)).await
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<UserRecord>> {

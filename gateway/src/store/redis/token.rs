@@ -10,7 +10,8 @@ use crate::{
     keys::Sealed,
     model::{Grant, GrantId, Hash32, UserRecord, user::IDENTITY_CREDENTIAL},
     store::{
-        CallRecord, CodeProof, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated, Rotation, keys,
+        CallRecord, CodeProof, Ending, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated,
+        Rotation, keys,
     },
 };
 
@@ -147,21 +148,25 @@ impl RedisStore {
         id: &GrantId,
         client_id: &str,
         assertion: Option<&Hash32>,
-    ) -> Result<Revocation> {
+    ) -> Ending<Revocation, Option<Box<Grant>>> {
         let step = self.step(&script::REVOKE_FOR_CLIENT).arg(keys::grant(id)).arg(client_id);
         let step = step.arg(spent_key(assertion));
-        // A claim: whoever reads that it is done must be able to rely on it.
-        let mut reply = self.claim(step).await?;
-        match reply.tag()?.as_str() {
+        let read = |reply: &mut Reply| match reply.tag()?.as_str() {
             "unknown" => Ok(Revocation::Unknown),
             "other" => Ok(Revocation::OtherClient),
             "spent" => Ok(Revocation::AssertionSpent),
             "revoked" => {
-                let grant = self.read_grant(id, &mut reply);
+                let grant = self.read_grant(id, reply);
                 Ok(grant.map_or(Revocation::Unknown, |grant| Revocation::Revoked(Box::new(grant))))
             }
             _ => Err(unexpected()),
-        }
+        };
+        let done = |revocation| match revocation {
+            Revocation::Revoked(grant) => Some(grant),
+            Revocation::OtherClient | Revocation::AssertionSpent | Revocation::Unknown => None,
+        };
+        // A claim: whoever reads that it is done must be able to rely on it.
+        self.ending(step, read, done).await
     }
 
     pub(super) async fn read_call(&self, access: &Hash32) -> Result<Option<CallRecord>> {

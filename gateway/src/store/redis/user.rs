@@ -11,7 +11,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{AttemptId, CredentialRecord, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
-    store::{EndedSignIns, Ending, IdentityRefusal, Lease, Result, Unfinished, UserUpdate, keys},
+    store::{EndedSignIns, Ending, IdentityRefusal, Lease, Result, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -41,19 +41,13 @@ impl RedisStore {
         let dead = IdentityState::Dead { reason: reason.to_owned(), told: false };
         let step = self.step(&script::REFUSE_IDENTITY).arg(keys::user(user));
         let step = step.arg(keys::credential(user, IDENTITY_CREDENTIAL)).arg(version);
-        let answered = self.try_claim(step.arg(state_text(&dead))).await;
-        let answered = answered.and_then(|(mut reply, acknowledged)| {
-            let refusal = match reply.tag()?.as_str() {
-                "died" => IdentityRefusal::Died,
-                "dead" => IdentityRefusal::WasDead,
-                "no" => IdentityRefusal::Stale,
-                _ => return Err(unexpected()),
-            };
-            Ok((refusal, acknowledged))
-        });
-        let (refusal, acknowledged) = answered.map_err(|error| Unfinished { done: false, error })?;
-        let done = refusal == IdentityRefusal::Died;
-        acknowledged.map(|()| refusal).map_err(|error| Unfinished { done, error })
+        let read = |reply: &mut Reply| match reply.tag()?.as_str() {
+            "died" => Ok(IdentityRefusal::Died),
+            "dead" => Ok(IdentityRefusal::WasDead),
+            "no" => Ok(IdentityRefusal::Stale),
+            _ => Err(unexpected()),
+        };
+        self.ending(step.arg(state_text(&dead)), read, |refusal| refusal == IdentityRefusal::Died).await
     }
 
     pub(super) async fn all_users(&self) -> Result<Vec<UserId>> {
