@@ -84,10 +84,11 @@ async fn change(
 ) -> Result<()> {
     let (store, audit, user) = (store.clone(), audit.clone(), *user);
     to_its_end(tasks, async move {
-        if store.set_identity_state(&user, &state).await? {
+        let (changed, all) = told(store.set_identity_state(&user, &state).await);
+        if changed {
             audit.write(event.user(&user));
         }
-        Ok(())
+        all
     })
     .await
 }

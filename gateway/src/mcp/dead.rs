@@ -37,8 +37,7 @@ pub(super) async fn answer(
 /// Records that the user reads so now; `false` when they have before.
 async fn tell(mcp: &Mcp, user: &UserId) -> Result<bool, Refusal> {
     let store = &mcp.server.store;
-    let unavailable = |_| Refusal::Store;
-    let state = store.user(user).await.map_err(unavailable)?.map(|record| record.state);
+    let state = store.user(user).await.map_err(|_| Refusal::Store)?.map(|record| record.state);
     let Some(IdentityState::Dead { reason, told }) = state else {
         // Alive again since: the next call will see so.
         return Ok(true);
@@ -47,7 +46,7 @@ async fn tell(mcp: &Mcp, user: &UserId) -> Result<bool, Refusal> {
         return Ok(false);
     }
     let state = IdentityState::Dead { reason, told: true };
-    store.set_identity_state(user, &state).await.map_err(unavailable)?;
+    store.set_identity_state(user, &state).await.map_err(|_| Refusal::Store)?;
     mcp.cache.forget(user);
     Ok(true)
 }

@@ -90,7 +90,8 @@ pub(super) async fn give(
     response: &mut Response,
 ) {
     let jar = Jar::new(&server.urls, headers);
-    // That the one before may live on until its end when this fails does no harm.
+    // That the one before may live on until its end when this fails is no reason to refuse the new one: the browser has
+    // its cookie no more.
     if let Some(before) = jar.session() {
         let ended = server.store.end_session(&before.hash()).await;
         let _ = ended.inspect_err(|error| tracing::warn!(%error, "the session before could not be ended"));

@@ -85,7 +85,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn pin(&self, flow: &FlowId, user: &UserId, session: &Hash32) -> Result<bool>;
     /// Reads a session.
     async fn session(&self, id: &Hash32) -> Result<Option<Session>>;
-    /// Ends a session ("use another account").
+    /// Ends a session ("use another account"). A claim: whoever has its cookie is to stay out.
     async fn end_session(&self, id: &Hash32) -> Result<()>;
     /// The user says yes: pending → approved, and the flow's life begins anew. Repeating it changes nothing.
     async fn approve_flow(
@@ -141,8 +141,9 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Dates a successful check of a user now, with the profile as learned.
     async fn user_checked(&self, update: &UserUpdate) -> Result<()>;
     /// Sets a user's state. `Dead` with `told` says that the user has read so; it changes a dead user only, so that
-    /// it never undoes a sign-in that was finished meanwhile. Whether it changed.
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool>;
+    /// it never undoes a sign-in that was finished meanwhile. Whether it changed. A death is a claim; what else is
+    /// forgotten lets nobody in.
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Ending<bool>;
     /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told,
     /// and a dead one stays as it is. What happened of a failure: whether they are dead by it.
     async fn refuse_identity(

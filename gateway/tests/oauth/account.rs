@@ -301,6 +301,10 @@ async fn what_ends_unacknowledged_is_told_with_every_batch_of_it() {
         let _ = standing::refuse_identity(gateway.server.standing(), &user, 1, "refresh_refused").await;
     }
     assert_eq!(strict.trail.decisions(), ["identity dead refresh_refused"], "once");
+    for gateway in [&strict, &strict, &gateway] {
+        let _ = standing::remove(gateway.server.standing(), &user, "user_removed").await;
+    }
+    assert_eq!(strict.trail.decisions(), ["identity dead user_removed"], "once");
     assert!(!gateway.trail.decisions().iter().any(|told| told.starts_with("identity")));
 }
 

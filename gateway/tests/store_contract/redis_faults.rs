@@ -7,7 +7,7 @@ use std::{
 
 use gatehouse_gateway::{
     clock::SystemClock,
-    model::user::IDENTITY_CREDENTIAL,
+    model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
     refs::{FixedRefs, Refs, Value},
     store::{
         AccountSteps, EndedSessions, EndedSignIns, Ending, Quota, Redemption, Rotated, Store, StoreError,
@@ -20,8 +20,8 @@ use gatehouse_gateway_config::{KeyRef, RedisConfig};
 use crate::{
     chaos::{Chaos, Mode},
     lab::{
-        CLIENT, Lab, MINUTE, PASSWORD, completion, config, hash, new_access, password, proof, redis_store,
-        refresh_with, request, tokens, user_update,
+        CLIENT, HOUR, Lab, MINUTE, PASSWORD, completion, config, hash, new_access, password, proof,
+        redis_store, refresh_with, request, tokens, user_update,
     },
 };
 
@@ -267,6 +267,19 @@ async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
         let refused = store.refuse_identity(&user, version, "refresh_refused").await;
         assert_eq!(unacknowledged(refused), died, "once");
     }
+    let dead = |told| IdentityState::Dead { reason: "user_removed".to_owned(), told };
+    for died in [true, false] {
+        assert_eq!(unacknowledged(store.set_identity_state(&user, &dead(false)).await), died, "once");
+    }
+    for harmless in [dead(true), IdentityState::Live] {
+        assert!(store.set_identity_state(&user, &harmless).await.expect("it waits for nobody"));
+    }
+    let (flow, id) = (request(), hash());
+    store.create_flow(&flow, MINUTE).await.unwrap();
+    let session = Session { user, identity: client.done.user.identity.clone(), auth_time: 5, browser: None };
+    assert!(store.sign_in(&flow.id, &client.done.user, None, (&id, &session, HOUR)).await.unwrap());
+    assert!(unavailable(&store.end_session(&id).await));
+    assert_eq!(lab.store.session(&id).await.unwrap(), None, "it is done, and not known to last");
     assert_eq!(unacknowledged(store.end_sessions(&user, EndedSessions::One(hash())).await), 0);
     assert_eq!(unacknowledged(store.end_sessions(&user, EndedSessions::AllBut(hash())).await), 0);
     let ended = unacknowledged(store.revoke_for_user(&user, Some(&client.grant().id)).await);

@@ -219,7 +219,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Ending<bool> {
         Ok(self.step(|s| s.set_identity_state(user, state)))
     }
 

@@ -189,9 +189,7 @@ impl Store for RedisStore {
     }
 
     async fn end_session(&self, id: &Hash32) -> Result<()> {
-        let mut del = redis::cmd("DEL");
-        del.arg(self.full(&keys::session(id)));
-        self.main.command(del).await.map(drop)
+        self.claim(self.step(&script::END_SESSION).arg(keys::session(id))).await.map(drop)
     }
 
     async fn approve_flow(
@@ -272,7 +270,7 @@ impl Store for RedisStore {
         self.checked(update).await
     }
 
-    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
+    async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Ending<bool> {
         self.set_state(user, state).await
     }
 

@@ -32,6 +32,7 @@ scripts! {
     CREATE_FLOW "create_flow"
     CREDENTIAL "credential"
     DENY "deny"
+    END_SESSION "end_session"
     END_SESSIONS "end_sessions"
     END_SIGN_INS "end_sign_ins"
     GRANT_ROBOT "grant_robot"

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{AttemptId, CredentialRecord, IdentityState, UserId, UserRecord, user::IDENTITY_CREDENTIAL},
-    store::{EndedSignIns, Ending, IdentityRefusal, Lease, Result, UserUpdate, keys},
+    store::{EndedSignIns, Ending, IdentityRefusal, Lease, Result, Unfinished, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -26,10 +26,15 @@ impl RedisStore {
         self.run(step).await.map(drop)
     }
 
-    pub(super) async fn set_state(&self, user: &UserId, state: &IdentityState) -> Result<bool> {
+    pub(super) async fn set_state(&self, user: &UserId, state: &IdentityState) -> Ending<bool> {
         let told = matches!(state, IdentityState::Dead { told: true, .. });
         let step = self.step(&script::SET_STATE).arg(keys::user(user)).arg(state_text(state));
-        self.run(step.arg(u8::from(told))).await?.yes()
+        let step = step.arg(u8::from(told));
+        if told || *state == IdentityState::Live {
+            let changed = self.run(step).await.and_then(Reply::yes);
+            return changed.map_err(|error| Unfinished { done: false, error });
+        }
+        self.ending(step, |reply| Ok(reply.tag()? == "yes"), |changed| changed).await
     }
 
     pub(super) async fn refuse(

@@ -1,0 +1,3 @@
+-- session
+redis.call('DEL', P .. ARGV[1])
+return { 'yes' }
