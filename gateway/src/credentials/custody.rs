@@ -1,5 +1,7 @@
 //! The [`Credentials`] of one server.
 
+mod local;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -12,21 +14,18 @@ use zeroize::Zeroizing;
 
 use super::{
     Check, CredentialError, Credentials,
-    check::tolerated,
-    open_profile,
-    refresh::{Refresher, SUSPECT, unavailable},
-    seal_profile,
+    refresh::{Refresher, SUSPECT},
     standing::{self, Standing},
 };
 use crate::{
     audit::Audit,
     clock::{Clock, Entropy},
-    identity::local::{LocalUsers, Presence, password_changed, profile, sweep::REMOVED},
+    identity::local::LocalUsers,
     keys::Keys,
-    model::{IdentityState, Profile, UserId, UserRecord, user::CLIENT_IDENTITY},
+    model::{IdentityState, UserId, UserRecord, user::CLIENT_IDENTITY},
     refs::Refs,
     server::Identity,
-    store::{CallRecord, Result as StoreResult, Store, UserUpdate},
+    store::{CallRecord, Result as StoreResult, Store},
 };
 
 /// A backend's refusals are confirmed at most this often for a user.
@@ -149,40 +148,6 @@ impl Custody {
         }
     }
 
-    async fn local_token(
-        &self,
-        users: &LocalUsers,
-        user: &UserRecord,
-    ) -> Result<Option<Zeroizing<String>>, CredentialError> {
-        let known = open_profile(&self.keys, &user.id, &user.profile)
-            .map_err(|error| unavailable(&format!("the profile does not open: {error}"), CONFIRM))?;
-        match users.presence(&known.subject) {
-            Presence::Here(found) if password_changed(&known, &profile(&found)) => {
-                standing::end_sign_ins(self.standing(), &user.id).await?;
-                Err(self.expired())
-            }
-            Presence::Here(found) => match &user.state {
-                // Back in the file; the sweep says so to the store.
-                IdentityState::Dead { reason, .. } if reason != REMOVED => Err(self.expired()),
-                _ => Ok(found.token.clone().map(Zeroizing::new)),
-            },
-            Presence::Gone => {
-                self.remove(user).await?;
-                Err(self.expired())
-            }
-            Presence::NoFile => {
-                Err(CredentialError::Misconfigured("there is no valid file of users".to_owned()))
-            }
-        }
-    }
-
-    async fn remove(&self, user: &UserRecord) -> StoreResult<()> {
-        if user.state == IdentityState::Live {
-            standing::refuse_identity(self.standing(), &user.id, 0, REMOVED).await?;
-        }
-        Ok(())
-    }
-
     fn standing(&self) -> Standing<'_> {
         (&self.store, &self.audit, &self.tasks)
     }
@@ -205,37 +170,6 @@ impl Custody {
 
     fn expired(&self) -> CredentialError {
         CredentialError::SessionExpired(self.sentence.clone())
-    }
-
-    async fn check_local(&self, users: &LocalUsers, user: &UserRecord) -> Check {
-        let Ok(known) = open_profile(&self.keys, &user.id, &user.profile) else { return Check::Unavailable };
-        let done = match users.presence(&known.subject) {
-            Presence::NoFile => return tolerated(user, self.access.recheck_tolerate),
-            Presence::Gone => self.remove(user).await.map(|()| Check::Dead(self.sentence.clone())),
-            Presence::Here(found) => self.still_here(user, &known, &profile(&found)).await,
-        };
-        done.unwrap_or(Check::Unavailable)
-    }
-
-    async fn still_here(&self, user: &UserRecord, known: &Profile, profile: &Profile) -> StoreResult<Check> {
-        if password_changed(known, profile) {
-            standing::end_sign_ins(self.standing(), &user.id).await?;
-            return Ok(Check::Dead(self.sentence.clone()));
-        }
-        match &user.state {
-            // The file is asked at every refresh: what it said before is not written again each time.
-            IdentityState::Live if known == profile && user.checked_ago < self.access.recheck_every => {
-                return Ok(Check::Live);
-            }
-            IdentityState::Live => {}
-            IdentityState::Dead { reason, .. } if reason == REMOVED => {
-                standing::revive(self.standing(), &user.id).await?;
-            }
-            IdentityState::Dead { .. } => return Ok(Check::Dead(self.sentence.clone())),
-        }
-        let profile = seal_profile(&self.keys, self.entropy.as_ref(), &user.id, profile);
-        let update = UserUpdate { id: user.id, identity: self.identity.clone(), profile };
-        self.store.user_checked(&update).await.map(|()| Check::Live)
     }
 
     async fn confirm_now(&self, user: &UserId) -> StoreResult<Check> {

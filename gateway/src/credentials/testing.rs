@@ -40,8 +40,18 @@ pub(crate) fn server_told(
     provider: Identity,
     trail: Arc<Trail>,
 ) -> (Server, ManualClock) {
-    let config = config(identity);
     let clock = ManualClock::at(NOW);
+    (server_at(identity, provider, trail, &clock), clock)
+}
+
+/// As [`server_told`], by this clock.
+pub(crate) fn server_at(
+    identity: IdentityConfig,
+    provider: Identity,
+    trail: Arc<Trail>,
+    clock: &ManualClock,
+) -> Server {
+    let config = config(identity);
     let keys = Keys::new(Keyring::generate(&mut StdRng::seed_from_u64(1)), Arc::new(clock.clone()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
     let audit = Audit::new(Some(trail), Arc::new(clock.clone()), "team-a", "tools");
@@ -59,7 +69,7 @@ pub(crate) fn server_told(
     });
     let egress = Egress::new(&EgressConfig::default()).unwrap();
     let documents = Documents::new(&egress, Destination::default(), refs(), &[], Arc::new(clock.clone()));
-    let server = Server {
+    Server {
         urls: Urls::new(&config.url, &config.issuer).unwrap(),
         scopes: crate::model::Scopes::new(&config.scopes, None).unwrap(),
         config,
@@ -74,8 +84,7 @@ pub(crate) fn server_told(
         denied: Denied::default(),
         audit,
         tasks,
-    };
-    (server, clock)
+    }
 }
 
 pub(crate) fn config(identity: IdentityConfig) -> ServerConfig {

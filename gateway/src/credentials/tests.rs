@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    testing::{NOW, Trail, call, config, refs, server, server_told, sign_in},
+    testing::{NOW, Trail, call, config, refs, server, server_at, sign_in},
     *,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, ManualClock, SeededEntropy, SystemEntropy},
     identity::{
         fake::{CLIENT_ID, Fake, Fault, IMPATIENT, setup},
-        local::{LocalUsers, testing::Editable},
+        local::{LocalUsers, Presence, testing::Editable},
         oauth2::OAuth2,
     },
     keys::{Keys, Sealed},
@@ -444,10 +444,11 @@ async fn a_missing_secret_names_itself() {
 async fn a_local_user_is_what_the_file_says_now() {
     let file = Arc::new(Editable::default());
     let local = LocalConfig { users: KeyRef::secret("users", "users.yaml") };
-    let users = LocalUsers::new(local.clone(), file.clone());
+    let clock = ManualClock::at(NOW);
+    let users = LocalUsers::new(local.clone(), file.clone(), Arc::new(clock.clone()));
     let trail = Arc::<Trail>::default();
     let identity = Identity::Local(Arc::new(users));
-    let (server, _) = server_told(IdentityConfig::Local(local), identity, trail.clone());
+    let server = server_at(IdentityConfig::Local(local), identity, trail.clone(), &clock);
     let (store, config, custody) = (&server.store, &server.config, &server.credentials);
     let profile = Profile { subject: "u1".into(), ..Profile::default() };
     let user = sign_in(&**store, &server.keys, config, &profile, None).await;
@@ -473,6 +474,27 @@ async fn a_local_user_is_what_the_file_says_now() {
     assert_eq!(custody.recheck(&store.user(&user).await.unwrap().unwrap()).await, Check::Live);
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
     assert_eq!(trail.decisions(), ["identity dead user_removed", "identity live"]);
+    // Checked since this file is here, and so perhaps by a newer one: refused by this one, and nothing else.
+    clock.advance(Duration::from_secs(1));
+    file.write_users(&[("bob", "u2", None)]);
+    let Identity::Local(users) = &server.identity else { unreachable!() };
+    assert_eq!(users.presence("u1"), Presence::Gone);
+    clock.advance(Duration::from_secs(1));
+    sign_in(&**store, &server.keys, config, &profile, None).await;
+    clock.advance(Duration::from_secs(1));
+    assert!(matches!(token().await, Err(CredentialError::Unavailable { .. })));
+    let record = store.user(&user).await.unwrap().unwrap();
+    assert_eq!((custody.recheck(&record).await, record.state), (Check::Unavailable, IdentityState::Live));
+    assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
+    // Removed by another since this file is here, in which they still are.
+    file.write_users(&[("alice", "u1", Some("t5"))]);
+    assert_eq!(token().await.unwrap(), "Bearer t5");
+    clock.advance(Duration::from_secs(1));
+    standing::remove(server.standing(), &user, "user_removed").await.unwrap();
+    assert!(matches!(token().await, Err(CredentialError::SessionExpired(_))));
+    let record = store.user(&user).await.unwrap().unwrap();
+    assert!(matches!(custody.recheck(&record).await, Check::Dead(_)));
+    assert!(matches!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Dead { .. }));
 }
 
 /// Attack 68.

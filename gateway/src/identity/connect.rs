@@ -38,7 +38,9 @@ pub fn connect(config: &IdentityConfig, setup: Setup) -> Result<Identity, Identi
     Ok(match config {
         IdentityConfig::Oauth2(c) => Identity::Provider(Arc::new(OAuth2::new((**c).clone(), setup)?)),
         IdentityConfig::Oidc(c) => Identity::Provider(Arc::new(Oidc::new((**c).clone(), setup)?)),
-        IdentityConfig::Local(c) => Identity::Local(Arc::new(LocalUsers::new(c.clone(), setup.refs))),
+        IdentityConfig::Local(c) => {
+            Identity::Local(Arc::new(LocalUsers::new(c.clone(), setup.refs, setup.clock)))
+        }
     })
 }
 

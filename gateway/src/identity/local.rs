@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 pub use gatehouse_gateway_config::users::{FileError, Users};
 
 use crate::{
+    clock::Clock,
     identity::SignedIn,
     model::{Hash32, Profile},
     refs::{Refs, Value},
@@ -27,11 +28,14 @@ use crate::{
 const QUEUE: Duration = Duration::from_secs(10);
 /// Longer passwords are wrong without being looked at.
 const PASSWORD_LIMIT: usize = 1024;
+/// A changed file has reached every replica after this: kubelets look once a minute, and may be shown what was a minute ago.
+pub const ON_ITS_WAY: Duration = Duration::from_secs(300);
 
 /// The users of one server.
 pub struct LocalUsers {
     config: LocalConfig,
     refs: Arc<dyn Refs>,
+    clock: Arc<dyn Clock>,
     seen: RwLock<Seen>,
     one_at_a_time: Arc<Semaphore>,
 }
@@ -42,11 +46,12 @@ struct Seen {
     good: Option<Good>,
 }
 
-/// A good file, and the hash of its text.
+/// A good file, the hash of its text, and since when it is here.
 #[derive(Clone)]
 struct Good {
     users: Arc<Users>,
     digest: Hash32,
+    since: Duration,
 }
 
 /// Why a local sign-in fails.
@@ -82,9 +87,9 @@ impl std::fmt::Debug for LocalUsers {
 
 impl LocalUsers {
     /// The users that `config` names.
-    pub fn new(config: LocalConfig, refs: Arc<dyn Refs>) -> Self {
+    pub fn new(config: LocalConfig, refs: Arc<dyn Refs>, clock: Arc<dyn Clock>) -> Self {
         let one_at_a_time = Arc::new(Semaphore::new(1));
-        Self { config, refs, seen: RwLock::default(), one_at_a_time }
+        Self { config, refs, clock, seen: RwLock::default(), one_at_a_time }
     }
 
     /// The users as the file says now; the last good ones while it is wrong. `None`: there never were any.
@@ -97,6 +102,16 @@ impl LocalUsers {
         self.good().map(|good| good.digest)
     }
 
+    /// Whether the file is newer than what the store knows of a user who was checked so long ago.
+    ///
+    /// A changed file reaches the replicas one after the other, and what one of them writes of a user holds for all. A
+    /// user whom another has checked since this file is here may stand in one that is on its way: they may be refused by
+    /// this one, for now, but nothing is to be written of them until it must have come.
+    pub fn is_newer(&self, checked_ago: Duration) -> bool {
+        let here = self.good().map(|good| self.clock.monotonic().saturating_sub(good.since));
+        here.is_some_and(|here| checked_ago >= here.min(ON_ITS_WAY))
+    }
+
     fn good(&self) -> Option<Good> {
         let value = self.refs.get(&self.config.users);
         {
@@ -107,7 +122,9 @@ impl LocalUsers {
         }
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         match value.as_ref().map(|bytes| (Hash32::of(bytes), Users::parse(bytes))) {
-            Some((digest, Ok(users))) => seen.good = Some(Good { users: Arc::new(users), digest }),
+            Some((digest, Ok(users))) => {
+                seen.good = Some(Good { users: Arc::new(users), digest, since: self.clock.monotonic() });
+            }
             Some((_, Err(error))) => {
                 tracing::error!(file = %self.config.users, %error, "the file of users is refused; the last good one stays");
             }

@@ -101,7 +101,7 @@ pub struct UserRecord {
     pub profile: Sealed,
     /// The state.
     pub state: IdentityState,
-    /// How long ago the provider was last asked, by the store's clock.
+    /// How long ago the provider was last asked, or the state changed, by the store's clock.
     pub checked_ago: std::time::Duration,
 }
 

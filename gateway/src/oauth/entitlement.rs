@@ -1,6 +1,6 @@
 //! Whether a user may still have what a grant gives: decided by what this process knows, without a question to anybody.
 
-use super::OAuthError;
+use super::{OAuthError, token};
 use crate::{
     audit::Event,
     credentials::open_profile,
@@ -16,6 +16,8 @@ pub(super) enum Refused {
     Unreadable(OpenError),
     /// With `identity.local`: not in the file any more, or under another password.
     Left,
+    /// As [`Refused::Left`], where another replica may know the user by a newer file.
+    Unsure,
     /// `access` does not let them in.
     NotAllowed,
     /// They, or their client, may be granted nothing of the scope.
@@ -35,7 +37,7 @@ pub(super) fn held(
     if let Identity::Local(users) = &server.identity
         && users.has_left(&profile)
     {
-        return Err(Refused::Left);
+        return Err(if users.is_newer(user.checked_ago) { Refused::Left } else { Refused::Unsure });
     }
     if !server.allows(&profile) {
         return Err(Refused::NotAllowed);
@@ -53,6 +55,7 @@ impl Refused {
         let must_sign_in = || OAuthError::InvalidGrant(server.credentials.expired_sentence().into());
         match self {
             Self::Unreadable(OpenError::UnknownKey) => OAuthError::KEY_NOT_READ,
+            Self::Unsure => OAuthError::Unavailable { retry_after: token::RETRY },
             Self::Unreadable(OpenError::Invalid) | Self::Left => must_sign_in(),
             Self::NotAllowed => {
                 event.because("access_denied");

@@ -25,12 +25,13 @@ use super::{
     params, redirect,
     session::{self, Standing},
     source::Source,
+    token,
 };
 use crate::{
     app::App,
     audit::{Decision, Event},
     credentials::{open_profile, seal_profile, standing},
-    identity::local::{self, LocalError, LocalUsers},
+    identity::local::{self, LocalError, LocalUsers, sweep},
     model::{Flow, FlowKind, FlowRequest, FlowState, Profile, UserId},
     server::{Identity, Server},
     store::UserUpdate,
@@ -126,11 +127,11 @@ async fn sign_in(
     if !server.allows_now(&signed_in.profile).await? {
         return Err(not_allowed(server, &flow.request, &signed_in.profile, event));
     }
-    open_session(server, headers, &flow, &signed_in.profile, event).await
+    open_session((server, users), headers, &flow, &signed_in.profile, event).await
 }
 
 async fn open_session(
-    server: &Server,
+    (server, users): (&Server, &LocalUsers),
     headers: &HeaderMap,
     flow: &Flow,
     profile: &Profile,
@@ -138,7 +139,7 @@ async fn open_session(
 ) -> Result<Response, Failure> {
     let identity = server.config.identity.id();
     let id = server.keys.user_id(&identity, profile);
-    end_old_sign_ins(server, &id, profile).await?;
+    end_old_sign_ins((server, users), &id, profile).await?;
     let profile = seal_profile(&server.keys, server.entropy.as_ref(), &id, profile);
     let user = UserUpdate { id, identity, profile };
     let (secret, session) = session::new(server, headers, &id);
@@ -155,11 +156,20 @@ async fn open_session(
     Ok(response)
 }
 
-/// Whoever signed in with an old password is out before the new one is written down, and nobody can tell any more.
-async fn end_old_sign_ins(server: &Server, id: &UserId, now: &Profile) -> Result<(), Failure> {
+/// Whoever signed in with an old password is out before the new one is written down, and nobody can tell any more. Where
+/// the password may be the old one, by a file that another replica has not any more, nobody signs in with it.
+async fn end_old_sign_ins(
+    (server, users): (&Server, &LocalUsers),
+    id: &UserId,
+    now: &Profile,
+) -> Result<(), Failure> {
     let Some(record) = server.store.user(id).await? else { return Ok(()) };
     let known = open_profile(&server.keys, id, &record.profile);
-    if known.is_ok_and(|known| local::password_changed(&known, now)) {
+    let changed = known.is_ok_and(|known| local::password_changed(&known, now));
+    if (changed || sweep::is_removed(&record.state)) && !users.is_newer(record.checked_ago) {
+        return Err(Failure::Unavailable(token::RETRY));
+    }
+    if changed {
         standing::end_sign_ins(server.standing(), id).await?;
     }
     Ok(())

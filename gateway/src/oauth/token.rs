@@ -97,7 +97,8 @@ async fn grant(
     }
 }
 
-/// When to try again after a step that was never done with judging: rules and users do not change that often.
+/// When to try again after a step that was never done with judging: rules and users do not change that often. Or for a file
+/// that is on its way.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// Tells of a grant that ended because a record of it is not ours.

@@ -141,11 +141,11 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Dates a successful check of a user now, with the profile as learned.
     async fn user_checked(&self, update: &UserUpdate) -> Result<()>;
     /// Sets a user's state. `Dead` with `told` says that the user has read so; it changes a dead user only, so that
-    /// it never undoes a sign-in that was finished meanwhile. Whether it changed. A death is a claim; what else is
-    /// forgotten lets nobody in.
+    /// it never undoes a sign-in that was finished meanwhile. Whether it changed; what does, but for the telling, is
+    /// dated as a check is. A death is a claim; what else is forgotten lets nobody in.
     async fn set_identity_state(&self, user: &UserId, state: &IdentityState) -> Ending<bool>;
-    /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told,
-    /// and a dead one stays as it is. What happened of a failure: whether they are dead by it.
+    /// The provider refused the identity's credential at `version` for good: the user becomes dead, not yet told, which
+    /// is dated as a check is, and a dead one stays as it is. What happened of a failure: whether they are dead by it.
     async fn refuse_identity(
         &self,
         user: &UserId,

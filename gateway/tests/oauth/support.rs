@@ -207,9 +207,9 @@ impl Gateway {
         let provider = Arc::new(FakeProvider::default());
         let trail = Arc::new(Trail::default());
         let identity = match &config.identity {
-            gatehouse_gateway_config::IdentityConfig::Local(local) => {
-                Identity::Local(Arc::new(LocalUsers::new(local.clone(), refs.clone())))
-            }
+            gatehouse_gateway_config::IdentityConfig::Local(local) => Identity::Local(Arc::new(
+                LocalUsers::new(local.clone(), refs.clone(), Arc::new(clock.clone())),
+            )),
             _ => Identity::Provider(provider.clone()),
         };
         let keys = Keys::new(ring, Arc::new(clock.clone()));

@@ -1,5 +1,7 @@
 //! Contracts of users.
 
+use std::time::Duration;
+
 use gatehouse_gateway::{
     model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
     store::{EndedSignIns, IdentityRefusal, UserUpdate},
@@ -59,8 +61,21 @@ pub(crate) async fn a_check_is_dated(lab: &Lab) {
     let update = UserUpdate { profile: sealed(), ..user_update(1) };
     store.user_checked(&update).await.unwrap();
     let record = store.user(&user).await.unwrap().unwrap();
-    about(record.checked_ago, std::time::Duration::ZERO);
+    about(record.checked_ago, Duration::ZERO);
     assert_eq!(record.profile, update.profile);
+    let ago = async || store.user(&user).await.unwrap().unwrap().checked_ago;
+    for state in [dead(false), IdentityState::Live] {
+        lab.pass(HOUR).await;
+        assert!(store.set_identity_state(&user, &state).await.unwrap());
+        about(ago().await, Duration::ZERO);
+    }
+    lab.pass(HOUR).await;
+    let version = store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version;
+    assert_eq!(store.refuse_identity(&user, version, "r").await.unwrap(), IdentityRefusal::Died);
+    about(ago().await, Duration::ZERO);
+    lab.pass(HOUR).await;
+    assert!(store.set_identity_state(&user, &dead(true)).await.unwrap());
+    about(ago().await, HOUR);
     store.user_checked(&user_update(2)).await.unwrap();
     assert_eq!(store.user(&user_update(2).id).await.unwrap(), None, "a check makes no user");
     assert_eq!(store.users().await.unwrap(), [user]);

@@ -3,10 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LocalUsers, Presence, password_changed, profile};
+use super::{LocalUsers, ON_ITS_WAY, Presence, password_changed, profile};
 use crate::{
     credentials::{open_profile, seal_profile, standing},
-    model::{IdentityState, Profile, UserId, UserRecord, user::CLIENT_IDENTITY},
+    model::{IdentityState, Profile, UserRecord, user::CLIENT_IDENTITY},
     server::{Identity, Server},
     store::{Result, UserUpdate},
 };
@@ -27,12 +27,12 @@ pub const REMOVED: &str = "user_removed";
 /// once.
 pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken) {
     let Identity::Local(local) = &server.identity else { return };
-    let mut swept: Option<(usize, Duration)> = None;
+    let mut next: Option<(usize, Duration)> = None;
     let mut failed: Option<Duration> = None;
     loop {
         let file = local.current().map(|users| Arc::as_ptr(&users).addr());
         let now = server.clock.monotonic();
-        let due = swept.is_none_or(|(seen, at)| Some(seen) != file || now.saturating_sub(at) >= SWEEP)
+        let due = next.is_none_or(|(seen, at)| Some(seen) != file || now >= at)
             && failed.is_none_or(|at| now.saturating_sub(at) >= RETRY);
         if let (Some(file), true) = (file, due) {
             // It may be left at any place: what it has begun to change comes to its end.
@@ -41,7 +41,7 @@ pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken)
                 done = sweep(&server, local) => done,
             };
             match done {
-                Ok(()) => (swept, failed) = (Some((file, now)), None),
+                Ok(all) => (next, failed) = (Some((file, now + if all { SWEEP } else { ON_ITS_WAY })), None),
                 Err(error) => {
                     // Calls look into the file themselves; what is left undone is only cleaning up.
                     if failed.replace(now).is_none() {
@@ -57,11 +57,13 @@ pub async fn run(server: Arc<Server>, stop: tokio_util::sync::CancellationToken)
     }
 }
 
-/// Compares every known user with the file, once.
+/// Compares every known user with the file, once. `false`: what is known of some may come from a newer file, and is left
+/// as it is.
 ///
 /// # Errors
 /// When the store is not available; what was done stays done.
-pub async fn sweep(server: &Server, local: &LocalUsers) -> Result<()> {
+pub async fn sweep(server: &Server, local: &LocalUsers) -> Result<bool> {
+    let mut all = true;
     for id in server.store.users().await? {
         let Some(record) = server.store.user(&id).await? else { continue };
         if record.identity == CLIENT_IDENTITY {
@@ -69,51 +71,60 @@ pub async fn sweep(server: &Server, local: &LocalUsers) -> Result<()> {
         }
         // A profile that does not open is another key's or was forged; it is not ours to delete.
         let Ok(known) = open_profile(&server.keys, &id, &record.profile) else { continue };
-        match local.presence(&known.subject) {
-            Presence::NoFile => return Ok(()),
-            Presence::Gone => gone(server, &record, &known).await?,
-            Presence::Here(user) => here(server, &record, &known, &profile(&user)).await?,
-        }
+        let newer = local.is_newer(record.checked_ago);
+        all &= match local.presence(&known.subject) {
+            Presence::NoFile => return Ok(true),
+            Presence::Gone => gone(server, &record, newer).await?,
+            Presence::Here(user) => here(server, &record, newer, &known, &profile(&user)).await?,
+        };
     }
-    Ok(())
+    Ok(all)
 }
 
-async fn gone(server: &Server, record: &UserRecord, known: &Profile) -> Result<()> {
-    match &record.state {
-        IdentityState::Dead { reason, .. } if reason == REMOVED => {
-            if record.checked_ago >= KEPT {
-                tracing::info!(user = %record.id, "purging a user who has been gone from the file for a day");
-                standing::purge(server.standing(), &record.id).await?;
-            }
-            Ok(())
+async fn gone(server: &Server, record: &UserRecord, newer: bool) -> Result<bool> {
+    if is_removed(&record.state) {
+        if record.checked_ago >= KEPT {
+            tracing::info!(user = %record.id, "purging a user who has been gone from the file for a day");
+            standing::purge(server.standing(), &record.id).await?;
         }
-        _ => {
-            tracing::info!(user = %record.id, "a user is gone from the file");
-            // Dated, so that the day begins now.
-            date(server, &record.id, known).await?;
-            standing::remove(server.standing(), &record.id, REMOVED).await
-        }
+    } else if newer {
+        tracing::info!(user = %record.id, "a user is gone from the file");
+        standing::remove(server.standing(), &record.id, REMOVED).await?;
+    } else {
+        return Ok(false);
     }
+    Ok(true)
 }
 
-async fn here(server: &Server, record: &UserRecord, known: &Profile, now: &Profile) -> Result<()> {
+async fn here(
+    server: &Server,
+    record: &UserRecord,
+    newer: bool,
+    known: &Profile,
+    now: &Profile,
+) -> Result<bool> {
+    let removed = is_removed(&record.state);
+    if !newer {
+        return Ok(known == now && !removed);
+    }
     if password_changed(known, now) {
         tracing::info!(user = %record.id, "a user has a new password: their sign-ins end");
         standing::end_sign_ins(server.standing(), &record.id).await?;
     }
     if known != now {
-        date(server, &record.id, now).await?;
+        let profile = seal_profile(&server.keys, server.entropy.as_ref(), &record.id, now);
+        let identity = server.config.identity.id();
+        server.store.user_checked(&UserUpdate { id: record.id, identity, profile }).await?;
     }
-    if matches!(&record.state, IdentityState::Dead { reason, .. } if reason == REMOVED) {
+    if removed {
         standing::revive(server.standing(), &record.id).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
-async fn date(server: &Server, id: &UserId, profile: &Profile) -> Result<()> {
-    let profile = seal_profile(&server.keys, server.entropy.as_ref(), id, profile);
-    let identity = server.config.identity.id();
-    server.store.user_checked(&UserUpdate { id: *id, identity, profile }).await
+/// Whether a user died by being gone from the file.
+pub fn is_removed(state: &IdentityState) -> bool {
+    matches!(state, IdentityState::Dead { reason, .. } if reason == REMOVED)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use gatehouse_gateway_config::KeyRef;
 
+use crate::clock::ManualClock;
+
 use super::{
     testing::{Editable, hash},
     *,
@@ -10,7 +12,7 @@ use super::{
 fn users() -> (LocalUsers, Arc<Editable>) {
     let file = Arc::new(Editable::default());
     let config = LocalConfig { users: KeyRef::secret("users", "users.yaml") };
-    (LocalUsers::new(config, file.clone()), file)
+    (LocalUsers::new(config, file.clone(), Arc::new(ManualClock::at(0))), file)
 }
 
 fn entry(name: &str, uid: &str) -> String {

@@ -58,12 +58,16 @@ impl State {
     }
 
     pub(super) fn set_identity_state(&mut self, id: &UserId, state: &IdentityState) -> bool {
-        let Some(user) = self.users.get_mut(id, self.now) else { return false };
+        let now = self.now;
+        let Some(user) = self.users.get_mut(id, now) else { return false };
         let told = matches!(state, IdentityState::Dead { told: true, .. });
         if user.state == *state || (told && user.state == IdentityState::Live) {
             return false;
         }
         user.state = state.clone();
+        if !told {
+            user.checked = now;
+        }
         self.events.push(Event::User(*id));
         true
     }
@@ -72,11 +76,13 @@ impl State {
         if self.credential(id, IDENTITY_CREDENTIAL).is_some_and(|c| c.version != version) {
             return IdentityRefusal::Stale;
         }
-        let Some(user) = self.users.get_mut(id, self.now) else { return IdentityRefusal::Stale };
+        let now = self.now;
+        let Some(user) = self.users.get_mut(id, now) else { return IdentityRefusal::Stale };
         if user.state != IdentityState::Live {
             return IdentityRefusal::WasDead;
         }
         user.state = IdentityState::Dead { reason: reason.to_owned(), told: false };
+        user.checked = now;
         self.events.push(Event::User(*id));
         IdentityRefusal::Died
     }
