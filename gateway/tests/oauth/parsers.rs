@@ -2,8 +2,8 @@
 //! wrong somewhere: no panic, no server error, no redirect elsewhere, and nothing that only resembles a secret opens
 //! anything.
 //!
-//! The corpus lies in `gateway/corpus`, a folder for each parser; the targets of `gateway/fuzz`, for most of them, start
-//! from there, too. What fuzzing finds becomes a file there: each is tried as it is, and then changed. `PROPTEST_CASES` asks for more.
+//! The corpus lies in `gateway/corpus`, a folder for each parser; the programs of `gateway/fuzz` start from there, too.
+//! What fuzzing finds becomes a file there: each is tried as it is, and then changed. `PROPTEST_CASES` asks for more.
 
 use std::path::Path;
 
