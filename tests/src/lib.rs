@@ -21,6 +21,7 @@ pub mod manifests;
 pub mod net;
 pub mod oauth;
 pub mod operator;
+mod ports;
 pub mod process;
 pub mod profiles;
 pub mod raw;

@@ -2,10 +2,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU16, Ordering},
-    },
     time::Duration,
 };
 
@@ -16,30 +12,10 @@ use http::{
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
+pub use crate::ports::free_port;
+
 /// How long anything may take before its test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Where the ports of the suites lie: below what Linux hands out for outgoing connections (32768 and up), so that no
-/// client's connection can take a port between its choice and the moment that its server listens.
-const PORTS: std::ops::Range<u16> = 18_000..28_000;
-
-/// A port of loopback that nothing listens on and that no other caller of this process gets.
-///
-/// # Panics
-/// When every port of the range is taken.
-pub fn free_port() -> u16 {
-    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
-    let length = PORTS.end - PORTS.start;
-    let next = NEXT.get_or_init(|| {
-        // Test programs that run at once start at different places.
-        let start = std::process::id().wrapping_mul(97) % u32::from(length);
-        AtomicU16::new(u16::try_from(start).expect("less than the length, which is one"))
-    });
-    (0..length)
-        .map(|_| PORTS.start + next.fetch_add(1, Ordering::Relaxed) % length)
-        .find(|&port| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok())
-        .expect("a port is free")
-}
 
 /// Waits until `condition` gives a value, asking every 20 ms.
 ///

@@ -13,6 +13,9 @@ mod family;
 mod flow_property;
 mod flows;
 mod lab;
+#[path = "../../../tests/src/ports.rs"]
+#[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
+mod ports;
 mod property;
 mod redis_faults;
 #[path = "../../../tests/src/redis_fleet/mod.rs"]
@@ -26,6 +29,8 @@ mod redis_tls;
 mod server;
 mod tokens;
 mod users;
+
+use ports::free_port;
 
 /// One test for each contract and back end.
 macro_rules! contracts {
@@ -117,18 +122,6 @@ contracts! {
     events::a_cursor_of_nobody_is_a_gap
 }
 
-/// A free port, below those that outgoing connections take.
-fn port() -> u16 {
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    loop {
-        let start = u16::try_from(std::process::id() % 4000).unwrap();
-        let port = 28_000 + (start + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 4000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// One fleet after the other: with the processes of all at once a machine of few cores is too slow for the 200 ms in which
 /// a replica must acknowledge.
 static FLEET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -137,7 +130,7 @@ static FLEET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 async fn the_contract_holds_by_sentinels() {
     if server::RedisServer::start().await.is_some() {
         let _alone = FLEET.lock().await;
-        Box::pin(on_fleet(&redis_fleet::RedisFleet::sentinel(port).await)).await;
+        Box::pin(on_fleet(&redis_fleet::RedisFleet::sentinel(free_port).await)).await;
     }
 }
 
@@ -145,7 +138,7 @@ async fn the_contract_holds_by_sentinels() {
 async fn the_contract_holds_in_a_cluster() {
     if server::RedisServer::start().await.is_some() {
         let _alone = FLEET.lock().await;
-        Box::pin(on_fleet(&redis_fleet::RedisFleet::cluster(port).await)).await;
+        Box::pin(on_fleet(&redis_fleet::RedisFleet::cluster(free_port).await)).await;
     }
 }
 
@@ -154,7 +147,7 @@ async fn the_contract_holds_in_a_cluster() {
 async fn the_contract_holds_by_sentinels_with_tls() {
     if server::RedisServer::start().await.is_some() {
         let _alone = FLEET.lock().await;
-        let mut fleet = redis_fleet::RedisFleet::sentinel_tls(port, "redis.example").await;
+        let mut fleet = redis_fleet::RedisFleet::sentinel_tls(free_port, "redis.example").await;
         Box::pin(on_fleet(&fleet)).await;
         redis_tls::a_rotation_needs_no_restart(&mut fleet).await;
     }
@@ -164,7 +157,7 @@ async fn the_contract_holds_by_sentinels_with_tls() {
 async fn the_contract_holds_in_a_cluster_with_tls() {
     if server::RedisServer::start().await.is_some() {
         let _alone = FLEET.lock().await;
-        let mut fleet = redis_fleet::RedisFleet::cluster_tls(port, "127.0.0.1").await;
+        let mut fleet = redis_fleet::RedisFleet::cluster_tls(free_port, "127.0.0.1").await;
         Box::pin(on_fleet(&fleet)).await;
         redis_tls::a_rotation_needs_no_restart(&mut fleet).await;
     }

@@ -1,9 +1,6 @@
 //! Redis behind TLS, with a CA of the company's own.
 
-use std::{
-    net::TcpListener,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use gatehouse_gateway::{
     clock::SystemClock,
@@ -14,6 +11,7 @@ use gatehouse_gateway_config::{KeyRef, RedisConfig};
 use tempfile::TempDir;
 
 use crate::{
+    free_port,
     lab::{
         MINUTE, PASSWORD, config, fleet_config, give_rights, password, prefix, redis_store, request,
         some_keys,
@@ -33,7 +31,7 @@ fn arguments(ca: &Authority, dir: &TempDir, port: u16, clients: &str) -> Vec<Str
 #[tokio::test]
 async fn only_a_server_of_the_named_ca_is_trusted() {
     let (right, wrong, dir) = (Authority::generate(), Authority::generate(), TempDir::new().unwrap());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let Some(server) = RedisServer::start_with(&arguments(&right, &dir, port, "no")).await else { return };
     let keys = some_keys();
     server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
@@ -55,7 +53,7 @@ async fn only_a_server_of_the_named_ca_is_trusted() {
 #[tokio::test]
 async fn a_client_certificate_and_another_name_are_presented() {
     let (ca, other, dir) = (Authority::generate(), Authority::generate(), TempDir::new().unwrap());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let Some(server) = RedisServer::start_with(&arguments(&ca, &dir, port, "yes")).await else { return };
     let keys = some_keys();
     server.admin().await.give_rights(&keys.instance(), PASSWORD).await;
