@@ -88,8 +88,8 @@ impl Answer {
     /// The cookie that it sets last, as a browser sends it.
     fn cookie(&self) -> String {
         let set = self.headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = set.filter_map(|text| text.split(';').next());
-        pairs.last().expect("it sets a cookie").to_owned()
+        let mut pairs = set.filter_map(|text| text.split(';').next());
+        pairs.next_back().expect("it sets a cookie").to_owned()
     }
 
     /// What stands between `before` and the next quotation mark.
