@@ -1,6 +1,7 @@
 //! Users of real kinds of identity provider: OpenID Connect and GitHub, with what goes wrong there.
 
 mod identity {
+    mod end;
     mod recheck;
 }
 
