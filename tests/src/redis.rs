@@ -61,6 +61,15 @@ impl Redis {
         eventually("the time to come", async || (self.second().await >= second).then_some(())).await;
     }
 
+    /// How often this command was run.
+    pub async fn calls(&self, command: &str) -> u64 {
+        let mut info = redis::cmd("INFO");
+        let text: String =
+            info.arg("commandstats").query_async(&mut self.connection().await).await.expect("INFO works");
+        let calls = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+
     /// The names of all keys, sorted.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.connection().await.keys("*").await.expect("KEYS works");

@@ -15,7 +15,7 @@ use e2e::{
 };
 use url::Url;
 
-use crate::world::{Attack, code, consent};
+use crate::world::{Attack, TEN_MINUTES, code, consent};
 
 /// A flow whose user stands at the provider's sign-in form.
 async fn at_provider(client: &OAuthClient, browser: &Browser) -> Page {
@@ -70,7 +70,7 @@ pub(crate) async fn r058_states_that_are_not_ours(attack: &Attack) {
     let flow = approval.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
     let page = browser.next(&page).await.expect("the approval link");
     let callback = answer_of(attack, &page, &login).await;
-    attack.expire(&format!(":flow:{flow}")).await;
+    attack.expire(&format!(":flow:{flow}"), TEN_MINUTES).await;
     refused(&browser.open(&callback).await, &[400]);
     let provider_code = Url::parse(&callback).unwrap().query_pairs().next().unwrap().1.into_owned();
     assert_eq!(exchanges(attack, &provider_code), 0);

@@ -1,9 +1,14 @@
 //! 42 to 56: the consent page and the approval.
 
+use std::collections::HashSet;
+
 use e2e::{
     balancer::REPLICA,
     browser::{Browser, Page},
-    oauth::{Answer, OAuthClient},
+    net::eventually,
+    oauth::{Answer, OAuthClient, REDIRECT_URI},
+    redis::Redis,
+    wire::Wire,
 };
 use serde_json::json;
 use url::Url;
@@ -11,7 +16,7 @@ use url::Url;
 use crate::{
     bystanders::Background,
     load::REPLICAS,
-    world::{Attack, PASSWORD, WEB_CALLBACK, code, consent, works},
+    world::{Attack, PASSWORD, TEN_MINUTES, WEB_CALLBACK, code, consent, local_at, works},
 };
 
 /// The approval of a page, as an address.
@@ -54,17 +59,30 @@ pub(crate) async fn r042_the_page_is_guarded(attack: &Attack) {
 
 pub(crate) async fn r043_the_page_says_what_will_happen(attack: &Attack) {
     let browser = attack.visitor();
-    for (redirect_uri, place) in [
-        (WEB_CALLBACK, "c1.test"),
-        ("http://127.0.0.1:7777/cb", "this computer"),
-        (e2e::oauth::REDIRECT_URI, "cursor:"),
+    for (redirect_uri, place, warning) in [
+        (WEB_CALLBACK, "<strong>c1.test</strong>", "you started this yourself and trust c1.test"),
+        (
+            "http://127.0.0.1:7777/cb",
+            "A program on this computer",
+            "this yourself, with test on this computer",
+        ),
+        (REDIRECT_URI, "The app that opens cursor: links", "just started this yourself, in test."),
     ] {
         let client = attack.client_as(attack.a(), "none", redirect_uri).await;
         let page = consent(&client, &browser).await;
-        for part in ["test", place, redirect_uri, "GitHub", "repo"] {
+        for part in [
+            "Connect test to github?",
+            "nobody has checked it",
+            place,
+            &format!("<code>{redirect_uri}</code>"),
+            "Continue only if you",
+            warning,
+            "Use every tool of github as you",
+            "Act with your GitHub account",
+            "GitHub permissions: repo, read:user, user:email, read:org",
+        ] {
             assert!(page.body.contains(part), "{redirect_uri}: {part} is not on the page:\n{}", page.body);
         }
-        assert!(page.body.contains("Continue only if you"), "no warning:\n{}", page.body);
     }
     // Whoever takes a known application's name is not taken for it, and the page names the whole address.
     let body = json!({
@@ -115,7 +133,7 @@ pub(crate) async fn r044_a_nonce_that_is_not_the_flows(attack: &Attack) {
         }
         let url = approval(&page);
         let flow = url.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
-        attack.expire(&format!(":flow:{flow}")).await;
+        attack.expire(&format!(":flow:{flow}"), TEN_MINUTES).await;
         for decision in [None, Some("approve"), Some("deny")] {
             has_no_effect(attack, &browser, &with(&url, "decision", decision), &[400]).await;
         }
@@ -172,6 +190,35 @@ pub(crate) async fn r045_one_nonce_takes_effect_once(attack: &Attack) {
     places.sort_unstable();
     places.dedup();
     assert!(places.len() == 1 && places[0].starts_with(&attack.world.github.url()), "{places:?}");
+}
+
+/// The same, where ten of them and more have read the flow before any is answered: they go on together.
+pub(crate) async fn r045_one_nonce_takes_effect_once_in_step(attack: &Attack) {
+    // On a slow machine some wait too long for Redis.
+    attack.expect(&[503]);
+    let redis = Redis::start().await;
+    let wire = Wire::to(&redis.address()).await;
+    let url = format!("redis://{}", wire.address);
+    let (gateway, _backend) = local_at(&attack.world.watch, &url, "team-n", None).await;
+    let client = attack.client(&gateway).await;
+    let (browser, _) = attack.local();
+    // Redeemed before: the replicas have their connections and Redis its scripts.
+    client.tokens(&browser).await;
+    let url = approval(&browser.open(&client.authorize_url()).await);
+    let read = async || redis.calls("hmget").await;
+    let before = read().await;
+    wire.hold();
+    let (answers, ()) = tokio::join!(at_once(attack, &browser, &url), async {
+        eventually("ten to read the flow", async || (read().await >= before + 10).then_some(())).await;
+        wire.release();
+    });
+    let code = |answer: &Answer| {
+        let url = Url::parse(answer.header("location")).ok()?;
+        url.query_pairs().find(|(n, _)| n == "code").map(|(_, v)| v.into_owned())
+    };
+    let codes: HashSet<String> = answers.iter().filter_map(code).collect();
+    assert_eq!(codes.len(), 1, "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    attack.inspect(&gateway, &redis).await;
 }
 
 pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attack) {
@@ -331,6 +378,11 @@ pub(crate) async fn r053_consent_is_never_silent(attack: &Attack) {
         page.body.contains("You approved")
     };
     assert!(asks(&c1, &u1, &[]).await, "the page says that it was approved before");
+    // Of somebody else, to whom it does not say so.
+    let (u3, _) = attack.local();
+    let form = u3.open(&c1.authorize_url()).await;
+    let page = u3.next(&form).await.expect("the sign-in form");
+    assert!(page.approve_link().is_some() && !page.body.contains("You approved"), "{}", page.body);
     for (client, browser, change) in [
         (&c1, &u1, vec![("scope", Some("mcp offline_access"))]),
         (&c1, &u1, vec![("prompt", Some("none"))]),
@@ -340,6 +392,16 @@ pub(crate) async fn r053_consent_is_never_silent(attack: &Attack) {
     ] {
         asks(client, browser, &change).await;
     }
+    // One client, whose answer is to go elsewhere.
+    let metadata =
+        json!({ "redirect_uris": [REDIRECT_URI, WEB_CALLBACK], "token_endpoint_auth_method": "none" });
+    let two = OAuthClient::register_metadata(attack.http.clone(), &attack.b().issuer, &metadata).await;
+    two.tokens(&u1).await;
+    assert!(asks(&two, &u1, &[]).await, "the page says that it was approved before");
+    assert!(
+        !asks(&two, &u1, &[("redirect_uri", Some(WEB_CALLBACK))]).await,
+        "the other address was not approved"
+    );
     // At a provider that knows the browser and was given everything before: no step without a click.
     let client = attack.client(attack.a()).await;
     let (browser, login) = attack.visitor_of(&attack.world.github);
@@ -370,8 +432,7 @@ pub(crate) async fn r055_cookies_are_guarded(attack: &Attack) {
     let there = attack.client(attack.a()).await;
     let page = consent(&there, &browser).await;
     let names: Vec<String> = browser.cookie_names().await;
-    let prefixes: std::collections::HashSet<&str> =
-        names.iter().filter_map(|n| n.split('-').nth(1)).collect();
+    let prefixes: HashSet<&str> = names.iter().filter_map(|n| n.split('-').nth(1)).collect();
     assert_eq!(prefixes.len(), 2, "{names:?}");
     let url = approval(&page);
     // The same value under a name that a neighbour could set.

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::world::{Attack, dies};
+use crate::world::{AN_HOUR, Attack, dies, works};
 
 pub(crate) async fn r001_metadata_is_exact_and_every_endpoint_answers(attack: &Attack) {
     for gateway in [attack.a(), attack.b()] {
@@ -240,10 +240,12 @@ pub(crate) async fn r009_a_bad_token_is_refused_without_being_repeated(attack: &
     // Once good, on both replicas, and not any more.
     let client = attack.client(gateway).await;
     let browser = attack.visitor();
-    let (expired, _) = client.tokens(&browser).await;
+    let ((expired, _), (revoked, _)) = (client.tokens(&browser).await, client.tokens(&browser).await);
+    for token in [&expired, &revoked] {
+        assert!(works(&client, token, browser.user()).await);
+    }
     let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&expired));
-    attack.expire(&format!(":oauth:access:{hash}")).await;
-    let (revoked, _) = client.tokens(&browser).await;
+    attack.expire(&format!(":oauth:access:{hash}"), AN_HOUR).await;
     assert_eq!(client.revoke(&revoked).await.status, 200);
     for token in [&expired, &revoked] {
         // What it was is not repeated either: that is looked at in every log.

@@ -1,11 +1,11 @@
 //! 10 to 24: dynamic client registration.
 
 use axum::{Router, routing::any};
-use e2e::{net::Server, oauth::REDIRECT_URI};
+use e2e::{net::Server, oauth::REDIRECT_URI, redis::Redis};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
-use crate::world::{Attack, WEB_CALLBACK};
+use crate::world::{Attack, WEB_CALLBACK, hub};
 
 fn refused(answer: &e2e::oauth::Answer) -> bool {
     answer.status == 400
@@ -360,24 +360,26 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
 }
 
 pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
-    let keys = async || {
-        let keys = attack.world.redis.keys().await;
-        keys.into_iter().filter(|k| k.contains("register") || k.contains(":oauth:client:")).count()
-    };
+    // A Redis in which nobody else writes.
+    let redis = Redis::start().await;
+    let (gateway, github, _backend) = hub(&attack.world.watch, &redis).await;
+    let before = redis.keys().await;
     let body = json!({ "redirect_uris": ["http://localhost/never-used"], "client_name": "same" }).to_string();
     let mut answers = Vec::new();
     for _ in 0..4 {
         let source = attack.elsewhere();
         answers.extend(
-            futures::future::join_all((0..250).map(|_| source.register(attack.a(), body.clone()))).await,
+            futures::future::join_all((0..250).map(|_| source.register(&gateway, body.clone()))).await,
         );
     }
     assert!(answers.iter().all(|a| a.status == 201));
     let ids: std::collections::HashSet<String> = answers.iter().map(|a| a.get("client_id")).collect();
     assert_eq!(ids.len(), 1000);
-    let dump = attack.world.redis.dump().await;
-    assert!(ids.iter().all(|id| !dump.contains(id.as_str())), "a registration was stored");
-    assert!(keys().await < 400, "registrations are stored");
+    assert_eq!(redis.keys().await, before, "registrations are stored");
+    let client = attack.client(&gateway).await;
+    client.tokens(&attack.visitor_of(&github).0).await;
+    assert!(redis.keys().await.len() > before.len(), "this test looks at the wrong place");
+    attack.inspect(&gateway, &redis).await;
 }
 
 pub(crate) async fn r021_a_client_survives_the_loss_of_its_record(attack: &Attack) {

@@ -94,6 +94,7 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r043_the_page_says_what_will_happen,
             r044_a_nonce_that_is_not_the_flows,
             r045_one_nonce_takes_effect_once,
+            r045_one_nonce_takes_effect_once_in_step,
             r046_a_nonce_opens_nothing_in_another_browser,
             r047_the_stored_request_wins,
             r049_another_site_cannot_approve,

@@ -83,6 +83,12 @@ pub(crate) async fn r113_a_tool_that_takes_more_than_the_token_has(attack: &Atta
             assert!(answer.challenge.contains(part), "{part}: {}", answer.challenge);
         }
     }
+    // What was approved was less (53).
+    for (scope, before) in [("read", true), ("read write", false)] {
+        let page = alice.open(&client.authorize_url_with(&[("scope", Some(scope))])).await;
+        let said = page.body.contains("You approved");
+        assert!(page.approve_link().is_some() && said == before, "{scope}: {}\n{}", page.url, page.body);
+    }
     // A refresh that asks for more gets no more than was granted.
     let refresh = tokens.get("refresh_token");
     for scope in ["write", "read write"] {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use ::redis::AsyncCommands;
@@ -34,6 +35,10 @@ const LOCAL_USERS: u32 = 256;
 pub(crate) const PASSWORD: &str = "a-password-of-the-attack-suite";
 pub(crate) const PASSWORD_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$50SzUV2ys1MAOUIc+HteoA$OAsHoB/KdQFvivjkzaUteA2yln0pqD3ZMPjItyAvVoo";
+/// How long codes and flows live.
+pub(crate) const TEN_MINUTES: Duration = Duration::from_secs(600);
+/// How long access tokens live.
+pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
 /// The host of tenant C.
 const HOST: &str = "tools.test";
 
@@ -107,6 +112,16 @@ pub(crate) async fn local(
     namespace: &str,
     host: Option<&'static str>,
 ) -> (Gateway, Backend) {
+    local_at(watch, &redis.url(), namespace, host).await
+}
+
+/// [`local`], whose Redis is reached at this URL.
+pub(crate) async fn local_at(
+    watch: &Arc<Watch>,
+    redis: &str,
+    namespace: &str,
+    host: Option<&'static str>,
+) -> (Gateway, Backend) {
     let names: Vec<String> = (0..LOCAL_USERS).map(|n| format!("user-{n}")).collect();
     let tokens: Vec<(String, String)> = names.iter().map(|n| (format!("token-of-{n}"), n.clone())).collect();
     let pairs: Vec<(&str, &str)> = tokens.iter().map(|(t, n)| (t.as_str(), n.as_str())).collect();
@@ -115,7 +130,7 @@ pub(crate) async fn local(
     let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
     watch.tenant(&setup.issuer());
     let setup = setup.with("backend", &backend.url());
-    (setup.redis(redis).watched(watch).replicas(2).start().await, backend)
+    (setup.redis_at(redis).watched(watch).replicas(2).start().await, backend)
 }
 
 fn local_manifest(names: &[String], namespace: &str) -> String {
@@ -242,11 +257,15 @@ impl Attack {
         raw::ask(self.world.watch.as_ref(), self.address, &self.a().addresses[0], bytes).await
     }
 
-    /// Ends the life of the record whose key ends like this.
-    pub(crate) async fn expire(&self, ending: &str) {
+    /// Ends the life of the record whose key ends like this, and which was written to live no longer than `life`:
+    /// Redis's own clock, which decides, cannot be moved.
+    pub(crate) async fn expire(&self, ending: &str, life: Duration) {
         let keys = self.world.redis.keys().await;
         let key = keys.iter().find(|key| key.ends_with(ending));
         let key = key.unwrap_or_else(|| panic!("there is no record {ending}"));
+        let left = self.world.redis.ttl(key).await;
+        let bounded = u64::try_from(left).is_ok_and(|left| left > 0 && left <= life.as_secs());
+        assert!(bounded, "{ending} would live for {left} s");
         let mut connection = self.world.redis.connection().await;
         let _: () = connection.pexpire(key, 1).await.expect("PEXPIRE works");
         eventually("a record to expire", async || {
