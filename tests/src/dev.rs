@@ -6,6 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use ::redis::AsyncCommands;
+use gatehouse_gateway_config::{
+    AccessRule,
+    denial::{self, Denial, SealedDenial},
+    keys::Keyring,
+};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -246,6 +252,25 @@ impl Gateway {
             self.kill(index).await;
             self.restart(index).await;
         }
+    }
+
+    /// Denies at its server, called `namespace.name`, whose state is in this Redis: as an operator does whose
+    /// `access.deny` was edited, without a roll-out.
+    pub async fn deny(&self, redis: &Redis, server: &str, rules: Vec<AccessRule>) {
+        let file = self.setup.files.path().join("state").join(format!("{server}.keyring.json"));
+        let ring = std::fs::read(&file).expect("a gateway that runs has its keys");
+        let ring = Keyring::parse(&ring).expect("it can read them");
+        let prefix = format!("gatehouse:{{{}.{}}}:", server.replace('.', "/"), ring.instance);
+        let now = redis.second().await;
+        let denial = Denial { generation: now, rules };
+        let SealedDenial { text, mac, .. } = denial.seal(&ring, &prefix, now).expect("it is short");
+        let mut connection = redis.connection().await;
+        let record = format!("{prefix}{}", denial::KEY);
+        let _: () = connection.hset_multiple(record, &[("r", text), ("m", mac)]).await.expect("HSET works");
+        let events = format!("{prefix}events");
+        let kept: usize = connection.xlen(&events).await.expect("XLEN works");
+        let event = [("n", (kept + 1).to_string()), ("of", denial::EVENT.to_owned())];
+        let _: String = connection.xadd(&events, "*", &event).await.expect("XADD works");
     }
 
     /// What the replicas wrote, those included that were replaced.

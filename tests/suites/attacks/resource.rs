@@ -6,13 +6,15 @@ use e2e::{
     balancer::REPLICA,
     browser::Browser,
     oauth::{Answer, OAuthClient},
+    redis::Redis,
 };
 use futures::StreamExt;
+use gatehouse_gateway_config::AccessRule;
 use serde_json::{Value, json};
 
 use crate::{
     load::REPLICAS,
-    world::{Attack, dies, works},
+    world::{Attack, caller, code, dies, hub, works},
 };
 
 async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String, String) {
@@ -377,17 +379,47 @@ pub(crate) async fn r111_whatever_ends_a_sign_in_ends_what_it_has_open(attack: &
         .await;
 }
 
+/// What a client has open at one replica.
+struct Open {
+    /// A stream that listens.
+    listen: reqwest::Response,
+    /// A call that is not answered yet.
+    wait: reqwest::Response,
+}
+
+impl Open {
+    async fn at(attack: &Attack, client: &OAuthClient, access: &str, replica: &str) -> Self {
+        let session = initialize(attack, client, access).await;
+        let listen = attack.http.get(&client.url).bearer_auth(access).header("accept", "text/event-stream");
+        let listen = listen.header("mcp-session-id", &session).header(REPLICA, replica).send().await.unwrap();
+        assert_eq!(listen.status(), 200);
+        let wait = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "wait", "arguments": {} } });
+        let wait = client.mcp(Some(access), &wait).header("mcp-session-id", &session);
+        let wait =
+            wait.header("mcp-protocol-version", "2025-11-25").header(REPLICA, replica).send().await.unwrap();
+        assert_eq!(wait.status(), 200);
+        Self { listen, wait }
+    }
+
+    /// Both end within five seconds of now, and the call without its result.
+    async fn ends(self, why: &str) {
+        let read = async |response: reqwest::Response| {
+            let (mut stream, mut text) = (response.bytes_stream(), Vec::new());
+            while let Some(Ok(part)) = stream.next().await {
+                text.extend_from_slice(&part);
+            }
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let both = async { tokio::join!(read(self.listen), read(self.wait)) };
+        let ended = tokio::time::timeout(Duration::from_secs(8), both).await;
+        let (_, answered) = ended.unwrap_or_else(|_| panic!("{why}: what is open ends within five seconds"));
+        assert!(!answered.contains("\"result\""), "{why}: {answered}");
+    }
+}
+
 async fn ends_what_is_open(attack: &Attack, end: End) {
     let (client, browser, _, access, refresh) = signed_in(attack).await;
-    let session = initialize(attack, &client, &access).await;
-    let listen = attack.http.get(&client.url).bearer_auth(&access).header("accept", "text/event-stream");
-    let listen = listen.header("mcp-session-id", &session).header(REPLICA, REPLICAS[0]).send().await.unwrap();
-    assert_eq!(listen.status(), 200);
-    let wait = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "wait", "arguments": {} } });
-    let wait = client.mcp(Some(&access), &wait).header("mcp-session-id", &session);
-    let wait =
-        wait.header("mcp-protocol-version", "2025-11-25").header(REPLICA, REPLICAS[0]).send().await.unwrap();
-    assert_eq!(wait.status(), 200);
+    let open = Open::at(attack, &client, &access, REPLICAS[0]).await;
     match end {
         End::Revoked => {
             let form = [("token", refresh.as_str())];
@@ -400,19 +432,41 @@ async fn ends_what_is_open(attack: &Attack, end: End) {
             assert_eq!(done.parameter("done").as_deref(), Some("disconnected"), "{}", done.url);
         }
     }
-    let read = async |response: reqwest::Response| {
-        let (mut stream, mut text) = (response.bytes_stream(), Vec::new());
-        while let Some(Ok(part)) = stream.next().await {
-            text.extend_from_slice(&part);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    let both = async { tokio::join!(read(listen), read(wait)) };
-    let ended = tokio::time::timeout(Duration::from_secs(8), both).await;
-    let (_, answered) = ended.unwrap_or_else(|_| panic!("{end:?}: what is open ends within five seconds"));
-    assert!(!answered.contains("\"result\""), "{end:?}: {answered}");
+    open.ends(&format!("{end:?}")).await;
     dies(&client, &access).await;
     assert!(client.refresh(&refresh).await.is_error(400, "invalid_grant"), "{end:?}");
+}
+
+/// A tenant that nobody may use any more ends what any of its users has open, on every replica, and starts nothing.
+pub(crate) async fn r111_a_closed_tenant_ends_what_is_open(attack: &Attack) {
+    let redis = Redis::start().await;
+    let (gateway, github, _backend) = hub(&attack.world.watch, &redis).await;
+    let client = attack.client(&gateway).await;
+    let mut users = Vec::new();
+    for replica in REPLICAS {
+        let (browser, _) = attack.visitor_of(&github);
+        let (access, refresh) = client.tokens(&browser).await;
+        assert!(works(&client, &access, browser.user()).await);
+        users.push((browser, Open::at(attack, &client, &access, replica).await, access, refresh));
+    }
+    let everybody = AccessRule { email_domains: vec!["example.com".to_owned()], ..AccessRule::default() };
+    gateway.deny(&redis, "team-a.github", vec![everybody]).await;
+    let (mut open, mut rest) = (Vec::new(), Vec::new());
+    for (browser, is_open, access, refresh) in users {
+        open.push(is_open);
+        rest.push((browser, access, refresh));
+    }
+    futures::future::join_all(open.into_iter().map(|open| open.ends("closed"))).await;
+    for (browser, access, refresh) in rest {
+        for replica in 0..2 {
+            let refused = caller(&client, &access, replica).await;
+            assert!(refused.status == 403 && !refused.text.contains("\"result\""), "{}", refused.text);
+        }
+        assert!(client.refresh(&refresh).await.is_error(400, "invalid_grant"));
+        let page = client.sign_in(&browser).await;
+        assert!(page.status == 403 && code(&page).is_none(), "{} {}", page.status, page.url);
+    }
+    attack.inspect(&gateway, &redis).await;
 }
 
 pub(crate) async fn r114_nothing_secret_is_kept_in_clear(attack: &Attack) {

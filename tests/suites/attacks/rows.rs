@@ -168,6 +168,7 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r110_pages_of_other_origins,
             r111_a_stream_ends_with_its_sign_in,
             r111_whatever_ends_a_sign_in_ends_what_it_has_open,
+            r111_a_closed_tenant_ends_what_is_open,
             r114_nothing_secret_is_kept_in_clear;
         scopes:
             r113_a_tool_that_takes_more_than_the_token_has;
