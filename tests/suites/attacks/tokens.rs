@@ -10,11 +10,10 @@ use e2e::{
     browser::Browser,
     oauth::{Answer, OAuthClient, REDIRECT_URI, VERIFIER},
 };
-use redis::AsyncCommands;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::world::{Attack, WEB_CALLBACK, dies, works};
+use crate::world::{Attack, TEN_MINUTES, WEB_CALLBACK, dies, works};
 
 fn endpoint(client: &OAuthClient) -> String {
     format!("{}/oauth/token", client.issuer)
@@ -31,14 +30,8 @@ pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &
     members.sort();
     assert_eq!(members, ["access_token", "expires_in", "refresh_token", "scope", "token_type"]);
     assert_eq!((body["token_type"].as_str(), body["scope"].as_str()), (Some("Bearer"), Some("mcp")));
-    // What is said is what is kept.
-    let keys = attack.world.redis.keys().await;
-    let mut lives = Vec::new();
-    for key in keys.iter().filter(|k| k.contains(":oauth:access:")) {
-        lives.push(attack.world.redis.ttl(key).await);
-    }
     assert_eq!(body["expires_in"], 3600);
-    assert!(lives.iter().all(|life| *life <= 3600) && lives.iter().any(|life| *life > 3590), "{lives:?}");
+    is_kept_as_long_as_it_says(attack, &answer).await;
     assert!(works(&client, &answer.get("access_token"), browser.user()).await);
     // The same of every tenant, every kind of client and every grant, and none of it is good elsewhere.
     for gateway in [attack.a(), attack.b(), attack.c()] {
@@ -63,6 +56,7 @@ pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &
                 );
                 assert!(works(&client, &answer.get("access_token"), browser.user()).await, "{method}");
             }
+            is_kept_as_long_as_it_says(attack, &second).await;
             for other in
                 [attack.a(), attack.b(), attack.c()].into_iter().filter(|g| g.issuer != gateway.issuer)
             {
@@ -73,6 +67,15 @@ pub(crate) async fn r069_the_answer_is_complete_and_holds_nothing_more(attack: &
             }
         }
     }
+}
+
+/// Redis ends a token, when what was said to the client is over.
+async fn is_kept_as_long_as_it_says(attack: &Attack, answer: &Answer) {
+    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(answer.get("access_token")));
+    let keys = attack.world.redis.keys().await;
+    let key = keys.iter().find(|key| key.ends_with(&format!(":oauth:access:{hash}"))).expect("it is kept");
+    let (said, left) = (answer.json()["expires_in"].as_i64().unwrap(), attack.world.redis.ttl(key).await);
+    assert!(left <= said && left > said - 60, "{left} s of {said} s are left");
 }
 
 pub(crate) async fn r070_a_code_is_good_once_and_its_replay_ends_the_sign_in(attack: &Attack) {
@@ -144,23 +147,8 @@ pub(crate) async fn r075_r076_the_verifier_is_proven(attack: &Attack) {
 pub(crate) async fn r078_an_old_code_is_refused(attack: &Attack) {
     let client = attack.client(attack.a()).await;
     let code = client.code(&attack.visitor()).await;
-    // Redis's clock decides; its time is up for the codes of now.
-    let mut connection = attack.world.redis.connection().await;
-    for key in attack.world.redis.keys().await {
-        let life: i64 = connection.pttl(&key).await.unwrap();
-        // -2: redeemed by another test in this moment.
-        let bounded = life == -2 || (1..=600_000).contains(&life);
-        assert!(!key.contains(":oauth:code:") || bounded, "{key} lives {life} ms");
-    }
     let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&code));
-    let keys = attack.world.redis.keys().await;
-    let mine = keys.iter().find(|k| k.ends_with(&format!(":oauth:code:{hash}"))).expect("the code is kept");
-    let _: () = connection.pexpire(mine, 1).await.unwrap();
-    e2e::net::eventually("the code to expire", async || {
-        let there: bool = connection.exists(mine).await.unwrap();
-        (!there).then_some(())
-    })
-    .await;
+    attack.expire(&format!(":oauth:code:{hash}"), TEN_MINUTES).await;
     assert!(client.redeem(&code).await.is_error(400, "invalid_grant"));
 }
 
@@ -388,10 +376,14 @@ pub(crate) async fn r084_codes_and_tokens_stay_with_their_tenant(attack: &Attack
     assert_eq!(client.refresh(&refresh).await.status, 200);
 }
 
-/// The median time of each kind of request, asked in turns.
-async fn medians(kinds: &[&dyn Fn() -> reqwest::RequestBuilder], rounds: usize) -> Vec<Duration> {
+/// How many requests of each kind are timed: a difference that a network does not hide shows in fewer.
+const SAMPLES: usize = 1000;
+
+/// The time that a tenth of the requests of each kind take at most, asked in turns: what else the machine does only adds
+/// to it, and hides less in the fastest answers, which is where an attacker looks.
+async fn deciles(kinds: &[&dyn Fn() -> reqwest::RequestBuilder]) -> Vec<Duration> {
     let mut times = vec![Vec::new(); kinds.len()];
-    for _ in 0..rounds {
+    for _ in 0..SAMPLES {
         for (kind, times) in kinds.iter().zip(&mut times) {
             let start = Instant::now();
             kind().send().await.expect("the gateway answers").bytes().await.expect("it answers in full");
@@ -402,42 +394,47 @@ async fn medians(kinds: &[&dyn Fn() -> reqwest::RequestBuilder], rounds: usize) 
         .into_iter()
         .map(|mut times| {
             times.sort();
-            times[times.len() / 2]
+            times[times.len() / 10]
         })
         .collect()
 }
 
 /// A network hides differences of microseconds; what must not show is a look-up, a hash of a password or a comparison
-/// that ends early. Medians of requests that take turns, on a machine that does other things too.
+/// that ends early.
 pub(crate) async fn r095_refusals_take_the_same_time(attack: &Attack) {
     let client = attack.client_as(attack.a(), "client_secret_post", REDIRECT_URI).await;
     let secret = client.registration["client_secret"].as_str().unwrap();
     let (access, _) = client.tokens(&attack.visitor()).await;
     let near_secret = format!("{}{}", &secret[..40], "AAA");
     let near_token = format!("{}{}", &access[..access.len() - 3], "AAA");
-    let far_token = "A".repeat(access.len());
-    let post = |id: String, secret: String| {
+    // It shares what says that it is a token, and of which key: that is no secret, and what else has no MAC to check.
+    let far_token = format!("{}{}", &access[..6], "A".repeat(access.len() - 6));
+    let post = |http: &reqwest::Client, id: String, secret: String| {
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", "x"),
             ("client_id", &id),
             ("client_secret", &secret),
         ];
-        attack.http.post(endpoint(&client)).form(&form)
+        http.post(endpoint(&client)).form(&form)
     };
-    let wrong = || post(client.id().to_owned(), "A".repeat(43));
-    let near = || post(client.id().to_owned(), near_secret.clone());
-    let unknown = || post(format!("{}AAA", &client.id()[..client.id().len() - 3]), "A".repeat(43));
-    let call = |token: &str| attack.http.post(&client.url).bearer_auth(token).json(&json!({}));
-    let (near_call, far_call) = (|| call(&near_token), || call(&far_token));
+    let call =
+        |http: &reqwest::Client, token: &str| http.post(&client.url).bearer_auth(token).json(&json!({}));
     let mut seen = Vec::new();
     for _ in 0..4 {
-        let clients = medians(&[&wrong, &near, &unknown], 120).await;
-        let tokens = medians(&[&near_call, &far_call], 120).await;
+        // From elsewhere each time: that many are near what one source may ask in a minute.
+        let Attack { http, .. } = attack.elsewhere();
+        let wrong = || post(&http, client.id().to_owned(), "A".repeat(43));
+        let near = || post(&http, client.id().to_owned(), near_secret.clone());
+        let stranger = format!("{}AAA", &client.id()[..client.id().len() - 3]);
+        let unknown = || post(&http, stranger.clone(), "A".repeat(43));
+        let clients = deciles(&[&wrong, &near, &unknown]).await;
+        let (near_call, far_call) = (|| call(&http, &near_token), || call(&http, &far_token));
+        let tokens = deciles(&[&near_call, &far_call]).await;
         let same = |times: &[Duration]| {
             let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
-            most.saturating_sub(*least) < Duration::from_micros(300)
-                || most.as_secs_f64() < least.as_secs_f64() * 1.25
+            most.saturating_sub(*least) < Duration::from_micros(200)
+                || most.as_secs_f64() < least.as_secs_f64() * 1.15
         };
         if same(&clients) && same(&tokens) {
             return;
