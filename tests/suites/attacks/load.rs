@@ -1,6 +1,9 @@
 //! 71, 88 and 93: the same thing many times at once, over two replicas, while others go on with what they do.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     balancer::REPLICA,
@@ -31,7 +34,9 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
 pub(crate) async fn r071_one_code_a_hundred_times_at_once(attack: &Attack) {
     let client = attack.client(attack.a()).await;
     let others = Background::start(attack, Attack::a);
-    for _ in 0..3 {
+    let (mut rounds, mut tries) = (0, 0);
+    while rounds < 3 {
+        tries += 1;
         let browser = attack.visitor();
         let code = client.code(&browser).await;
         let form = [
@@ -40,12 +45,20 @@ pub(crate) async fn r071_one_code_a_hundred_times_at_once(attack: &Attack) {
             ("redirect_uri", &client.redirect_uri),
             ("code_verifier", VERIFIER),
         ];
+        let begun = Instant::now();
         let answers = at_once(&client, &form, 100).await;
+        let took = begun.elapsed();
         let good: Vec<_> = answers.iter().filter(|a| a.status == 200).collect();
         assert_eq!(good.len(), 1, "{:?}", statuses(&answers));
         for answer in answers.iter().filter(|a| a.status != 200) {
             assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
         }
+        // Who comes two seconds after the winner replays a code, which ends the sign-in: that is another row.
+        if took >= Duration::from_secs(2) {
+            assert!(tries < 10, "a hundred requests take {took:?}, time and again");
+            continue;
+        }
+        rounds += 1;
         // The losers were as fast as the winner: they end nothing.
         assert!(works(&client, &good[0].get("access_token"), browser.user()).await);
         assert_eq!(client.refresh(&good[0].get("refresh_token")).await.status, 200);
