@@ -138,6 +138,8 @@ pub struct CallEvent<'a> {
     pub status: u16,
     /// How it ended.
     pub outcome: &'static str,
+    /// Why, where it was refused.
+    pub reason: Option<&'static str>,
     /// From the request's headers to the answer's end.
     pub took: Duration,
 }
@@ -145,6 +147,9 @@ pub struct CallEvent<'a> {
 impl CallEvent<'_> {
     pub(super) fn each(&self, show: &mut impl FnMut(Field, Value<'_>)) {
         show(Field::Outcome, Value::Word(self.outcome));
+        if let Some(reason) = self.reason {
+            show(Field::Reason, Value::Word(reason));
+        }
         show(Field::User, Value::Id(self.user.as_bytes()));
         show(Field::Client, Value::Text(&self.client.name));
         show(Field::ClientId, Value::Text(&self.client.id));

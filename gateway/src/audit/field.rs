@@ -38,7 +38,7 @@ fields! {
     Target "target" "`audit`";
     Event "event" "What was decided, see above";
     Outcome "outcome" "How, see above; of a call `ok`, `denied`, `backend_error`, …";
-    Reason "reason" "Why, in one word: the OAuth error code, or what the table says";
+    Reason "reason" "Why, in one word: the OAuth error code, what the table says, or why a call was refused (`access_denied`, `unknown_tool`, …)";
     User "user" "The user's stable id on this server, where it is proven";
     Client "client" "The client's name for itself, at most 64 characters";
     ClientId "client_id" "The client's id";

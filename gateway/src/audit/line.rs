@@ -196,6 +196,7 @@ mod tests {
             tool: Some(tool),
             status: 200,
             outcome: "ok",
+            reason: None,
             took: Duration::from_micros(1500),
         };
         let line = line(What::Call(&call));

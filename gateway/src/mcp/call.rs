@@ -70,7 +70,7 @@ fn bad_token(mcp: &Mcp, source: Source) -> Refusal {
     if mcp.bearers.count(limits::BEARER, &source.to_string(), mcp.now()).is_err() {
         return Refusal::TooManyBadTokens;
     }
-    mcp.server.audit.write(Event::new(Decision::BearerRefused).because("invalid_token"));
+    mcp.server.audit.write(Event::new(Decision::BearerRefused).source(source).because("invalid_token"));
     Refusal::BadToken
 }
 
@@ -144,7 +144,7 @@ impl Exchange<'_> {
             ) if envelope.method == "server/discover" => Refusal::NotModern,
             (refusal, _) => refusal,
         };
-        call.outcome(refusal.outcome());
+        call.refused(&refusal);
         let response = refusal.into_response(self.mcp, envelope.and_then(|envelope| envelope.id));
         call.status(response.status());
         response

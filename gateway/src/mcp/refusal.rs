@@ -113,6 +113,40 @@ impl Refusal {
         }
     }
 
+    /// Why, in the word of the audit trail: what refusals of one outcome are told apart by.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::BadToken => "invalid_token",
+            Self::TooManyBadTokens => "too_many_invalid_tokens",
+            Self::SessionExpired(_) => "session_expired",
+            Self::Denied { .. } => "access_denied",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::ToolDenied { .. } => "tool_denied",
+            Self::UnknownTool(_) => "unknown_tool",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Method => "method",
+            Self::SessionNotFound => "session_not_found",
+            Self::TooLarge => "too_large",
+            Self::Incomplete => "timed_out",
+            Self::ContentType => "content_type",
+            Self::Parse(_) => "not_json",
+            Self::Invalid(_) => "invalid_message",
+            Self::HeaderMismatch(_) => "header_mismatch",
+            Self::TooManyCalls => "too_many_calls",
+            Self::Overloaded => "overloaded",
+            Self::Store => "store",
+            Self::Credential { .. } => "credential",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Unreachable(_) => "unreachable",
+            Self::BadAnswer(_) => "bad_answer",
+            Self::Slow(_) => "timeout",
+            Self::BackendUnauthorized => "backend_unauthorized",
+            Self::NoStream => "no_stream",
+            Self::NotModern => "not_modern",
+        }
+    }
+
     /// The status and the JSON-RPC code.
     fn codes(&self) -> (StatusCode, i32) {
         use StatusCode as S;

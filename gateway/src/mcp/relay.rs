@@ -122,7 +122,8 @@ impl Relay {
             Ok(filtered) => filtered.unwrap_or(data),
             Err(refusal) => {
                 tracing::warn!(?refusal, "a backend's stream cannot be read for the tools that it lists");
-                self.finish(refusal.outcome());
+                self.ended = true;
+                self.call.refused(&refusal);
                 return None;
             }
         };

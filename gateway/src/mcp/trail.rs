@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::{Mcp, caller::Caller};
+use super::{Mcp, caller::Caller, refusal::Refusal};
 use crate::{audit::CallEvent, metrics::CallLabels};
 
 /// The longest tool name that is told, in bytes.
@@ -39,13 +39,23 @@ pub(super) struct Trail {
     tool: Option<String>,
     status: u16,
     outcome: &'static str,
+    reason: Option<&'static str>,
 }
 
 impl Trail {
     /// A call that began at `started` (monotonic). Until told otherwise it ends as `aborted`.
     pub(super) fn new(mcp: &Arc<Mcp>, caller: &Arc<Caller>, started: Duration) -> Self {
         let (mcp, caller) = (mcp.clone(), caller.clone());
-        Self { mcp, caller, started, method: "other", tool: None, status: 0, outcome: "aborted" }
+        Self {
+            mcp,
+            caller,
+            started,
+            method: "other",
+            tool: None,
+            status: 0,
+            outcome: "aborted",
+            reason: None,
+        }
     }
 
     /// What is called: the JSON-RPC method (or HTTP's, for GET and DELETE) and the tool's name.
@@ -62,6 +72,12 @@ impl Trail {
     /// How it ended.
     pub(super) fn outcome(&mut self, outcome: &'static str) {
         self.outcome = outcome;
+    }
+
+    /// It was not served, or its answer not passed on.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.outcome = refusal.outcome();
+        self.reason = Some(refusal.reason());
     }
 }
 
@@ -80,6 +96,7 @@ impl Drop for Trail {
             tool: self.tool.as_deref(),
             status: self.status,
             outcome: self.outcome,
+            reason: self.reason,
             took,
         });
     }

@@ -37,7 +37,8 @@ pub async fn post(
 ) -> Result<Response, OAuthError> {
     let mut event = Event::new(Decision::RevocationRefused);
     event.source(source);
-    app.limiter.count(limits::TOKEN, &source.to_string(), app.server.clock.monotonic())?;
+    let admitted = app.limiter.count(limits::TOKEN, &source.to_string(), app.server.clock.monotonic());
+    admitted.inspect_err(|error| app.server.audit.write(event.because(error.code())))?;
     let params = params::form_only(query.as_deref(), &headers, body).await;
     let params = params.inspect_err(|error| app.server.audit.write(event.because(error.code())))?;
     let tasks = app.server.tasks.clone();

@@ -166,7 +166,8 @@ impl Kit {
         )
         .unwrap();
         let (mcp, router) = routes(&gateway, &config, pods);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { gateway, mcp, backend, provider, clock, trail, refs, url: format!("{origin}/mcp"), http }
     }

@@ -72,16 +72,24 @@ async fn each_call_is_one_event_without_arguments_or_secrets() {
 
     until(async || kit.trail.with("tool", tool).len() >= 2).await;
     let events = kit.trail.with("tool", tool);
-    let told: Vec<_> =
-        events.iter().map(|e| (e["user"].clone(), e["outcome"].clone(), e["status"].clone())).collect();
+    let told: Vec<_> = events
+        .iter()
+        .map(|e| (e["user"].clone(), e["outcome"].clone(), e["reason"].clone(), e["status"].clone()))
+        .collect();
     let user = |subject| json!(kit.user(subject).to_string());
-    assert_eq!(told, [(user("1"), json!("ok"), json!(200)), (user("2"), json!("denied"), json!(403))]);
+    assert_eq!(
+        told,
+        [
+            (user("1"), json!("ok"), Value::Null, json!(200)),
+            (user("2"), json!("denied"), json!("access_denied"), json!(403))
+        ]
+    );
     assert!(events.iter().all(|e| e["client"] == "test client" && e["duration_us"].is_u64()));
     assert!(events.iter().all(|e| e["target"] == "audit" && e["server"] == "team-a/tools"));
     // A call without a token is no decision, one with a bad token is.
     let refused = kit.trail.with("event", "bearer");
     assert_eq!(refused.len(), 1, "{refused:?}");
-    assert_eq!(refused[0]["outcome"], "refused");
+    assert_eq!((&refused[0]["outcome"], &refused[0]["source"]), (&json!("refused"), &json!("127.0.0.1")));
     let text = log.text() + &kit.trail.text();
     for secret in
         ["canary-argument", "canary-result", "canary-query", "upstream-1", "shared-key", &alice, &bob]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     backend::{answer, events_until_dropped},
-    kit::{Answer, Kit, next, tool_call},
+    kit::{Answer, Kit, next, tool_call, until},
 };
 
 async fn kit() -> Kit {
@@ -57,6 +57,8 @@ async fn a_scope_that_the_user_cannot_be_granted_is_not_asked_for() {
     let refused = call(&kit, &other, "drop").await;
     assert_eq!((refused.status.as_u16(), refused.header("www-authenticate")), (403, ""));
     assert!(refused.message().contains("cannot be granted"), "{refused:?}");
+    until(async || kit.trail.with("reason", "tool_denied").len() == 1).await;
+    assert_eq!(kit.trail.with("reason", "tool_denied")[0]["outcome"], "denied");
 }
 
 /// A grant may be older than the policy that binds its client.
@@ -105,6 +107,7 @@ async fn a_tool_that_is_not_offered_cannot_be_called_in_any_shape() {
     for name in ["secret_key", "SECRET_key", "Secret_Key", "\u{17f}ecret_key"] {
         assert_eq!(call(&kit, &token, name).await.error(), (200, -32602), "{name}");
     }
+    until(async || kit.trail.with("reason", "unknown_tool").len() == 4).await;
     for name in ["secret_key ", "\tsecret_key", "secret_key\0", "secret_key\u{200b}", ""] {
         assert_eq!(call(&kit, &token, name).await.error(), (400, -32600), "{name:?}");
     }

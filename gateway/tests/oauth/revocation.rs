@@ -1,6 +1,7 @@
 //! RFC 7009: a client ends its own grant, by either token, and nobody else's.
 
 use axum::body::Body;
+use gatehouse_gateway::oauth::limits::TOKEN;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -151,4 +152,17 @@ async fn who_hangs_up_leaves_no_end_of_a_grant_untold() {
         strict.trail.decisions(),
         ["grant revoked by_client", "revocation refused temporarily_unavailable"]
     );
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_looked_at_is_told_too() {
+    let gateway = Gateway::local();
+    let unknown = Client { id: "gc_x".to_owned(), secret: None };
+    for _ in 0..TOKEN.count {
+        assert_eq!(gateway.revoke(&revocation(&unknown, "x")).await.status, StatusCode::UNAUTHORIZED);
+    }
+    gateway.trail.take();
+    let held_back = gateway.revoke(&revocation(&unknown, "x")).await;
+    assert!(held_back.is_error(429, "temporarily_unavailable"), "{held_back:?}");
+    assert_eq!(gateway.trail.decisions(), ["revocation refused temporarily_unavailable"]);
 }
