@@ -1,6 +1,6 @@
 //! Every route on one page, and the layers around them.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -73,16 +73,22 @@ pub fn router(app: &Arc<App>, mcp: &Arc<Mcp>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), within_bounds));
 
-    // Opened by people: no CORS, errors are pages, and a HEAD has no effect because there is none.
-    let page = |handler: MethodRouter<Arc<App>>| handler.head(method_not_allowed);
+    // Opened by people: no CORS, errors are pages, and a HEAD has no effect because there is none. axum would name HEAD
+    // wherever GET is.
+    let page = |allow: &'static str, handler: MethodRouter<Arc<App>>| {
+        let refuse = move || ready(([(header::ALLOW, allow)], OAuthError::MethodNotAllowed).into_response());
+        handler.head(refuse).fallback(refuse)
+    };
     let pages = literal()
-        .route(&below("/oauth/authorize"), page(get(oauth::authorize::get)))
-        .route(&below("/oauth/authorize/approve"), page(get(oauth::approve::get)))
-        .route(&below("/oauth/signin"), page(get(oauth::signin::get).post(oauth::signin::post)))
-        .route(&below("/oauth/callback"), page(get(oauth::callback::get)))
-        .route(&below("/account"), page(get(oauth::account::get).post(oauth::account::actions::post)))
-        .route(&below("/account/signin"), page(get(oauth::account::signin::get)))
-        .method_not_allowed_fallback(method_not_allowed)
+        .route(&below("/oauth/authorize"), page("GET", get(oauth::authorize::get)))
+        .route(&below("/oauth/authorize/approve"), page("GET", get(oauth::approve::get)))
+        .route(&below("/oauth/signin"), page("GET, POST", get(oauth::signin::get).post(oauth::signin::post)))
+        .route(&below("/oauth/callback"), page("GET", get(oauth::callback::get)))
+        .route(
+            &below("/account"),
+            page("GET, POST", get(oauth::account::get).post(oauth::account::actions::post)),
+        )
+        .route(&below("/account/signin"), page("GET", get(oauth::account::signin::get)))
         .layer(from_fn_with_state(app.clone(), page_within_bounds));
 
     let programs = programs.layer(from_fn(cors::for_every_page));

@@ -18,6 +18,7 @@ mod documents;
 mod faults;
 mod fetches;
 mod floods;
+mod methods;
 mod parsers;
 #[path = "../../../tests/src/redis_program.rs"]
 #[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
