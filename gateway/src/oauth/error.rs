@@ -58,6 +58,8 @@ pub enum OAuthError {
         /// When the next is welcome.
         retry_after: Duration,
     },
+    /// The body is encoded, which nothing here undoes (RFC 9110 section 15.5.16).
+    Encoded,
     /// The body is longer than anything that we would read.
     TooLarge,
     /// The request did not arrive in time.
@@ -93,6 +95,7 @@ impl OAuthError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_)
+            | Self::Encoded
             | Self::TooLarge
             | Self::TimedOut
             | Self::NotFound
@@ -138,6 +141,7 @@ impl OAuthError {
             Self::RequestNotSupported => "request, request_uri and registration are not supported",
             Self::Unavailable { .. } => "the service is briefly unavailable, please try again",
             Self::TooManyRequests { .. } => "too many requests, please try again later",
+            Self::Encoded => "the body must be sent without a Content-Encoding",
             Self::TooLarge => "the request is too large",
             Self::TimedOut => "the request took too long",
             Self::NotFound => "there is nothing here",
@@ -164,6 +168,7 @@ impl OAuthError {
             Self::ServerError(_) => StatusCode::BAD_GATEWAY,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -197,6 +202,9 @@ impl IntoResponse for OAuthError {
         if matches!(self, Self::InvalidClient { basic: true, .. }) {
             let challenge = HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self == Self::Encoded {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));

@@ -94,11 +94,14 @@ pub async fn form(headers: &HeaderMap, body: Body) -> Result<Params, OAuthError>
         let wrong = "the Content-Type must be application/x-www-form-urlencoded";
         return Err(OAuthError::InvalidRequest(wrong.into()));
     }
-    Ok(Params::parse(&read(body).await?)?)
+    Ok(Params::parse(&read(headers, body).await?)?)
 }
 
-/// Reads a body of at most [`super::MAX_BODY`].
-pub async fn read(body: Body) -> Result<Vec<u8>, OAuthError> {
+/// Reads a body of at most [`super::MAX_BODY`] that is not encoded.
+pub async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, OAuthError> {
+    if is_encoded(headers) {
+        return Err(OAuthError::Encoded);
+    }
     match pieces::read(Limited::new(body, super::MAX_BODY)).await {
         Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(OAuthError::TooLarge),
@@ -107,6 +110,14 @@ pub async fn read(body: Body) -> Result<Vec<u8>, OAuthError> {
             OAuthError::from,
         )),
     }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let plain = |coding: &[u8]| {
+        coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    };
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    !values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).all(plain)
 }
 
 /// The media type without parameters, in lower case; `None` when absent, repeated or unreadable.

@@ -104,7 +104,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Request, OAuthError> {
     if params::media_type(headers).as_deref() != Some("application/json") {
         return Err(invalid("the Content-Type must be application/json"));
     }
-    let body = params::read(body).await?;
+    let body = params::read(headers, body).await?;
     // serde's own message may repeat what was sent.
     serde_json::from_slice(&body).map_err(|_| {
         invalid("the body must be one JSON object, each member once: redirect_uris, grant_types and response_types are lists of strings, the others strings")

@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use crate::support::{
-    Answer, Browser, Client, Gateway, NOW, authorization, authorize_path, config, redeem, refresh, with,
+    Answer, Browser, Client, Gateway, NOW, authorization, authorize_path, config, gzip, redeem, refresh, with,
 };
 
 pub(crate) const ID: &str = "https://client.example/metadata.json";
@@ -312,12 +312,13 @@ async fn an_answer_that_is_no_document_is_refused() {
     let other = body.replace("metadata.json", "other.json");
     let secret = body.replacen('{', "{\"client_secret\":\"s3cr3t\",", 1);
     let redirect = format!("Location: https://client.example/x\r\n{json}");
-    let gzip = format!("Content-Encoding: gzip\r\n{json}");
+    let encoded = format!("Content-Encoding: gzip\r\n{json}");
     for (bytes, says) in [
         (answer("302 Found", &redirect, body.as_bytes()), "cannot be fetched"),
         (answer("404 Not Found", json, body.as_bytes()), "cannot be fetched"),
         (answer("200 OK", json, padded.as_bytes()), "cannot be fetched"),
-        (answer("200 OK", &gzip, &[0x1f, 0x8b, 8]), "cannot be fetched"),
+        (answer("200 OK", &encoded, &gzip(body.as_bytes())), "cannot be fetched"),
+        (answer("200 OK", &encoded, body.as_bytes()), "cannot be fetched"),
         (answer("200 OK", "Content-Type: text/html\r\n", body.as_bytes()), "cannot be fetched"),
         (answer("200 OK", json, other.as_bytes()), "another application"),
         (answer("200 OK", json, secret.as_bytes()), "publishes a secret"),

@@ -15,6 +15,7 @@ mod consent;
 mod denied;
 mod discovery;
 mod documents;
+mod encodings;
 mod faults;
 mod fetches;
 mod floods;

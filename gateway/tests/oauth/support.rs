@@ -458,6 +458,25 @@ pub(crate) fn request(method: Method, path: &str, headers: &[(&str, &str)], body
     builder.body(body).unwrap()
 }
 
+/// `text` as gzip has it (RFC 1952), in one block that is stored as it is.
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
+    let lengths = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    let tail = [crc32(text).to_le_bytes(), u32::from(length).to_le_bytes()].concat();
+    [&head[..], &lengths, text, &tail].concat()
+}
+
+fn crc32(text: &[u8]) -> u32 {
+    let bit = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+    !text.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc)))
+}
+
+#[test]
+fn what_is_gzipped_has_the_checksum_of_its_kind() {
+    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
