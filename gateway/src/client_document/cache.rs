@@ -10,7 +10,7 @@ use openidconnect::core::CoreJwsSigningAlgorithm;
 use super::{
     Document, DocumentError, DocumentUrl, KeySet, Mismatch,
     document::{Auth, KeySource},
-    freshness,
+    freshness::{self, Life},
     kept::{Kept, Outcome},
 };
 use crate::{
@@ -145,14 +145,14 @@ impl Documents {
         &self,
         url: &DocumentUrl,
         policy: &RedirectUrisConfig,
-    ) -> Result<(Document, Duration), DocumentError> {
+    ) -> Result<(Document, Life), DocumentError> {
         let answer = self.ask(url, MAX_DOCUMENT, OF_DOCUMENT).await?;
-        Ok((Document::read(answer.body(), url, policy)?, freshness::lifetime(answer.headers())))
+        Ok((Document::read(answer.body(), url, policy)?, freshness::life(answer.headers())))
     }
 
-    async fn fetch_keys(&self, url: &DocumentUrl) -> Result<(KeySet, Duration), DocumentError> {
+    async fn fetch_keys(&self, url: &DocumentUrl) -> Result<(KeySet, Life), DocumentError> {
         let answer = self.ask(url, MAX_KEY_SET, OF_KEYS).await?;
-        Ok((KeySet::read(answer.body())?, freshness::lifetime(answer.headers())))
+        Ok((KeySet::read(answer.body())?, freshness::life(answer.headers())))
     }
 
     async fn ask(

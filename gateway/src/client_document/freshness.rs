@@ -1,4 +1,4 @@
-//! How long what was fetched is used without asking again (RFC 9111 section 4.2.1).
+//! How long what was fetched is used without asking again (RFC 9111 section 4.2).
 
 use std::time::Duration;
 
@@ -9,11 +9,36 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// Whatever its host says (section 4.4 of the draft leaves the bound to us).
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// From the answer's headers. Zero: it is for those alone who ask now.
+/// How much longer what may be stale is used while its host is away (RFC 5861 section 4).
+const STALE: Duration = Duration::from_secs(300);
+
+/// How long an answer is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Without asking again. Zero: it is for those alone who ask now.
+    pub fresh: Duration,
+    /// For so much longer while its host is away.
+    pub stale: Duration,
+}
+
+/// From the answer's headers.
+pub fn life(headers: &HeaderMap) -> Life {
+    let fresh = lifetime(headers);
+    // What is not to be kept is not kept for bad days either.
+    let stale = if fresh.is_zero() || !may_be_stale(headers) { Duration::ZERO } else { STALE };
+    Life { fresh, stale }
+}
+
+/// Whether a stale answer may be served at all (RFC 9111 section 4.2.4): one answer serves all users, so that what is
+/// said to shared caches counts.
+fn may_be_stale(headers: &HeaderMap) -> bool {
+    let forbids = ["must-revalidate", "proxy-revalidate", "no-cache"];
+    !directives(headers).iter().any(|said| forbids.contains(&said.as_str()) || said.starts_with("s-maxage="))
+}
+
+/// [`Life::fresh`] of the answer with these headers.
 pub fn lifetime(headers: &HeaderMap) -> Duration {
-    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    let directives = values.flat_map(|value| value.split(',')).map(|d| d.trim().to_ascii_lowercase());
-    let directives: Vec<String> = directives.collect();
+    let directives = directives(headers);
     let said = |names: &[&str]| directives.iter().any(|directive| names.contains(&directive.as_str()));
     if said(&["no-store"]) {
         return Duration::ZERO;
@@ -30,6 +55,11 @@ pub fn lifetime(headers: &HeaderMap) -> Duration {
     let life = life.or_else(|| until_expiry(headers)).unwrap_or_default();
     let age = text(headers, header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
     life.saturating_sub(Duration::from_secs(age)).clamp(SHORTEST, LONGEST)
+}
+
+fn directives(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|d| d.trim().to_ascii_lowercase()).collect()
 }
 
 /// By the clock of its host, for both dates are.
@@ -69,6 +99,23 @@ mod tests {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
             headers.insert(header::AGE, HeaderValue::from_static(age));
             assert_eq!(lifetime(&headers), Duration::from_secs(seconds), "{control} {age}");
+        }
+    }
+
+    #[test]
+    fn what_forbids_it_is_never_stale() {
+        for (control, seconds) in [
+            ("", 300),
+            ("max-age=3600, private", 300),
+            ("max-age=3600, Must-Revalidate", 0),
+            ("proxy-revalidate", 0),
+            ("no-cache", 0),
+            ("max-age=60, s-maxage=7200", 0),
+            ("no-store", 0),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
+            assert_eq!(life(&headers).stale, Duration::from_secs(seconds), "{control}");
         }
     }
 

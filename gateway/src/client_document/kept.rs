@@ -1,4 +1,5 @@
-//! What was fetched from a URL: once for all who ask at the same time, and not again while it is fresh.
+//! What was fetched from a URL: once for all who ask at the same time, and not again while it is fresh. A failure is for
+//! those alone who waited for it: an error, or a document that is none, is never kept (section 4.4 of the draft).
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{DocumentError, DocumentUrl, cache::TIMEOUT};
+use super::{DocumentError, DocumentUrl, cache::TIMEOUT, freshness::Life};
 use crate::{
     clock::Clock,
     oauth::{
@@ -19,13 +20,11 @@ use crate::{
     },
 };
 
-/// How long a failure is remembered, so that asking again and again does not fetch again and again.
-const FAILURE_LIFE: Duration = Duration::from_secs(10);
-/// How long a value is still used after its life while its host is away (RFC 5861 section 4).
-const STALE: Duration = Duration::from_secs(300);
+/// How long a host that is away is left alone where a stale value serves: nobody waits for it each time.
+const PAUSE: Duration = Duration::from_secs(10);
 /// A newer value than a fresh one is fetched at most this often: anybody can sign with a key that nobody knows.
 const COOLDOWN: Duration = Duration::from_secs(60);
-/// Fetches from one host of what is not known yet.
+/// Fetches from one host of what is not known yet, or failed when it was last asked for.
 const FETCH: Limit = Limit { name: "client-document", count: 30, window: Duration::from_secs(60) };
 /// The same by one source, from all hosts: anybody can name a URL, so one source must not use up what a host has.
 const FETCH_SOURCE: Limit =
@@ -68,7 +67,7 @@ struct Slot<T> {
     is_known: AtomicBool,
 }
 
-/// The last value, and the last failure since.
+/// The last value, and the last failure since, with when its host is asked again while the value serves.
 #[derive(Debug)]
 struct Known<T> {
     good: Option<Good<T>>,
@@ -80,7 +79,7 @@ struct Good<T> {
     value: Arc<T>,
     fetched: Duration,
     fresh_until: Duration,
-    /// As [`STALE`] says.
+    /// While its host is away.
     usable_until: Duration,
 }
 
@@ -96,7 +95,7 @@ impl<T> Kept<T> {
         url: &DocumentUrl,
         source: &Source,
         newer: bool,
-        fetch: impl Future<Output = Result<(T, Duration), DocumentError>>,
+        fetch: impl Future<Output = Result<(T, Life), DocumentError>>,
     ) -> Outcome<T> {
         let slot = self.slot(url)?;
         let answers = slot.answers.load(Ordering::Relaxed);
@@ -106,14 +105,12 @@ impl<T> Kept<T> {
         if let Some(outcome) = known.outcome(now, newer, shared) {
             return outcome;
         }
-        // Whoever makes up URLs of a host must not hold back a client that is known.
-        if known.good.is_none() {
-            let (one, network) = (source.to_string(), source.network().to_string());
-            // In this order: what one is refused is not taken from the others.
-            for (limit, of) in [(FETCH_SOURCE, one.as_str()), (FETCH_NETWORK, &network), (FETCH, url.host())]
-            {
-                self.limiter.count(limit, of, now).map_err(DocumentError::Busy)?;
-            }
+        // Whoever makes up URLs of a host must not hold back a client that is known. One that fails is asked for as
+        // often as an unknown one, for no failure is kept.
+        if (known.good.is_none() || known.failed.is_some())
+            && let Err(busy) = self.count(url, source, now)
+        {
+            return known.or_stale(now, newer, DocumentError::Busy(busy));
         }
         let fetched = fetch.await;
         let now = self.clock.monotonic();
@@ -130,6 +127,13 @@ impl<T> Kept<T> {
             self.settle(url.host());
         }
         outcome
+    }
+
+    fn count(&self, url: &DocumentUrl, source: &Source, now: Duration) -> Result<(), OAuthError> {
+        let (one, network) = (source.to_string(), source.network().to_string());
+        // In this order: what one is refused is not taken from the others.
+        let limits = [(FETCH_SOURCE, one.as_str()), (FETCH_NETWORK, &network), (FETCH, url.host())];
+        limits.into_iter().try_for_each(|(limit, of)| self.limiter.count(limit, of, now))
     }
 
     /// The place of a value. A new one is not known yet, and takes the place of no known one.
@@ -209,8 +213,9 @@ impl<T> Known<T> {
                 return Some(Ok(Arc::clone(&good.value)));
             }
         }
-        let (why, _) = self.failed.as_ref().filter(|(_, until)| now < *until)?;
-        Some(self.or_stale(now, newer, why.clone()))
+        let (why, again) = self.failed.as_ref()?;
+        let outcome = self.or_stale(now, newer, why.clone());
+        (shared || (outcome.is_ok() && now < *again)).then_some(outcome)
     }
 
     /// A value that is past its time is better than none while its host is away, unless it is what is lacking.
@@ -219,11 +224,10 @@ impl<T> Known<T> {
         good.map_or(Err(why), |good| Ok(Arc::clone(&good.value)))
     }
 
-    fn learn(&mut self, now: Duration, value: T, life: Duration) -> Arc<T> {
+    fn learn(&mut self, now: Duration, value: T, life: Life) -> Arc<T> {
         let value = Arc::new(value);
-        let fresh_until = now + life;
-        // What is not to be kept is not kept for bad days either.
-        let usable_until = if life.is_zero() { now } else { fresh_until + STALE };
+        let fresh_until = now + life.fresh;
+        let usable_until = fresh_until + life.stale;
         self.good = Some(Good { value: Arc::clone(&value), fetched: now, fresh_until, usable_until });
         self.failed = None;
         value
@@ -231,7 +235,7 @@ impl<T> Known<T> {
 
     /// What its host says now counts; what an outage says does not.
     fn fail(&mut self, now: Duration, why: &DocumentError) {
-        self.failed = Some((why.clone(), now + FAILURE_LIFE));
+        self.failed = Some((why.clone(), now + PAUSE));
         if matches!(why, DocumentError::Refused(_) | DocumentError::Inside(_)) {
             self.good = None;
         }
@@ -246,6 +250,8 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+
+    const LIFE: Life = Life { fresh: Duration::from_secs(3600), stale: Duration::from_secs(300) };
 
     fn kept() -> (Kept<u8>, ManualClock) {
         let clock = ManualClock::at(1_700_000_000);
@@ -268,7 +274,7 @@ mod tests {
 
     /// Asks for what is there.
     async fn learn(kept: &Kept<u8>, url: &DocumentUrl, n: u32) -> Outcome<u8> {
-        kept.get(url, &source(n), false, async { Ok((1, Duration::from_secs(3600))) }).await
+        kept.get(url, &source(n), false, async { Ok((1, LIFE)) }).await
     }
 
     #[tokio::test]
@@ -327,6 +333,37 @@ mod tests {
         }
         assert_eq!(waiting.len(), UNKNOWN_OF_HOST);
         learn(&kept, &url("other.example", 1), 99).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_asked_for_as_seldom_as_what_is_unknown() {
+        let (kept, clock) = kept();
+        let (url, asked) = (url("a.example", 1), AtomicU64::default());
+        let ask = async |why: DocumentError, n: u32| {
+            let fetch = async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Err(why)
+            };
+            kept.get(&url, &source(n), false, fetch).await
+        };
+        let away = || DocumentError::Away("away");
+        for n in 0..200 {
+            assert!(ask(DocumentError::Refused("no"), n / 50).await.is_err());
+        }
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 30, "ten by each source, and thirty of the host");
+        // A value that may still serve while its host is away does so, whether or not that may be asked.
+        clock.advance(Duration::from_secs(60));
+        learn(&kept, &url, 0).await.unwrap();
+        clock.advance(LIFE.fresh);
+        for _ in 0..200 {
+            assert!(ask(away(), 0).await.is_ok());
+        }
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 1, "a pause after each failure");
+        clock.advance(LIFE.stale);
+        for n in 0..200 {
+            assert!(ask(away(), n / 50).await.is_err());
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 30);
     }
 
     #[tokio::test]

@@ -327,9 +327,8 @@ async fn an_answer_that_is_no_document_is_refused() {
         let world = World::new(bytes).await;
         world.refuses(ID, says).await;
         assert_eq!(world.web.fetches(), 1, "{says}");
-        // A failure is soon forgotten.
+        // A failure is not kept (section 4.4 of the draft).
         world.web.say(ok());
-        world.clock.advance(Duration::from_secs(11));
         assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER, "{says}");
     }
 }
@@ -386,21 +385,66 @@ async fn an_outage_is_bridged_for_minutes_and_a_refusal_counts_at_once() {
         for _ in 0..3 {
             assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
         }
-        assert_eq!(world.web.fetches(), 1, "the outage is remembered, too");
+        assert_eq!(world.web.fetches(), 1, "a host that is away is left alone for a moment");
         world.clock.advance(Duration::from_secs(298));
         assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
         world.clock.advance(Duration::from_secs(2));
         world.refuses(ID, "cannot be fetched").await;
-        world.clock.advance(Duration::from_secs(11));
         world.web.say(ok());
         assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
         world.clock.advance(Duration::from_secs(61));
         world.web.say(answer("404 Not Found", "", b""));
         world.refuses(ID, "cannot be fetched").await;
         world.web.say(away.to_vec());
-        world.clock.advance(Duration::from_secs(11));
         world.refuses(ID, "cannot be fetched").await;
     }
+}
+
+/// RFC 9111 section 4.2.4.
+#[tokio::test]
+async fn an_outage_is_not_bridged_with_what_may_not_be_stale() {
+    for (control, bridged) in [
+        ("max-age=60", true),
+        ("max-age=60, must-revalidate", false),
+        ("Max-Age=60, Proxy-Revalidate", false),
+        ("no-cache", false),
+        ("s-maxage=60", false),
+    ] {
+        let headers = format!("Content-Type: application/json\r\nCache-Control: {control}\r\n");
+        let world = World::new(answer("200 OK", &headers, document().to_string().as_bytes())).await;
+        assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+        world.web.say(answer("503 Away", "", b""));
+        world.clock.advance(Duration::from_secs(59));
+        assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER, "{control}");
+        world.clock.advance(Duration::from_secs(2));
+        let status = if bridged { StatusCode::SEE_OTHER } else { StatusCode::BAD_REQUEST };
+        assert_eq!(world.authorize(ID).await.status, status, "{control}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_for_those_who_wait_for_it_and_limits_hold_the_rest_back() {
+    let world = World::new(answer("404 Not Found", "", b"")).await;
+    let (documents, policy) = (&world.gateway.server.documents, RedirectUrisConfig::default());
+    let url = DocumentUrl::parse(ID).unwrap();
+    let crowd = futures::future::join_all((0..1000).map(|_| documents.get(&url, &policy, &NOBODY))).await;
+    assert!(crowd.iter().all(Result::is_err));
+    assert_eq!(world.web.fetches(), 1);
+    world.web.say(ok());
+    assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
+
+    let world = World::new(answer("404 Not Found", "", b"")).await;
+    for n in 0..30 {
+        let status = if n < 10 { StatusCode::BAD_REQUEST } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(world.authorize(ID).await.status, status, "{n}");
+    }
+    assert_eq!(world.web.fetches(), 10, "one source");
+    let documents = &world.gateway.server.documents;
+    for n in 0..100 {
+        let source = Source(Some(Ipv4Addr::from_bits(n << 8).into()));
+        assert!(documents.get(&url, &policy, &source).await.is_err());
+    }
+    assert_eq!(world.web.fetches(), 20, "all together ask one host thirty times a minute");
 }
 
 #[tokio::test]
