@@ -11,7 +11,7 @@ use super::{DocumentError, DocumentUrl, KeySet, keys::Published};
 use crate::{
     jws::ALGORITHMS,
     model::{
-        RedirectUri,
+        Hash32, RedirectUri,
         client::{PRIVATE_KEY_JWT, display_name},
         registration::allowed_redirect_uris,
     },
@@ -29,6 +29,8 @@ pub struct Document {
     pub redirect_uris: Vec<RedirectUri>,
     /// How the client proves itself.
     pub auth: Auth,
+    /// The digest of its text, by which a change of it is seen.
+    pub digest: Hash32,
 }
 
 /// How the client of a document proves itself at the token endpoint.
@@ -101,7 +103,7 @@ impl Document {
             return Err(DocumentError::Refused(why));
         }
         let auth = members.auth().map_err(DocumentError::Refused)?;
-        Ok(Self { name, redirect_uris, auth })
+        Ok(Self { name, redirect_uris, auth, digest: Hash32::of(body) })
     }
 }
 

@@ -154,6 +154,7 @@ pub(crate) async fn sign_in(
         redirect_uri: "http://127.0.0.1/cb".into(),
         redirect_uri_implied: false,
         by_assertion: false,
+        document: None,
         state: None,
         prompt: None,
         scope: "mcp".into(),

@@ -2,7 +2,7 @@
 
 use gatehouse_gateway_config::policy::{ClientGrant, StaticClientConfig};
 
-use super::{RedirectUri, registration::Registration};
+use super::{Hash32, RedirectUri, registration::Registration};
 
 /// The longest name that is kept.
 pub const MAX_NAME_CHARS: usize = 64;
@@ -69,6 +69,8 @@ pub enum Origin {
     Document {
         /// Whether it proves itself by assertions that it signs, as far as its document was asked; else it is public.
         by_assertion: bool,
+        /// The digest of its document, once that was asked.
+        digest: Option<Hash32>,
     },
 }
 

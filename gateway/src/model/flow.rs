@@ -62,6 +62,9 @@ pub struct FlowRequest {
     /// The client proves itself by assertions that it signs, as its document said at the authorization request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_assertion: bool,
+    /// The digest of the client's document, if it has one: what the user approves is the application as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Hash32>,
     /// The client's `state`, echoed byte for byte.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,
@@ -91,6 +94,7 @@ impl FlowRequest {
             redirect_uri: String::new(),
             redirect_uri_implied: false,
             by_assertion: false,
+            document: None,
             state: None,
             prompt: None,
             scope: String::new(),

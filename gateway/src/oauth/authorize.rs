@@ -94,6 +94,10 @@ async fn begin(
     };
     let cookie = CookieSecret::mint(server.entropy.as_ref());
     let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
+    let (by_assertion, document) = match client.origin {
+        Origin::Document { by_assertion, digest } => (by_assertion, digest),
+        Origin::Registered { .. } | Origin::Listed(_) => (false, None),
+    };
     let request = FlowRequest {
         id,
         kind: FlowKind::Authorize,
@@ -101,7 +105,8 @@ async fn begin(
         client_name: client.name().to_owned(),
         redirect_uri: redirect_uri.as_str().to_owned(),
         redirect_uri_implied: params.some("redirect_uri")?.is_none(),
-        by_assertion: client.origin == Origin::Document { by_assertion: true },
+        by_assertion,
+        document,
         state,
         prompt: params.one("prompt")?.and_then(Prompt::parse),
         scope: asked.scope,

@@ -30,7 +30,8 @@ pub async fn find_to_authorize(server: &Server, source: &Source, id: &str) -> Re
     let mut client = find(server, id)?;
     if let Some(url) = document_of(&client) {
         let document = server.documents.get(&url, &server.config.policy.redirect_uris, source).await?;
-        client.origin = Origin::Document { by_assertion: document.auth != Auth::None };
+        let by_assertion = document.auth != Auth::None;
+        client.origin = Origin::Document { by_assertion, digest: Some(document.digest) };
         client.name = Some(document.name.clone());
         client.redirect_uris.clone_from(&document.redirect_uris);
     }
@@ -102,7 +103,7 @@ fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError
         id: url.as_str().to_owned(),
         name: Some(url.host().to_owned()),
         redirect_uris: Vec::new(),
-        origin: Origin::Document { by_assertion: false },
+        origin: Origin::Document { by_assertion: false, digest: None },
     })
 }
 

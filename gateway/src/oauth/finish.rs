@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     audit::{Audit, Decision, Event},
-    client_document::DocumentUrl,
     credentials::standing::{to_its_end, told},
     keys::{Sealed, open_for, seal_for},
     model::{
@@ -142,7 +141,8 @@ pub(super) fn scope_for(server: &Server, request: &FlowRequest, profile: &Profil
     (!held.is_empty()).then(|| server.scopes.text(held))
 }
 
-/// What a remembered consent is about: client, redirect URI without its loopback port, scope, upstream accounts.
+/// What a remembered consent is about: client, redirect URI without its loopback port, scope, upstream accounts, and the
+/// client's document as it was: one that changed under its URL may be another application.
 pub(super) fn consent_hash(server: &Server, request: &FlowRequest) -> Hash32 {
     let redirect_uri = RedirectUri::parse(&request.redirect_uri)
         .map_or_else(|_| request.redirect_uri.clone(), |uri| uri.without_loopback_port());
@@ -161,11 +161,9 @@ pub(super) fn consent_hash(server: &Server, request: &FlowRequest) -> Hash32 {
     let identity = server.config.identity.id();
     let scopes = scopes.join(" ");
     let accounts = accounts.join(" ");
+    let document = request.document.as_ref().map(Hash32::to_string);
     let mut parts = vec![&request.client_id, &redirect_uri, &request.scope, &identity, &scopes, &accounts];
-    // A document may change under its URL: under another name it is another application.
-    if DocumentUrl::parse(&request.client_id).is_some() {
-        parts.push(&request.client_name);
-    }
+    parts.extend(&document);
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

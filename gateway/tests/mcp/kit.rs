@@ -199,6 +199,7 @@ impl Kit {
             redirect_uri: "http://127.0.0.1/callback".into(),
             redirect_uri_implied: false,
             by_assertion: false,
+            document: None,
             state: None,
             prompt: None,
             scope: "mcp".into(),

@@ -230,6 +230,52 @@ async fn a_remembered_consent_is_said_and_never_skipped() {
     assert!(!bobs.consent(&gateway, &client, "bob").await.body.contains("You approved this"));
 }
 
+/// Attack 53.
+#[tokio::test]
+async fn a_remembered_consent_is_for_what_was_approved_alone() {
+    let mut config = config();
+    config["scopes"] = json!([{"name": "read", "default": true}, {"name": "write"}]);
+    let gateway = Gateway::new(config.clone());
+    let metadata = json!({
+        "redirect_uris": ["http://127.0.0.1/callback", "http://127.0.0.1/other"],
+        "token_endpoint_auth_method": "none",
+    });
+    let client = gateway.register(metadata).await;
+    let (mut alices, mut bobs) = (Browser::default(), Browser::default());
+    let page = alices.consent(&gateway, &client, "alice").await;
+    alices.get(&gateway, &page.link("approve")).await;
+    // One more of the user's accounts is used.
+    config["credentials"] = json!([
+        {"name": "me", "kind": "fromIdentity"}, {"name": "again", "kind": "fromIdentity"},
+    ]);
+    let more = gateway.reconfigured(config);
+    let mut said = Vec::new();
+    for (what, gateway, name, value) in [
+        ("the same", &gateway, "scope", "read"),
+        ("another port", &gateway, "redirect_uri", "http://127.0.0.1:5000/callback"),
+        ("another address", &gateway, "redirect_uri", "http://127.0.0.1:61000/other"),
+        ("a wider scope", &gateway, "scope", "read write"),
+        ("another account", &more, "scope", "read"),
+    ] {
+        let asked = with(authorization(&client), name, Some(value));
+        let page = alices.consent_to(gateway, &asked, "alice").await;
+        said.push((what, page.body.contains("You approved this on")));
+    }
+    let page = bobs.consent(&gateway, &client, "bob").await;
+    said.push(("another user", page.body.contains("You approved this on")));
+    assert_eq!(
+        said,
+        [
+            ("the same", true),
+            ("another port", true),
+            ("another address", false),
+            ("a wider scope", false),
+            ("another account", false),
+            ("another user", false),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_prefetched_consent_page_approves_nothing() {
     let gateway = Gateway::with_provider();

@@ -447,6 +447,32 @@ async fn a_failure_is_for_those_who_wait_for_it_and_limits_hold_the_rest_back() 
     assert_eq!(world.web.fetches(), 20, "all together ask one host thirty times a minute");
 }
 
+/// Attack 53, of a client that its document describes.
+#[tokio::test]
+async fn a_remembered_consent_is_for_the_document_as_it_was() {
+    let world = World::new(ok()).await;
+    let gateway = &world.gateway;
+    let client = Client { id: ID.to_owned(), secret: None };
+    let mut browser = Browser::default();
+    let page = browser.consent(gateway, &client, "alice").await;
+    browser.get(gateway, &page.link("approve")).await;
+    let mut approved = async |document: &Value| {
+        let json = "Content-Type: application/json\r\n";
+        world.web.say(answer("200 OK", json, document.to_string().as_bytes()));
+        world.clock.advance(Duration::from_secs(61));
+        browser.consent(gateway, &client, "alice").await.body.contains("You approved this on")
+    };
+    assert!(approved(&document()).await);
+    let mut other = document();
+    other["redirect_uris"] = json!(["http://127.0.0.1/callback"]);
+    assert!(!approved(&other).await, "another list of addresses under the same name");
+    let mut signs = document();
+    signs["token_endpoint_auth_method"] = json!("private_key_jwt");
+    signs["jwks_uri"] = json!("https://client.example/keys");
+    assert!(!approved(&signs).await, "another way to prove itself");
+    assert!(approved(&document()).await, "what was approved is still known");
+}
+
 #[tokio::test]
 async fn a_policy_says_which_hosts_and_whether_at_all() {
     for (policy, admitted) in [

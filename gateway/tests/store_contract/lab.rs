@@ -313,6 +313,7 @@ pub(crate) fn request() -> FlowRequest {
         redirect_uri: "http://127.0.0.1:1234/cb".to_owned(),
         redirect_uri_implied: false,
         by_assertion: false,
+        document: None,
         state: Some("s/=?&".to_owned()),
         prompt: None,
         scope: "mcp".to_owned(),
