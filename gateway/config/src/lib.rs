@@ -114,6 +114,9 @@ pub struct EgressConfig {
     /// An HTTP proxy (`http://host:port`) to which we CONNECT with the checked address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// CAs (PEM) that count beside the web's own where a connection names none of its own (`tls.ca`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// Why a configuration file was refused.

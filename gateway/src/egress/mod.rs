@@ -40,6 +40,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::RootCertStore;
 use url::Url;
 
 pub use address::not_global;
@@ -61,6 +62,7 @@ const IDLE: Duration = Duration::from_secs(45);
 pub struct Egress {
     allow: Arc<AllowList>,
     proxy: Option<(String, u16)>,
+    roots: Arc<RootCertStore>,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -73,6 +75,9 @@ pub enum EgressError {
     /// The proxy.
     #[error("egress.proxy: \"{0}\" is not of the form http://host:port")]
     Proxy(String),
+    /// The CAs.
+    #[error("egress.ca holds no certificates of CAs in PEM")]
+    Ca,
 }
 
 /// How a destination is reached.
@@ -96,11 +101,12 @@ impl Egress {
     /// The rule as configured.
     ///
     /// # Errors
-    /// When an entry of `allow` or the proxy is malformed.
+    /// When an entry of `allow`, the proxy or the CAs are malformed.
     pub fn new(config: &EgressConfig) -> Result<Self, EgressError> {
         let allow = Arc::new(AllowList::parse(&config.allow)?);
         let proxy = config.proxy.as_deref().map(parse_proxy).transpose()?;
-        Ok(Self { allow, proxy, resolver: Arc::new(SystemResolver) })
+        let roots = Arc::new(tls::web_roots(config.ca.as_deref()).ok_or(EgressError::Ca)?);
+        Ok(Self { allow, proxy, roots, resolver: Arc::new(SystemResolver) })
     }
 
     /// The same rule with another resolver, for tests.
@@ -122,7 +128,7 @@ impl Egress {
     }
 
     fn connector(&self, destination: &Destination, refs: &dyn Refs) -> Result<Connector, TlsError> {
-        let tls = tls::client_config(&destination.tls, refs)?;
+        let tls = tls::client_config(&destination.tls, &self.roots, refs)?;
         let rules = Rules {
             resolver: Arc::clone(&self.resolver),
             allow: (!destination.exempt).then(|| Arc::clone(&self.allow)),

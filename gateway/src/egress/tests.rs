@@ -71,7 +71,7 @@ fn ok(body: &str) -> String {
 
 fn client(allow: &[&str], proxy: Option<String>, resolver: Arc<Scripted>) -> HttpClient {
     let allow = allow.iter().map(|a| (*a).to_owned()).collect();
-    let egress = Egress::new(&EgressConfig { allow, proxy }).unwrap().with_resolver(resolver);
+    let egress = Egress::new(&EgressConfig { allow, proxy, ca: None }).unwrap().with_resolver(resolver);
     HttpClient::new(egress.transport(Destination::default(), Arc::new(FixedRefs::default())))
 }
 
@@ -250,7 +250,7 @@ async fn a_proxy_is_asked_for_the_checked_address() {
 #[tokio::test]
 async fn an_exempt_destination_is_neither_checked_nor_proxied() {
     let (address, _) = serve("127.0.0.1", ok("pod")).await;
-    let config = EgressConfig { allow: vec![], proxy: Some("http://127.0.0.1:9".to_owned()) };
+    let config = EgressConfig { proxy: Some("http://127.0.0.1:9".to_owned()), ..EgressConfig::default() };
     let destination = Destination { exempt: true, ..Destination::default() };
     let transport: Transport<Full<Bytes>> =
         Egress::new(&config).unwrap().transport(destination, Arc::new(FixedRefs::default()));
@@ -278,7 +278,7 @@ fn a_missing_or_wrong_ca_says_which() {
 #[test]
 fn a_proxy_is_http_host_and_port() {
     for proxy in ["proxy:3128", "https://proxy:1", "http://u:p@proxy:1", "http://proxy:1/x", "socks5://p:1"] {
-        let config = EgressConfig { allow: vec![], proxy: Some(proxy.to_owned()) };
+        let config = EgressConfig { proxy: Some(proxy.to_owned()), ..EgressConfig::default() };
         assert_eq!(Egress::new(&config).unwrap_err(), EgressError::Proxy(proxy.to_owned()));
     }
 }

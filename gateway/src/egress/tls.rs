@@ -1,9 +1,9 @@
-//! TLS to the outside: rustls with ring, the web's roots or a configured CA, a client certificate.
+//! TLS to the outside: rustls with ring, the web's roots and those of `egress.ca` or a CA of the connection's own, a client
+//! certificate.
 
 use std::sync::Arc;
 
 use gatehouse_gateway_config::{KeyRef, TlsConfig};
-use hyper_rustls::ConfigBuilderExt;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
@@ -48,13 +48,27 @@ pub(super) fn inputs(tls: &TlsConfig, refs: &dyn Refs) -> Vec<Option<Value>> {
     keys.map(|key| refs.get(&key)).collect()
 }
 
-/// Builds the client's configuration from the values as they are now.
-pub(super) fn client_config(tls: &TlsConfig, refs: &dyn Refs) -> Result<ClientConfig, TlsError> {
+/// The web's roots, and those of `egress.ca` beside them; `None`: that holds no certificate of a CA.
+pub(super) fn web_roots(ca: Option<&str>) -> Option<RootCertStore> {
+    let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let Some(ca) = ca else { return Some(store) };
+    for certificate in pem_certificates(ca.as_bytes())? {
+        store.add(certificate).ok()?;
+    }
+    Some(store)
+}
+
+/// Builds the client's configuration from the values as they are now. `web` counts where no CA is named.
+pub(super) fn client_config(
+    tls: &TlsConfig,
+    web: &Arc<RootCertStore>,
+    refs: &dyn Refs,
+) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError::ServerName(e.to_string()))?;
     let builder = match &tls.ca {
-        None => builder.with_webpki_roots(),
+        None => builder.with_root_certificates(Arc::clone(web)),
         Some(ca) => builder.with_root_certificates(roots(ca, refs)?),
     };
     let Some((cert, key)) = tls.client_certificate.as_deref().map(pair) else {
@@ -86,7 +100,12 @@ fn roots(ca: &KeyRef, refs: &dyn Refs) -> Result<RootCertStore, TlsError> {
 
 fn certificates(key: &KeyRef, refs: &dyn Refs) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = refs.get(key).ok_or_else(|| TlsError::Missing(key.clone()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.ok().filter(|list| !list.is_empty());
+    let found = pem_certificates(&pem);
     found.ok_or_else(|| TlsError::NotPem { key: key.clone(), expected: "certificate" })
+}
+
+/// At least one.
+fn pem_certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    found.ok().filter(|list| !list.is_empty())
 }

@@ -98,7 +98,8 @@ fn all() -> TlsConfig {
 }
 
 fn client(tls: TlsConfig, refs: Arc<dyn Refs>) -> HttpClient {
-    let egress = Egress::new(&EgressConfig { allow: vec!["127.0.0.1".into()], proxy: None }).unwrap();
+    let egress =
+        Egress::new(&EgressConfig { allow: vec!["127.0.0.1".into()], ..EgressConfig::default() }).unwrap();
     HttpClient::new(egress.transport(Destination { tls, ..Destination::default() }, refs))
 }
 
@@ -121,6 +122,28 @@ async fn ca_server_name_and_client_certificate_are_used() {
     }
     let without = TlsConfig { client_certificate: None, ..all() };
     assert!(get(&client(without, refs()), address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_cas_of_the_egress_rule_count_where_none_is_named() {
+    let address = serve().await;
+    let ca = |ca: &[u8]| Some(String::from_utf8_lossy(ca).into_owned());
+    let egress =
+        |ca| Egress::new(&EgressConfig { allow: vec!["127.0.0.1".into()], ca, ..EgressConfig::default() });
+    let get = async |egress: Egress, tls: TlsConfig| {
+        let destination = Destination { tls, ..Destination::default() };
+        get(&HttpClient::new(egress.transport(destination, refs())), address).await
+    };
+    let company = egress(ca(&pem("CERTIFICATE", CA))).unwrap();
+    assert_eq!(get(company, TlsConfig { ca: None, ..all() }).await.unwrap(), "hi");
+    // It is no other's, and takes nothing from what names its own.
+    let other = || egress(ca(&pem("CERTIFICATE", CLIENT))).unwrap();
+    let error = get(other(), TlsConfig { ca: None, ..all() }).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error:?}");
+    assert_eq!(get(other(), all()).await.unwrap(), "hi");
+    for bad in ["", "a CA", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert_eq!(egress(Some(bad.to_owned())).unwrap_err(), EgressError::Ca, "{bad:?}");
+    }
 }
 
 #[tokio::test]

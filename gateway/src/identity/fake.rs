@@ -344,7 +344,8 @@ async fn teams(
 
 /// Loopback is allowed, and the client secret is there.
 pub(crate) fn setup(clock: Arc<dyn Clock>) -> Setup {
-    let egress = Egress::new(&EgressConfig { allow: vec!["127.0.0.1".into()], proxy: None }).unwrap();
+    let egress =
+        Egress::new(&EgressConfig { allow: vec!["127.0.0.1".into()], ..EgressConfig::default() }).unwrap();
     let mut refs = FixedRefs::default();
     refs.insert(KeyRef::secret("github", "secret"), format!("{SECRET}\n").into_bytes());
     Setup { egress, refs: Arc::new(refs), clock, redirect_uri: REDIRECT_URI.into() }

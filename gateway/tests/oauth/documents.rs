@@ -107,7 +107,7 @@ impl World {
         tokio::spawn(Arc::clone(&web).serve(listener, TlsAcceptor::from(Arc::new(tls))));
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let allow = allow.iter().map(|&entry| entry.to_owned()).collect();
-        let egress = Egress::new(&EgressConfig { allow, proxy }).unwrap();
+        let egress = Egress::new(&EgressConfig { allow, proxy, ca: None }).unwrap();
         let egress = egress.with_resolver(Arc::new(Scripted(Mutex::new(addresses))));
         let (clock, ca) = (ManualClock::at(NOW), certified.cert.pem());
         let documents = documents(&egress, &ca, &config, &clock);

@@ -3,6 +3,10 @@
 use std::{net::IpAddr, path::Path};
 
 use gatehouse_gateway_config::redis::RedisTargetError;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde_json::Value;
 use url::Url;
 
@@ -186,6 +190,9 @@ impl OperatorConfig {
                 problems.push(format!("egress.proxy: \"{}\" must be http://host:port", proxy.escape_debug()));
             }
         }
+        if self.egress.ca.as_deref().is_some_and(|ca| !are_cas(ca)) {
+            problems.push("egress.ca: must hold certificates of CAs in PEM".to_owned());
+        }
     }
 
     fn check_watch(&self, problems: &mut Vec<String>) {
@@ -269,6 +276,13 @@ fn is_host(text: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Certificates in PEM, at least one, that a gateway can trust: it does not start with others.
+fn are_cas(pem: &str) -> bool {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let good = |ca: CertificateDer<'_>| RootCertStore::empty().add(ca).is_ok();
+    found.is_ok_and(|cas| !cas.is_empty() && cas.into_iter().all(good))
+}
+
 /// Labels of letters, digits and `-`, `{namespace}` among them, or `*` alone.
 fn is_host_pattern(text: &str) -> bool {
     let filled = text.replace("{namespace}", "n");
@@ -328,7 +342,7 @@ redis: { url: 'http://redis', keyPrefix: '{a}' }
 gateway: { replicas: -1, imagePullPolicy: Sometimes, trustedProxies: [10.0.0.0/33], resources: { limits: { memory: 256MB } } }
 hosts: { shared: ['*shared.example.com'] }
 identity: { allowedIssuers: ['https://sso.corp*'] }
-egress: { allow: ['a b'], proxy: 'socks5://x' }
+egress: { allow: ['a b'], proxy: 'socks5://x', ca: none }
 watch: { namespaces: [a], labelSelector: '!!' }
 rollouts: { maxConcurrent: 0 }
 policy:
@@ -344,6 +358,7 @@ policy:
             "gateway.trustedProxies",
             "egress.allow",
             "egress.proxy",
+            "egress.ca",
             "hosts.allow",
             "watch.labelSelector",
             "rollouts.maxConcurrent",

@@ -19,6 +19,16 @@ use gatehouse_operator::{
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
+/// A CA of a test, as the chart's values have it.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBVjCB/aADAgECAgEBMAoGCCqGSM49BAMCMBIxEDAOBgNVBAMMB3Rlc3QgY2EwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAx\n\
+MDEwMDAwMDBaMBIxEDAOBgNVBAMMB3Rlc3QgY2EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQgANMy1OsND3xehv5MgOW9\n\
+fyes4+AzEwggo49B+qwePSYg3B41bGagYuED5p32XvtgJiDn3FCh/RXTx7ihVPHVo0IwQDAPBgNVHRMBAf8EBTADAQH/MA4G\n\
+A1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQUoA3DOHin4EwBp0tTCtKZ6ulmA3EwCgYIKoZIzj0EAwIDSAAwRQIgVqNx9Sgq1mmm\n\
+z40jE9msNsMC8d4KPtDf4F4nj/Zv/egCIQCh+pNRKEgGXUxQC4XSQdiLBcwr8vsItKPwt4KetMC2Ng==\n\
+-----END CERTIFICATE-----\n\
+";
 const RENDERED: &str = include_str!("../golden/operator.yaml");
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -76,6 +86,7 @@ fn full() -> OperatorConfig {
         egress: EgressConfig {
             allow: texts(&["10.1.0.0/16", "keycloak.sso.svc"]),
             proxy: Some("http://proxy:3128".to_owned()),
+            ca: Some(CA.to_owned()),
         },
         rollouts: RolloutSettings { max_concurrent: 5 },
         policy: policy(),
