@@ -56,6 +56,11 @@ export class MemoryProvider {
     };
   }
 
+  // The SDK's name for the address of a client's document; nothing: it registers.
+  get clientMetadataUrl() {
+    return process.env.CLIENT_METADATA_URL;
+  }
+
   state() {
     return crypto.randomUUID();
   }

@@ -7,9 +7,16 @@ import { commands, say } from './common.mjs';
 
 const manifest = createRequire(import.meta.url).resolve('mcp-remote/package.json');
 const { default: { bin } } = await import(manifest, { with: { type: 'json' } });
+const document = process.env.CLIENT_METADATA_URL;
 const transport = new StdioClientTransport({
   command: process.execPath,
-  args: [join(dirname(manifest), bin['mcp-remote']), process.argv[2], '--protocol', process.env.PROTOCOL ?? 'auto'],
+  args: [
+    join(dirname(manifest), bin['mcp-remote']),
+    process.argv[2],
+    '--protocol',
+    process.env.PROTOCOL ?? 'auto',
+    ...(document ? ['--client-metadata-url', document] : []),
+  ],
   env: process.env,
   stderr: 'inherit',
 });

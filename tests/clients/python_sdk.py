@@ -84,6 +84,7 @@ async def main(url):
         storage=MemoryStorage(),
         redirect_handler=callback.redirect,
         callback_handler=callback.result,
+        client_metadata_url=os.environ.get("CLIENT_METADATA_URL"),
     )
     async with (
         httpx2.AsyncClient(auth=auth, timeout=60) as http,

@@ -99,7 +99,7 @@ impl Balancer {
     #[must_use]
     pub async fn behind_tls(self, host: &str, port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
-        let tls = Terminator::before(listener, host, self.server.address).await;
+        let tls = Terminator::before(listener, host, self.server.address);
         Self { _tls: Some(tls), ..self }
     }
 

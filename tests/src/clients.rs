@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{dev::beside, process::Process};
+use crate::{dev::beside, process::Process, tls::ca};
 
 /// A client that a script drives: it connects, signs in, and then calls the tools it is told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +231,8 @@ impl Inspector {
     }
 }
 
-/// A home directory, and a directory that comes first in `PATH` and holds the user's browser as `xdg-open`.
+/// A home directory, a directory that comes first in `PATH` and holds the user's browser as `xdg-open`, and the CA that is
+/// trusted in it.
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,
@@ -246,6 +247,7 @@ impl Home {
         std::fs::create_dir(&bin).expect("the directory is ours");
         let browse = beside("browse", "cargo build --package e2e --bins");
         symlink(browse, bin.join("xdg-open")).expect("the directory is ours");
+        std::fs::write(directory.path().join("ca.pem"), ca()).expect("the directory is ours");
         Self { directory, user: user.to_owned() }
     }
 
@@ -261,6 +263,9 @@ impl Home {
             .env("BROWSER", bin.join("xdg-open"))
             .env("BROWSE_USER", &self.user)
             .env("DISPLAY", ":0")
+            // Node and Claude Code, OpenSSL and `browse`.
+            .env("NODE_EXTRA_CA_CERTS", self.directory.path().join("ca.pem"))
+            .env("SSL_CERT_FILE", self.directory.path().join("ca.pem"))
             // No desktop files: `xdg-open` would find a browser that is installed before it looks at BROWSER.
             .env("XDG_DATA_HOME", self.directory.path().join("share"))
             .env("XDG_DATA_DIRS", self.directory.path().join("share"))

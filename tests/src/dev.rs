@@ -12,6 +12,7 @@ use gatehouse_gateway_config::{
     denial::{self, Denial, SealedDenial},
     keys::Keyring,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -20,14 +21,9 @@ use crate::{
     net::{eventually, free_port, http},
     process::Process,
     redis::Redis,
+    tls::ca,
     watch::Witness,
 };
-
-/// The operator's configuration where the balancer is the proxy in front. The Redis in it is not used: `--redis` is.
-const BEHIND_THE_BALANCER: &str = "
-redis: { url: redis://127.0.0.1 }
-gateway: { trustedProxies: [127.0.0.1/32] }
-";
 
 /// What to start.
 #[derive(Debug)]
@@ -85,7 +81,8 @@ impl Setup {
         Self::with_manifest(Self::demo(), manifest)
     }
 
-    /// The same at an https origin of this host, whose TLS ends before the balancer.
+    /// The same at an https origin of this host, whose TLS ends before the balancer: it has to be [`Setup::watched`]. It
+    /// trusts the authority whose certificates the web of the suites has, too.
     pub fn https(host: &'static str, manifest: &str) -> Self {
         Self::with_manifest(Self { host: Some(host), ..Self::demo() }, manifest)
     }
@@ -178,10 +175,21 @@ impl Setup {
         }
         if self.watch.is_some() {
             let file = self.files.path().join("operator.yaml");
-            std::fs::write(&file, BEHIND_THE_BALANCER).expect("the directory can be written to");
+            std::fs::write(&file, self.config().to_string()).expect("the directory can be written to");
             command.arg("--config").arg(file).env("GATEHOUSE_LOG", "info,gatehouse_gateway=trace");
         }
         command
+    }
+
+    /// The operator's configuration, where the balancer is the proxy in front. The Redis in it is not used: `--redis` is.
+    fn config(&self) -> Value {
+        let mut config = json!({
+            "redis": { "url": "redis://127.0.0.1" }, "gateway": { "trustedProxies": ["127.0.0.1/32"] },
+        });
+        if self.host.is_some() {
+            config["egress"] = json!({ "ca": ca() });
+        }
+        config
     }
 
     /// Starts it and waits until it serves.

@@ -52,7 +52,7 @@ impl Landing {
             Place::Web => {
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback can be bound");
                 let port = listener.local_addr().expect("it is bound").port();
-                tls = Some(Terminator::before(listener, WEB_HOST, server.address).await);
+                tls = Some(Terminator::before(listener, WEB_HOST, server.address));
                 format!("https://{WEB_HOST}:{port}/callback")
             }
             Place::Loopback => format!("{}/callback", server.origin()),

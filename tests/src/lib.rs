@@ -35,6 +35,7 @@ pub mod step_up;
 pub mod tap;
 mod tls;
 pub mod watch;
+pub mod web;
 pub mod webdriver;
 pub mod wire;
 

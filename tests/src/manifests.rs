@@ -45,6 +45,13 @@ pub fn with_scopes() -> String {
         .replace("inject: [{ credential: me }] }]", &format!("inject: [{{ credential: me }}], {tools} }}]"))
 }
 
+/// [`LOCAL`], which takes documents of these hosts.
+pub fn with_documents<'a>(hosts: impl Iterator<Item = &'a str>) -> String {
+    let hosts = hosts.collect::<Vec<_>>().join(", ");
+    let registration = format!("registration: {{ metadataDocuments: {{ allowedHosts: [{hosts}] }} }}");
+    LOCAL.replace("lifetimes:", &format!("{registration}\n  lifetimes:"))
+}
+
 /// The lifetimes that hold without a policy.
 pub const DEFAULT_LIFETIMES: &str = "accessToken: 1h";
 

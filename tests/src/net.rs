@@ -13,6 +13,7 @@ use http::{
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 pub use crate::ports::free_port;
+use crate::tls::ca;
 
 /// How long anything may take before its test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -107,16 +108,23 @@ fn client(address: Option<IpAddr>) -> reqwest::Client {
     builder(address).build().expect("a plain client can be built")
 }
 
-fn builder(address: Option<IpAddr>) -> reqwest::ClientBuilder {
-    // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .local_address(address)
-        .timeout(PATIENCE)
+/// A client as programs have it, which may be answered by a stream without end.
+pub fn http_for_streams() -> reqwest::Client {
+    trusting().build().expect("a plain client can be built")
 }
 
-/// The network interfaces by which packets of this process leave for somewhere: none where nothing can call out.
+fn builder(address: Option<IpAddr>) -> reqwest::ClientBuilder {
+    trusting().redirect(reqwest::redirect::Policy::none()).local_address(address).timeout(PATIENCE)
+}
+
+fn trusting() -> reqwest::ClientBuilder {
+    // `reqwest` is built without a crypto provider of its own; a second installation is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let ca = reqwest::Certificate::from_pem(ca().as_bytes()).expect("the authority's certificate");
+    reqwest::Client::builder().tls_certs_merge([ca])
+}
+
+/// The network interfaces, but loopback, by which packets of this process leave: none where nothing can call out.
 pub fn ways_out() -> Vec<String> {
     let table = std::fs::read_to_string("/proc/net/route").expect("Linux tells its routes");
     let interfaces = table.lines().skip(1).filter_map(|line| line.split_whitespace().next());

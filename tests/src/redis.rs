@@ -77,6 +77,17 @@ impl Redis {
         keys
     }
 
+    /// How many records of a kind the authorization servers have.
+    pub async fn count(&self, kind: &str) -> usize {
+        self.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
+    }
+
+    /// Waits until every access token has run out.
+    pub async fn access_tokens_run_out(&self) {
+        eventually("the access tokens to run out", async || (self.count("access").await == 0).then_some(()))
+            .await;
+    }
+
     /// The seconds that a key has left, rounded up.
     pub async fn ttl(&self, key: &str) -> i64 {
         let millis: i64 = self.connection().await.pttl(key).await.expect("PTTL works");

@@ -15,7 +15,7 @@ use rmcp::{
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::{browser::Browser, net::http, oauth::challenge_parameter};
+use crate::{browser::Browser, net::http_for_streams, oauth::challenge_parameter};
 
 /// A connected client of one user.
 pub struct Rmcp {
@@ -36,17 +36,26 @@ const REDIRECT_URI: &str = "cursor://anysphere.cursor-mcp/oauth/callback";
 impl Rmcp {
     /// Signs `user` in and connects, with the modern era first.
     pub async fn connect(url: &str, user: &str) -> Self {
-        // Installs the crypto provider that rmcp's own client wants.
-        let _ = http();
-        let mut oauth = OAuthState::new(url, None).await.expect("the URL is good");
-        let request = AuthorizationRequest::new(REDIRECT_URI).with_client_name("Rust SDK");
+        Self::connect_by(url, user, None).await
+    }
+
+    /// [`Rmcp::connect`], with a document at this URL.
+    pub async fn connect_by(url: &str, user: &str, document: Option<&str>) -> Self {
+        // Making one installs the crypto provider that rmcp's own client wants, which trusts no CA of ours.
+        let http = http_for_streams();
+        let own = url.starts_with("https:").then(|| http.clone());
+        let mut oauth = OAuthState::new(url, own).await.expect("the URL is good");
+        let mut request = AuthorizationRequest::new(REDIRECT_URI).with_client_name("Rust SDK");
+        if let Some(document) = document {
+            request = request.with_client_metadata_url(document);
+        }
         oauth.start_authorization(request).await.expect("discovery and registration work");
         let page = oauth.get_authorization_url().await.expect("it was started");
         let landed = Browser::of(user).sign_in(&page).await;
         assert_eq!(landed.status, 0, "{}\n{}", landed.url, landed.body);
         oauth.handle_callback_url(landed.url.as_str()).await.expect("the code is good");
         let manager = oauth.into_authorization_manager().expect("it is authorized");
-        let client = AuthClient::new(reqwest::Client::default(), manager);
+        let client = AuthClient::new(http, manager);
         let auth = Arc::clone(&client.auth_manager);
         let config = StreamableHttpClientTransportConfig::with_uri(url);
         let transport = StreamableHttpClientTransport::with_client(client, config);

@@ -1,19 +1,30 @@
-//! TLS before a server that speaks none, as an ingress terminates it.
+//! TLS before a server that speaks none, as an ingress terminates it. All certificates are of one authority, which every
+//! client here trusts.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
 
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use tempfile::TempDir;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpSocket, TcpStream},
-    process::Command,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::redis_fleet::tls::{Authority, Chain};
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::generate);
+
+/// The authority's certificate (PEM).
+pub(crate) fn ca() -> String {
+    AUTHORITY.pem()
+}
 
 /// Ends the TLS of every connection before a server; it runs while this lives.
 #[derive(Debug)]
@@ -22,10 +33,10 @@ pub(crate) struct Terminator {
 }
 
 impl Terminator {
-    /// Listens as `host`, with a certificate that nobody vouches for, before the server at `behind`. That one sees each
-    /// connection come from the address that it came from.
-    pub(crate) async fn before(listener: TcpListener, host: &str, behind: SocketAddr) -> Self {
-        let tls = acceptor(host).await;
+    /// Listens as `host` before the server at `behind`. That one sees each connection come from the address that it came
+    /// from.
+    pub(crate) fn before(listener: TcpListener, host: &str, behind: SocketAddr) -> Self {
+        let tls = acceptor(host);
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
@@ -49,28 +60,13 @@ async fn connect(from: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream>
     socket.connect(to).await
 }
 
-async fn acceptor(host: &str) -> TlsAcceptor {
-    let directory = TempDir::new().expect("a temporary directory");
-    let (key, certificate) = (directory.path().join("key.pem"), directory.path().join("certificate.pem"));
-    self_signed(host, &key, &certificate).await;
-    let key = PrivateKeyDer::from_pem_file(&key).expect("openssl's key");
-    let certificate = CertificateDer::from_pem_file(&certificate).expect("openssl's certificate");
+fn acceptor(host: &str) -> TlsAcceptor {
+    let Chain { certificate, key } = AUTHORITY.sign(Some(host));
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("rcgen's key");
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("rcgen's certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.expect("ring has them").with_no_client_auth();
     let config = config.with_single_cert(vec![certificate], key).expect("they belong together");
     TlsAcceptor::from(Arc::new(config))
-}
-
-async fn self_signed(host: &str, key: &Path, certificate: &Path) {
-    let mut command = Command::new("openssl");
-    command
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-subj", &format!("/CN={host}"), "-addext", &format!("subjectAltName=DNS:{host}")])
-        .arg("-keyout")
-        .arg(key)
-        .arg("-out")
-        .arg(certificate);
-    let output = command.output().await.expect("openssl is installed (tests/run installs it)");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

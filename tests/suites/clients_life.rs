@@ -46,17 +46,6 @@ impl World {
         Self { tap, gateway, backend, redis }
     }
 
-    /// How many keys of a kind there are.
-    async fn count(&self, kind: &str) -> usize {
-        self.redis.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
-    }
-
-    /// Every access token has run out.
-    async fn access_tokens_run_out(&self) {
-        eventually("the access tokens to run out", async || (self.count("access").await == 0).then_some(()))
-            .await;
-    }
-
     /// Both replicas refuse the access token that was used last: what a client does next does not depend on what a
     /// replica still remembers.
     async fn every_replica_knows(&self) {
@@ -84,7 +73,7 @@ impl World {
         }
         let done = browser.press(&page, "disconnect").await;
         assert!(done.status < 400, "{} {}", done.status, done.body);
-        assert_eq!(self.count("refresh").await, 0, "nothing is left");
+        assert_eq!(self.redis.count("refresh").await, 0, "nothing is left");
     }
 }
 
@@ -102,7 +91,7 @@ async fn row(name: &str, how: &'static str, sign_in: impl AsyncFn(String) -> Liv
     let world = World::start(SHORT).await;
     let mut client = sign_in(world.gateway.url.clone()).await;
     assert!(client.works().await, "{name} works after its sign-in");
-    world.access_tokens_run_out().await;
+    world.redis.access_tokens_run_out().await;
     let expired = client.go_on(&world.tap).await;
     world.alice_disconnects().await;
     world.every_replica_knows().await;
@@ -319,7 +308,7 @@ async fn what_redis_keeps(world: &World) {
             assert!((life - 120..=life).contains(&left), "{key} lives for {left} s");
         }
     }
-    assert_eq!(world.count("code").await, 0, "redeemed codes are gone");
+    assert_eq!(world.redis.count("code").await, 0, "redeemed codes are gone");
 }
 
 /// 6: from another client, and once more from its own.

@@ -1,0 +1,145 @@
+//! Real clients at an https issuer, behind TLS, that come with a metadata document: from the sign-in to a refresh under its
+//! URL, and nothing registers.
+
+#![expect(clippy::expect_used, reason = "what a suite cannot prepare fails it")]
+
+use std::sync::Arc;
+
+use e2e::{
+    backend::{Backend, Callers},
+    clients::{ClaudeCode, Sdk, Session},
+    dev::{Gateway, Setup},
+    manifests::with_documents,
+    oauth::REDIRECT_URI,
+    redis::Redis,
+    rmcp_client::Rmcp,
+    tap::{Heard, Tap},
+    web,
+};
+use serde_json::json;
+use url::Url;
+
+/// Short-lived, so that a token runs out within the test.
+const SHORT: &str = "accessToken: 6s, refreshGrace: 2s";
+/// After so many seconds an access token has run out by the client's clock, too, which begins when the answer arrives: the
+/// Python SDK refreshes by that, and signs in anew where the server knows it sooner.
+const RUN_OUT: i64 = 8;
+/// The document of Claude Code, which is built in.
+const CLAUDE_CODE: &str = "https://claude.ai/oauth/claude-code-client-metadata";
+
+/// Two replicas behind the TLS of one host, whose every exchange is heard.
+struct World {
+    tap: Arc<Tap>,
+    gateway: Gateway,
+    redis: Redis,
+    _backend: Backend,
+}
+
+impl World {
+    async fn start() -> Self {
+        let backend = Backend::start(Callers::tokens(&[("token-of-alice", "alice")])).await;
+        let redis = Redis::start().await;
+        let tap = Arc::new(Tap::default());
+        let setup = Setup::https("tools.test", &with_documents(web::hosts().map(|(_, host)| host)))
+            .with("backend", &backend.url())
+            .with("lifetimes", SHORT);
+        let gateway = setup.redis(&redis).watched(&tap).replicas(2).start().await;
+        Self { tap, gateway, redis, _backend: backend }
+    }
+
+    /// The access token of whoever called last has run out, for both sides.
+    async fn access_token_runs_out(&self) {
+        self.redis.until(self.redis.second().await + RUN_OUT).await;
+        self.redis.access_tokens_run_out().await;
+    }
+
+    /// Whoever signed in, redeemed and refreshed here was the client of this document, and nobody registered.
+    fn knows_only(&self, document: &str) {
+        let asked = |heard: &Heard| {
+            let url = Url::parse(&self.gateway.issuer).and_then(|issuer| issuer.join(&heard.target));
+            let url = url.expect("a target is a path");
+            url.query_pairs().find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned())
+        };
+        // The later pages of a sign-in name its flow instead.
+        let begun: Vec<String> = self.tap.heard("GET /oauth/authorize").iter().filter_map(asked).collect();
+        assert!(!begun.is_empty() && begun.iter().all(|id| id == document), "{begun:?}");
+        let tokens = self.tap.heard("POST /oauth/token");
+        let ids: Vec<_> = tokens.iter().map(|h| h.form("client_id")).collect();
+        assert!(ids.iter().all(|id| id.as_deref() == Some(document)), "{ids:?}");
+        for grant in ["authorization_code", "refresh_token"] {
+            let granted = |h: &Heard| h.status == 200 && h.form("grant_type").as_deref() == Some(grant);
+            assert!(tokens.iter().any(granted), "no {grant}: {:#?}", self.tap.summary());
+        }
+        assert!(self.tap.heard("POST /oauth/register").is_empty(), "{:#?}", self.tap.summary());
+    }
+}
+
+/// A document of a client of this name that is sent its codes here.
+fn publish(url: &str, name: &str, redirect_uri: &str) {
+    let document = json!({
+        "client_name": name, "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        "application_type": "native",
+    });
+    web::publish(url, document);
+}
+
+async fn comes_by_its_document(sdk: Sdk, redirect_uri: &str) {
+    let world = World::start().await;
+    let document = format!("https://client.test/{sdk:?}.json");
+    publish(&document, "An SDK", redirect_uri);
+    let environment = [("CLIENT_METADATA_URL", document.as_str())];
+    let mut session = Session::connect_with(sdk, &world.gateway.url, "alice", &environment).await;
+    assert_eq!(session.whoami().await, "alice");
+    world.access_token_runs_out().await;
+    assert_eq!(session.whoami().await, "alice");
+    session.close().await;
+    world.knows_only(&document);
+}
+
+#[tokio::test]
+async fn typescript_sdk_v1() {
+    comes_by_its_document(Sdk::TypeScript1, "http://localhost/callback").await;
+}
+
+#[tokio::test]
+async fn typescript_sdk_v2() {
+    comes_by_its_document(Sdk::TypeScript2, "http://localhost/callback").await;
+}
+
+#[tokio::test]
+async fn python_sdk() {
+    comes_by_its_document(Sdk::Python, "http://localhost/callback").await;
+}
+
+#[tokio::test]
+async fn mcp_remote() {
+    comes_by_its_document(Sdk::McpRemote, "http://localhost/oauth/callback").await;
+}
+
+#[tokio::test]
+async fn rust_sdk() {
+    let world = World::start().await;
+    let document = "https://client.test/rust.json";
+    publish(document, "An SDK", REDIRECT_URI);
+    let client = Rmcp::connect_by(&world.gateway.url, "alice", Some(document)).await;
+    assert_eq!(client.whoami().await, "alice");
+    world.access_token_runs_out().await;
+    assert_eq!(client.whoami().await, "alice");
+    world.knows_only(document);
+}
+
+/// It calls tools only with an account: what is seen is that it connects.
+#[tokio::test]
+async fn claude_code() {
+    let world = World::start().await;
+    publish(CLAUDE_CODE, "Claude Code", "http://localhost/callback");
+    let claude = ClaudeCode::with(&world.gateway.url, "alice").await;
+    claude.login().await;
+    for _ in 0..2 {
+        let list = claude.list().await;
+        assert!(list.contains("Connected"), "{list}\n{:#?}", world.tap.summary());
+        world.access_token_runs_out().await;
+    }
+    world.knows_only(CLAUDE_CODE);
+}
