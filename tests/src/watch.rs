@@ -1,5 +1,6 @@
 //! What must hold of every answer, whatever was asked: the standing invariants of the attack suite. A watched balancer
-//! shows each exchange here, and so does what is sent past it, so that nothing a test sends gets past them.
+//! shows each exchange here, and so does [`crate::raw`] of what it sends past it. What a test sends past both (floods of one
+//! replica, requests that never end) is judged by that test alone.
 //!
 //! Findings and secrets are kept by the address that asked: a test asks from an address of its own.
 

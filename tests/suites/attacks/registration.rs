@@ -356,6 +356,7 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
     let page = bystander.visitor().open(&before.authorize_url()).await;
     assert_eq!(page.status, 200, "who was there before is not affected");
     bystander.client(gateway).await;
+    bystander.was_answered_well();
     flooded.finish().await;
 }
 
@@ -366,11 +367,13 @@ pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
     let before = redis.keys().await;
     let body = json!({ "redirect_uris": ["http://localhost/never-used"], "client_name": "same" }).to_string();
     let mut answers = Vec::new();
+    let mut sources = Vec::new();
     for _ in 0..4 {
         let source = attack.elsewhere();
         answers.extend(
             futures::future::join_all((0..250).map(|_| source.register(&gateway, body.clone()))).await,
         );
+        sources.push(source);
     }
     assert!(answers.iter().all(|a| a.status == 201));
     let ids: std::collections::HashSet<String> = answers.iter().map(|a| a.get("client_id")).collect();
@@ -380,6 +383,7 @@ pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
     client.tokens(&attack.visitor_of(&github).0).await;
     assert!(redis.keys().await.len() > before.len(), "this test looks at the wrong place");
     attack.inspect(&gateway, &redis).await;
+    sources.iter().for_each(Attack::was_answered_well);
 }
 
 pub(crate) async fn r021_a_client_survives_the_loss_of_its_record(attack: &Attack) {
