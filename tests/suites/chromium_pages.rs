@@ -1,7 +1,7 @@
 //! What people see in Chromium. Pictures are kept in `target/tests/pictures`.
 
 use e2e::{
-    journeys::{every_page, every_page_of_a_provider},
+    journeys::{by_keyboard_alone, every_page, every_page_of_a_provider, every_page_of_trouble},
     webdriver::Kind,
 };
 
@@ -18,4 +18,14 @@ async fn the_pages_of_a_provider_are_readable_on_every_screen() {
 #[test]
 fn nothing_here_can_call_out() {
     assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+}
+
+#[tokio::test]
+async fn the_pages_of_trouble_are_readable_on_every_screen() {
+    every_page_of_trouble(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn nobody_needs_a_mouse() {
+    by_keyboard_alone(Kind::Chromium).await;
 }

@@ -6,7 +6,7 @@ use crate::{
     landing::{Landing, Place},
     net::eventually,
     oauth::{Answer, OAuthClient},
-    webdriver::{Kind, WebDriver},
+    webdriver::{ENTER, Kind, TAB, WebDriver},
 };
 
 /// A client that the signed-in user connects in this browser, and its tokens.
@@ -56,6 +56,40 @@ pub async fn disconnect_and_sign_out(kind: Kind) {
     browser.reload().await;
     assert!(!browser.text().await.contains("alice"), "nothing of the user is left");
     assert_eq!(browser.forbidden().await, Vec::<String>::new());
+}
+
+/// Presses Tab until the focus is on what `selector` (CSS) names.
+async fn tab_to(browser: &WebDriver, selector: &str) {
+    let there = format!("return document.activeElement.matches({selector:?})");
+    for _ in 0..20 {
+        if browser.run(&there).await == true {
+            return;
+        }
+        browser.press(TAB).await;
+    }
+    panic!("Tab does not lead to {selector}");
+}
+
+/// A user without a mouse: sign-in and consent, each step by Tab and Enter.
+pub async fn by_keyboard_alone(kind: Kind) {
+    let gateway = Setup::demo().start().await;
+    let mut landing = Landing::start(Place::Loopback).await;
+    let browser = WebDriver::start(kind).await;
+    let client = OAuthClient::register_with(&gateway.issuer, "none", &landing.redirect_uri).await;
+    browser.open(&client.authorize_url()).await;
+    browser.wait_for("#signin").await;
+    for (field, text) in [("#username", "alice"), ("#password", "alice")] {
+        tab_to(&browser, field).await;
+        for key in text.chars() {
+            browser.press(key).await;
+        }
+    }
+    browser.press(ENTER).await;
+    browser.wait_for(APPROVE).await;
+    tab_to(&browser, APPROVE).await;
+    browser.press(ENTER).await;
+    let tokens = client.redeem(&landing.code(&browser).await).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.text);
 }
 
 /// The browser's own buttons, before and after the user approved.

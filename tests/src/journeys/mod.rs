@@ -7,9 +7,9 @@ mod policy;
 mod world;
 
 pub use self::{
-    account::{disconnect_and_sign_out, reload_back_and_a_second_tab},
+    account::{by_keyboard_alone, disconnect_and_sign_out, reload_back_and_a_second_tab},
     landings::every_landing,
-    pages::{every_page, every_page_of_a_provider},
+    pages::{every_page, every_page_of_a_provider, every_page_of_trouble},
     policy::form_action,
     world::Identity,
 };

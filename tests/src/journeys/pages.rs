@@ -4,9 +4,11 @@ use super::{APPROVE, DENY, LOGIN, SIGN_OUT, TO_SIGN_IN, account::connect, sign_i
 use crate::{
     dev::Setup,
     github::{App, GitHub},
+    landing::{Landing, Place},
     manifests::GITHUB,
     net::{eventually, free_port},
     oauth::OAuthClient,
+    redis::Redis,
     webdriver::{Kind, WebDriver},
 };
 
@@ -103,6 +105,56 @@ pub async fn every_page(kind: Kind) {
     browser.open(&format!("{}/oauth/callback?code=x&state=y", gateway.issuer)).await;
     look(&browser, "bad-link").await;
     assert_eq!(browser.forbidden().await, Vec::<String>::new());
+}
+
+/// Looks at the page, which says this.
+async fn look_at(browser: &WebDriver, name: &str, says: &str) {
+    eventually(&format!("{says:?} on the page"), async || browser.text().await.contains(says).then_some(()))
+        .await;
+    look(browser, name).await;
+}
+
+/// Looks at the pages of sign-ins that are over, or do not come to their end.
+pub async fn every_page_of_trouble(kind: Kind) {
+    let redis = Redis::start().await;
+    let gateway = Setup::demo().redis(&redis).start().await;
+    let (browser, other) = (WebDriver::start(kind).await, WebDriver::start(kind).await);
+    let mut landing = Landing::start(Place::Loopback).await;
+    let client = OAuthClient::register_with(&gateway.issuer, "none", &landing.redirect_uri).await;
+    browser.open(&client.authorize_url()).await;
+    sign_in(&browser, "alice", "alice").await;
+    browser.wait_for(APPROVE).await;
+    let flow = browser.url().await;
+    other.open(&flow).await;
+    look_at(&other, "other-browser", "begun in another browser").await;
+    browser.click(APPROVE).await;
+    assert_eq!(client.redeem(&landing.code(&browser).await).await.status, 200);
+    browser.open(&flow).await;
+    look_at(&browser, "finished", "You are signed in").await;
+    other.open(&client.authorize_url()).await;
+    sign_in(&other, "bob", "wrong").await;
+    for _ in 0..10 {
+        other.wait_for("#problem").await;
+        sign_in(&other, "", "wrong").await;
+    }
+    look_at(&other, "too-many-attempts", "Too many attempts").await;
+    drop(redis);
+    browser.open(&client.authorize_url()).await;
+    look_at(&browser, "unavailable", "briefly unavailable").await;
+
+    // Somebody whom the rules do not let in.
+    let denied = GITHUB.replace("  access: {", "  access: { deny: [{ groups: [acme/platform] }],");
+    let setup = Setup::manifest(&denied);
+    let github = GitHub::start(App::at(&setup.issuer())).await;
+    let setup = setup.with("provider", &github.url()).with("backend", "http://127.0.0.1:9/mcp");
+    let gateway = setup.start().await;
+    let browser = WebDriver::start(kind).await;
+    let client = OAuthClient::register(&gateway.issuer).await;
+    browser.open(&client.authorize_url()).await;
+    browser.click(APPROVE).await;
+    browser.fill(LOGIN, "alice").await;
+    browser.click("form button").await;
+    look_at(&browser, "not-allowed", "You may not use").await;
 }
 
 /// A client that the administrator listed.

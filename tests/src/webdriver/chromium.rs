@@ -59,6 +59,7 @@ impl Chromium {
             "GetCurrentURL" => (Method::GET, "/url".to_owned()),
             "ExecuteScript" => (Method::POST, "/execute/sync".to_owned()),
             "FindElement" => (Method::POST, "/element".to_owned()),
+            "GetActiveElement" => (Method::GET, "/element/active".to_owned()),
             "ElementSendKeys" => (Method::POST, format!("/element/{element}/value")),
             "ElementClick" => (Method::POST, format!("/element/{element}/click")),
             "Back" => (Method::POST, "/back".to_owned()),

@@ -23,6 +23,11 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// The one host outside of loopback that the browsers find: on loopback, with a certificate of the test's own.
 pub const WEB_HOST: &str = "c1.test";
 
+/// Keys (W3C WebDriver section 17.4.2).
+pub const TAB: char = '\u{E004}';
+/// As [`TAB`].
+pub const ENTER: char = '\u{E007}';
+
 /// Which browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -100,6 +105,12 @@ impl WebDriver {
     pub async fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector).await;
         self.command("ElementSendKeys", json!({ "id": element, "text": text })).await;
+    }
+
+    /// Presses a key where the focus is.
+    pub async fn press(&self, key: char) {
+        let focused = self.command("GetActiveElement", json!({})).await;
+        self.command("ElementSendKeys", json!({ "id": focused[ELEMENT], "text": key.to_string() })).await;
     }
 
     /// Clicks what `selector` (CSS) names.
