@@ -124,9 +124,13 @@ fn trusting() -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_certs_merge([ca])
 }
 
-/// The network interfaces, but loopback, by which packets of this process leave: none where nothing can call out.
-pub fn ways_out() -> Vec<String> {
+/// Fails where packets of this process leave for somewhere but loopback.
+///
+/// # Panics
+/// When a route leads out.
+pub fn assert_no_way_out() {
     let table = std::fs::read_to_string("/proc/net/route").expect("Linux tells its routes");
     let interfaces = table.lines().skip(1).filter_map(|line| line.split_whitespace().next());
-    interfaces.filter(|name| *name != "lo").map(str::to_owned).collect()
+    let out: Vec<_> = interfaces.filter(|name| *name != "lo").collect();
+    assert!(out.is_empty(), "{out:?}: run it by tests/run");
 }

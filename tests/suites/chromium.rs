@@ -57,5 +57,5 @@ async fn a_client_that_is_not_known_gets_a_page_that_helps() {
 
 #[test]
 fn nothing_here_can_call_out() {
-    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+    e2e::net::assert_no_way_out();
 }

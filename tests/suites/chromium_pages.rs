@@ -17,7 +17,7 @@ async fn the_pages_of_a_provider_are_readable_on_every_screen() {
 
 #[test]
 fn nothing_here_can_call_out() {
-    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+    e2e::net::assert_no_way_out();
 }
 
 #[tokio::test]

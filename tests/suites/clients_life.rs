@@ -380,5 +380,5 @@ async fn mcp_remote_meets_none_of_the_errors() {
 
 #[test]
 fn nothing_here_can_call_out() {
-    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+    e2e::net::assert_no_way_out();
 }

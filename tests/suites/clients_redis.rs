@@ -19,5 +19,5 @@ e2e::every_client!(start);
 
 #[test]
 fn nothing_here_can_call_out() {
-    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+    e2e::net::assert_no_way_out();
 }

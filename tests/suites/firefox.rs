@@ -11,5 +11,5 @@ async fn every_page_is_readable_on_every_screen() {
 
 #[test]
 fn nothing_here_can_call_out() {
-    assert!(e2e::net::ways_out().is_empty(), "{:?}: run it by tests/run", e2e::net::ways_out());
+    e2e::net::assert_no_way_out();
 }

@@ -42,6 +42,16 @@ fn keep_sessions(backend: &Backend, id: &'static str) {
     });
 }
 
+/// Before a Service whose pods are these.
+async fn before_pods(pods: &Arc<Pods>) -> Kit {
+    let service = |server: &mut Value| {
+        server["backends"][0]["target"] = json!({"service": {
+            "url": "http://tools.team-a.svc:8080/mcp",
+            "pods": {"host": "tools-pods.team-a.svc", "port": "http"}}});
+    };
+    Kit::build(service, Some(pods.clone())).await
+}
+
 async fn open_session(kit: &Kit, token: &str) -> String {
     let answer = kit.post(token, &initialize()).await;
     assert_eq!(answer.status, 200);
@@ -115,15 +125,7 @@ async fn a_session_stays_on_its_pod_and_ends_with_it() {
     keep_sessions(&one, "same-id");
     keep_sessions(&two, "same-id");
     let pods = Arc::new(Pods(Mutex::new(vec![one.address, two.address])));
-    let kit = Kit::build(
-        |server| {
-            server["backends"][0]["target"] = json!({"service": {
-                "url": "http://tools.team-a.svc:8080/mcp",
-                "pods": {"host": "tools-pods.team-a.svc", "port": "http"}}});
-        },
-        Some(pods.clone()),
-    )
-    .await;
+    let kit = before_pods(&pods).await;
     let token = kit.sign_in("1").await;
     // So many that chance does not choose one pod each time.
     for _ in 0..24 {
@@ -162,15 +164,7 @@ async fn a_new_session_passes_over_a_pod_that_does_not_listen() {
         listener.local_addr().unwrap()
     };
     let pods = Arc::new(Pods(Mutex::new(vec![gone, alive.address])));
-    let kit = Kit::build(
-        |server| {
-            server["backends"][0]["target"] = json!({"service": {
-                "url": "http://tools.team-a.svc:8080/mcp",
-                "pods": {"host": "tools-pods.team-a.svc", "port": "http"}}});
-        },
-        Some(pods.clone()),
-    )
-    .await;
+    let kit = before_pods(&pods).await;
     let token = kit.sign_in("1").await;
     for _ in 0..6 {
         open_session(&kit, &token).await;
@@ -182,15 +176,7 @@ async fn a_pod_that_the_dns_still_names_takes_its_sessions_with_it() {
     let pod = Backend::start().await;
     keep_sessions(&pod, "id");
     let pods = Arc::new(Pods(Mutex::new(vec![pod.address])));
-    let kit = Kit::build(
-        |server| {
-            server["backends"][0]["target"] = json!({"service": {
-                "url": "http://tools.team-a.svc:8080/mcp",
-                "pods": {"host": "tools-pods.team-a.svc", "port": "http"}}});
-        },
-        Some(pods),
-    )
-    .await;
+    let kit = before_pods(&pods).await;
     let token = kit.sign_in("1").await;
     let session = open_session(&kit, &token).await;
     let headers = [("mcp-session-id", session.as_str())];

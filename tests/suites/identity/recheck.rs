@@ -40,6 +40,19 @@ fn next(answer: &Answer) -> String {
     answer.get("refresh_token")
 }
 
+/// The answer to the refresh at which the provider was asked and its user refused.
+async fn until_refused(client: &OAuthClient, refresh: &mut String) -> Answer {
+    eventually("a refresh to be due for a check", async || {
+        let answer = client.refresh(refresh).await;
+        if answer.status != 200 {
+            return Some(answer);
+        }
+        *refresh = answer.get("refresh_token");
+        None
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_outage_of_the_provider_is_tolerated_for_a_while_and_burns_nothing() {
     let sso = Sso::rechecking("every: 1s, tolerate: 8s").await;
@@ -81,15 +94,7 @@ async fn a_user_whom_the_provider_refuses_signs_in_again_and_nothing_of_theirs_i
     let sso = Sso::rechecking("every: 1s, tolerate: 1h").await;
     let (client, mut refresh) = sso.signed_in().await;
     sso.idp.revoke("alice");
-    let refused = eventually("a refresh to be due for a check", async || {
-        let answer = client.refresh(&refresh).await;
-        if answer.status != 200 {
-            return Some(answer);
-        }
-        refresh = answer.get("refresh_token");
-        None
-    })
-    .await;
+    let refused = until_refused(&client, &mut refresh).await;
     for answer in [refused, client.refresh(&refresh).await, client.refresh(&refresh).await] {
         assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
         assert_eq!(answer.get("error_description"), SENTENCE, "{}", answer.text);
@@ -128,15 +133,7 @@ async fn a_provider_without_user_info_is_asked_by_renewal() {
     })
     .await;
     sso.idp.revoke("alice");
-    let refused = eventually("a refresh to be due again", async || {
-        let answer = client.refresh(&refresh).await;
-        if answer.status != 200 {
-            return Some(answer);
-        }
-        refresh = answer.get("refresh_token");
-        None
-    })
-    .await;
+    let refused = until_refused(&client, &mut refresh).await;
     assert!(refused.is_error(400, "invalid_grant"), "{} {}", refused.status, refused.text);
     assert_eq!(refused.get("error_description"), SENTENCE, "{}", refused.text);
 }
