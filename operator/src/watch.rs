@@ -37,8 +37,9 @@ use crate::{
     },
 };
 
-/// How many objects a page of a list has: children are read in full once, and pages bound what that takes.
-const PAGE: u32 = 100;
+/// How many objects a page of a list has: children are read in full once, all kinds at a time, and pages bound what that
+/// takes.
+const PAGE: u32 = 50;
 /// How long after a watch could not go on it is begun anew.
 const ANEW_AFTER: Duration = Duration::from_secs(1);
 

@@ -44,7 +44,8 @@ impl Program {
         let mut command = Command::new(gatehouse_path());
         command.args(["run", "--identity", "scale", "--namespace", namespace, "--config"]).arg(config);
         command.args(["--admin-listen", &format!("127.0.0.1:{port}")]).env("KUBECONFIG", api.kubeconfig());
-        command.env("RUST_LOG", "warn");
+        // One heap, as in the image: glibc's allocator keeps several, more on a machine of more cores.
+        command.env("RUST_LOG", "warn").env("MALLOC_ARENA_MAX", "1");
         Self { process: Process::start(command), port, most: 0 }
     }
 
