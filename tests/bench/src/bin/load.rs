@@ -27,10 +27,13 @@ async fn main() {
     let (seconds, connections): (u64, usize) = (argument(3, "seconds"), argument(4, "a number"));
     let (tool, pace): (String, u64) = (argument(5, "a tool"), argument(6, "calls a second"));
     let tokens = std::env::args().nth(7).map(|file| std::fs::read_to_string(file).unwrap_or_default());
-    let requests = match &tokens {
+    let requests: Vec<Vec<u8>> = match &tokens {
         Some(tokens) => tokens.lines().map(|token| request(&address, &tool, Some(token))).collect(),
         None => vec![request(&address, &tool, None)],
     };
+    if requests.is_empty() {
+        fail("the file of tokens is absent or empty");
+    }
     let load = Arc::new(Load { requests, next: AtomicUsize::new(0), pause: pause(pace, connections) });
     let measured = Arc::new(Measured::default());
     for _ in 0..connections {
@@ -142,12 +145,14 @@ fn resident_kib(pid: u32) -> u64 {
 
 fn report(measured: &Measured, cpu_micros: u64, pid: u32, seconds: u64) {
     if let Some(bad) = measured.bad.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-        eprintln!("a call failed: {bad}");
-        std::process::exit(1);
+        fail(&format!("a call failed: {bad}"));
     }
     let mut micros = measured.micros.lock().unwrap_or_else(PoisonError::into_inner).clone();
     micros.sort_unstable();
-    let calls = micros.len().max(1);
+    let calls = micros.len();
+    if calls == 0 {
+        fail("no call was answered");
+    }
     let quantile = |percent: usize| micros.get((calls - 1) * percent / 100).copied().unwrap_or(0);
     let nanos = cpu_micros * 1000 / calls as u64;
     let line = serde_json::json!({
@@ -156,4 +161,10 @@ fn report(measured: &Measured, cpu_micros: u64, pid: u32, seconds: u64) {
         "rss_kib": resident_kib(pid),
     });
     println!("{line}");
+}
+
+/// Nothing was measured: a figure would be untrue.
+fn fail(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::exit(1)
 }
