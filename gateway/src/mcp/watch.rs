@@ -1,6 +1,8 @@
 //! The event reader: keeps the cache honest and closes the streams of those who may no longer call.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::{TryStreamExt, stream};
 
 use super::{
     Mcp, authenticate,
@@ -21,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const RECHECK: Duration = Duration::from_secs(60);
 /// How many streams are looked at between two reads, so that the reader is never late.
 const RECHECKED_AT_ONCE: usize = 64;
+/// How many are asked about at the same time, so that thousands of streams do not keep the reader from the next event.
+const ASKED_AT_ONCE: usize = 32;
 
 /// Starts the reader if it is wanted.
 pub(super) fn start(mcp: &Arc<Mcp>, wanted: StartReader) {
@@ -58,23 +62,18 @@ async fn follow(mcp: &Mcp) -> Result<()> {
         }
         cursor = batch.cursor;
         for user in mcp.cache.heard(&batch.events, mcp.now()) {
-            check_user(mcp, &user).await?;
+            check_user(mcp, user).await?;
         }
         if batch.events.contains(&Event::Denial) {
             // Also when it is no news: a sign-in or a refresh may have heard it first.
             mcp.server.learn_denial().await?;
-            for stream in mcp.cache.streams() {
-                check_user(mcp, &stream.user).await?;
-            }
+            each_user(mcp, mcp.cache.streams()).await?;
         }
-        for stream in mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE) {
-            // A request may wait for its answer a little longer than its token lives, see [`super::relay`].
-            if stream.listens {
-                check_stream(mcp, &stream).await?;
-            } else {
-                check_user(mcp, &stream.user).await?;
-            }
-        }
+        let due = mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE);
+        // A request may wait for its answer a little longer than its token lives, see [`super::relay`].
+        let (listening, waiting) = due.into_iter().partition(|stream| stream.listens);
+        each_stream(mcp, listening).await?;
+        each_user(mcp, waiting).await?;
         if mcp.cache.reader_may_stop(mcp.now()) {
             return Ok(());
         }
@@ -86,10 +85,20 @@ async fn place(mcp: &Mcp) -> Result<EventCursor> {
     let cursor = mcp.server.store.event_cursor().await?;
     mcp.server.learn_denial().await?;
     mcp.cache.reader_placed(mcp.now());
-    for stream in mcp.cache.streams() {
-        check_stream(mcp, &stream).await?;
-    }
+    each_stream(mcp, mcp.cache.streams()).await?;
     Ok(cursor)
+}
+
+async fn each_stream(mcp: &Mcp, streams: Vec<Stream>) -> Result<()> {
+    let checks = streams.into_iter().map(Ok);
+    stream::iter(checks).try_for_each_concurrent(ASKED_AT_ONCE, |one| check_stream(mcp, one)).await
+}
+
+/// Checks the users of these streams, each once.
+async fn each_user(mcp: &Mcp, streams: Vec<Stream>) -> Result<()> {
+    let users: HashSet<UserId> = streams.into_iter().map(|stream| stream.user).collect();
+    let checks = users.into_iter().map(Ok);
+    stream::iter(checks).try_for_each_concurrent(ASKED_AT_ONCE, |user| check_user(mcp, user)).await
 }
 
 /// Checks a stream that has just begun, unless its caller is known to be current: something may have happened between
@@ -101,11 +110,11 @@ pub(super) fn verify(mcp: &Arc<Mcp>, stream: Stream) {
     let mcp = mcp.clone();
     tokio::spawn(async move {
         // If the store fails now, the reader fails too, and checks the stream when it has a place again.
-        let _ = check_stream(&mcp, &stream).await;
+        let _ = check_stream(&mcp, stream).await;
     });
 }
 
-async fn check_stream(mcp: &Mcp, stream: &Stream) -> Result<()> {
+async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
     let record = mcp.server.store.call(&stream.access).await?;
     let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, None, record).ok());
     let allowed = caller.is_some_and(|c| authenticate::may_listen(&mcp.server, &c.record.user, &c.profile));
@@ -116,14 +125,14 @@ async fn check_stream(mcp: &Mcp, stream: &Stream) -> Result<()> {
 }
 
 /// Closes the streams of a user who is dead, gone or denied.
-async fn check_user(mcp: &Mcp, id: &UserId) -> Result<()> {
-    let user = mcp.server.store.user(id).await?;
+async fn check_user(mcp: &Mcp, id: UserId) -> Result<()> {
+    let user = mcp.server.store.user(&id).await?;
     let allowed = user.is_some_and(|user| {
         let profile = authenticate::profile(&mcp.server, &user);
         profile.is_ok_and(|profile| authenticate::may_listen(&mcp.server, &user, &profile))
     });
     if !allowed {
-        mcp.cache.close_user(id);
+        mcp.cache.close_user(&id);
     }
     Ok(())
 }
