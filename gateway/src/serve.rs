@@ -47,6 +47,9 @@ const FIRST_HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How much longer than the drain period what must be written may take. The pod is killed ten seconds after that period,
+/// of which the settling takes five.
+const WRITES: Duration = Duration::from_secs(4);
 
 /// Everything a gateway needs, already open: `gatehouse dev` gives the same as the binary.
 #[derive(Debug)]
@@ -75,9 +78,9 @@ pub struct Options {
     pub shutdown: CancellationToken,
 }
 
-/// Serves until the shutdown, then drains: not ready first, then no new connections, streams that only listen end,
-/// and everything else may finish within the drain period. What is to be stored of upstream refreshes, and what ends
-/// sign-ins and tells of it, is waited for.
+/// Serves until the shutdown, then drains: not ready first, and each answer ends its connection; then no new connections,
+/// streams that only listen end, and everything else may finish within the drain period. What is to be stored of upstream
+/// refreshes, and what ends sign-ins and tells of it, is waited for beyond it.
 ///
 /// # Errors
 /// When the configuration cannot be put to work. Later troubles are logged, and shown by `/readyz`.
@@ -87,7 +90,7 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
     let gateway = Arc::new(assemble::assemble(&config, keyring, refs, clock, entropy, audit)?);
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
-    let health = Arc::new(Health::new(gateway.server.store.clone()));
+    let health = Arc::new(Health::new(gateway.server.store.clone(), gateway.server.clock.clone()));
     let _admin = admin.map(|listener| {
         let router = admin::router(health.clone(), gateway.metrics.clone());
         AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, router).await }))
@@ -107,10 +110,11 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
     }
 
     let connections = Connections::new(Capacity::detect().connections, gateway.trusted_proxies.clone());
-    accept(&listener, &gateway, &connections, shutdown.cancelled()).await;
+    let front = Front { gateway: gateway.clone(), health: health.clone() };
+    accept(&listener, &front, &connections, shutdown.cancelled()).await;
     health.drain();
     tracing::info!("shutting down");
-    accept(&listener, &gateway, &connections, tokio::time::sleep(settle)).await;
+    accept(&listener, &front, &connections, tokio::time::sleep(settle)).await;
     drop(listener);
     drain(&gateway, connections.open).await;
     Ok(())
@@ -119,22 +123,31 @@ pub async fn serve(options: Options) -> Result<(), AssembleError> {
 async fn drain(gateway: &Gateway, connections: GracefulShutdown) {
     let period = gateway.server.config.drain_period;
     gateway.mcp.drain();
-    let finished = async {
+    let answered = async {
         connections.shutdown().await;
         gateway.mcp.finished().await;
-        gateway.server.finished().await;
     };
-    if tokio::time::timeout(period, finished).await.is_ok() {
-        tracing::info!("drained");
-    } else {
+    if tokio::time::timeout(period, answered).await.is_err() {
         tracing::warn!(?period, "the drain period is over; what is still open is cut");
     }
+    if tokio::time::timeout(WRITES, gateway.server.finished()).await.is_ok() {
+        tracing::info!("drained");
+    } else {
+        tracing::error!("the store has not taken what was to be written");
+    }
+}
+
+/// What a connection needs.
+#[derive(Clone)]
+struct Front {
+    gateway: Arc<Gateway>,
+    health: Arc<Health>,
 }
 
 /// Accepts connections until `end`.
 async fn accept(
     listener: &TcpListener,
-    gateway: &Arc<Gateway>,
+    front: &Front,
     connections: &Connections,
     end: impl Future<Output = ()>,
 ) {
@@ -146,7 +159,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, address, place)) => {
-                connection(stream, address, place, gateway.clone(), &connections.open);
+                connection(stream, address, place, front.clone(), &connections.open);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -158,18 +171,20 @@ async fn accept(
 
 /// Answers one request. After one with `Transfer-Encoding` the connection ends: where it came with a
 /// `Content-Length` too, a proxy may have seen another end of it than we (RFC 9112 section 6.1), and hyper does not
-/// tell when it has dropped that header.
-async fn answer(gateway: &Gateway, address: SocketAddr, request: hyper::Request<Incoming>) -> Response {
+/// tell when it has dropped that header. It ends, too, when no more is wanted here: whoever keeps connections shall not send
+/// a request on one that is about to be closed.
+async fn answer(front: &Front, address: SocketAddr, request: hyper::Request<Incoming>) -> Response {
     let headers = request.headers();
-    if !headers.contains_key(header::TRANSFER_ENCODING) {
-        return route(gateway, address, request).await;
-    }
-    let mut response = if headers.contains_key(header::CONTENT_LENGTH) || !is_chunked(headers) {
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let is_unclear = is_coded && (headers.contains_key(header::CONTENT_LENGTH) || !is_chunked(headers));
+    let mut response = if is_unclear {
         StatusCode::BAD_REQUEST.into_response()
     } else {
-        route(gateway, address, request).await
+        route(&front.gateway, address, request).await
     };
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if is_coded || front.health.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -196,7 +211,7 @@ fn connection(
     stream: TcpStream,
     address: SocketAddr,
     place: Place,
-    gateway: Arc<Gateway>,
+    front: Front,
     connections: &GracefulShutdown,
 ) {
     // Answers are small: they must not wait for Nagle's algorithm.
@@ -205,8 +220,8 @@ fn connection(
     let begins = began.clone();
     let service = service_fn(move |request| {
         begins.store(true, Ordering::Relaxed);
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(answer(&gateway, address, request).await) }
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(answer(&front, address, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -255,12 +270,12 @@ mod tests {
         store::StoreError,
     };
 
-    /// Whoever asked for it has hung up.
+    /// Whoever asked for it has hung up, and calls have used up the drain period.
     #[tokio::test]
     async fn a_drain_waits_for_what_was_begun() {
         let config = GatewayConfig::parse(
             r#"{"servers": [{
-                "namespace": "team-a", "name": "tools", "url": "http://127.0.0.1:1/mcp", "issuer": "http://127.0.0.1:1",
+                "drainPeriod": "0s", "namespace": "team-a", "name": "tools", "url": "http://127.0.0.1:1/mcp", "issuer": "http://127.0.0.1:1",
                 "identity": {"local": {"users": {"name": "users", "key": "users.yaml"}}},
                 "access": {"allow": "everyone"},
                 "backends": [{"name": "tools", "target": {"url": "http://127.0.0.1:9/mcp"}}]

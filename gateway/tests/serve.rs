@@ -15,7 +15,7 @@ use gatehouse_gateway_config::{GatewayConfig, keys::Keyring};
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -135,6 +135,27 @@ async fn a_drain_finishes_what_has_begun() {
     begun.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     gateway.served.await.unwrap();
+}
+
+/// Whoever keeps connections is told on each, before they are closed.
+#[tokio::test]
+async fn answers_of_a_gateway_that_ends_end_their_connections() {
+    let gateway = start(None, Duration::from_secs(60)).await;
+    let mut kept = BufReader::new(TcpStream::connect(gateway.main).await.unwrap());
+    let request = format!("HEAD /mcp HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.main);
+    let mut head = async || {
+        kept.write_all(request.as_bytes()).await.unwrap();
+        let mut lines = String::new();
+        while !lines.ends_with("\r\n\r\n") {
+            assert_ne!(kept.read_line(&mut lines).await.unwrap(), 0, "{lines}");
+        }
+        lines
+    };
+    assert!(!head().await.contains("connection: close"));
+    gateway.shutdown.cancel();
+    while !get(gateway.admin, "/readyz").await.contains("shutting down") {}
+    assert!(head().await.contains("connection: close"));
+    assert_eq!(kept.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 /// Attack 104: whatever stands behind a request of two lengths is not read as a second one.

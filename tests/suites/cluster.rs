@@ -159,12 +159,13 @@ async fn token(user: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A change of the CR replaces every pod while calls go on, each on a connection of its own.
+/// A change of the CR replaces every pod while calls go on, half of them each on a connection of its own.
 async fn rolls_without_losing_a_request(cluster: &Cluster, bearer: &str) {
     let door = door(cluster).await;
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let callers: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(call_until(door.clone(), bearer.to_owned(), stop.clone(), count.clone())))
+        .map(|n| call_until(door.clone(), bearer.to_owned(), n % 2 == 0, stop.clone(), count.clone()))
+        .map(tokio::spawn)
         .collect();
     let go_on = async |more: usize| {
         let until = count.load(Ordering::Relaxed) + more;
@@ -251,17 +252,23 @@ async fn door(cluster: &Cluster) -> String {
 
 /// Calls until told to stop. A connection that is refused carried nothing and is opened again, as every ingress does:
 /// kube-proxy lags behind the pods for milliseconds. How often is returned, since a gateway that closes its port while
-/// it is still in the load balancer would make it often.
-async fn call_until(door: String, bearer: String, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> usize {
+/// it is still in the load balancer would make it often. Who keeps connections is told on each answer when it is the last.
+async fn call_until(
+    door: String,
+    bearer: String,
+    keeps: bool,
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+) -> usize {
     let mut refused = 0;
     let client = http_by_route();
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "whoami", "arguments": {} } });
     while !stop.load(Ordering::Relaxed) {
         let request =
             client.post(format!("http://{door}/mcp")).bearer_auth(&bearer).header("host", "localhost:8080");
-        // A connection each: an ingress would try a call again whose kept-alive connection was closed under it.
-        let request = request.header("connection", "close").timeout(Duration::from_secs(20));
+        let request = request.header("connection", if keeps { "keep-alive" } else { "close" });
         let request = request.header("accept", "application/json, text/event-stream").json(&call);
+        let request = request.timeout(Duration::from_secs(20));
         let answer = match request.send().await {
             Err(error) if error.is_connect() => {
                 refused += 1;
