@@ -75,6 +75,9 @@ pub struct GatewaySettings {
     pub trusted_proxies: Vec<String>,
     /// Whether a tenant may set tolerations.
     pub allow_tolerations: bool,
+    /// Whether the affinity of a tenant's pods may be to pods of other namespaces, which keeps those, too, from where such
+    /// a pod runs.
+    pub allow_cross_namespace_affinity: bool,
     /// The priority classes that a tenant may set.
     pub allowed_priority_classes: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl Default for GatewaySettings {
             resources: Resources { requests: map(&requests), limits: map(&limits) },
             trusted_proxies: Vec::new(),
             allow_tolerations: true,
+            allow_cross_namespace_affinity: false,
             allowed_priority_classes: Vec::new(),
         }
     }

@@ -48,6 +48,8 @@ struct Memory {
     failures: u32,
     /// Refusals by the API server in a row.
     refusals: u32,
+    /// Passes in a row that found something missing of which nothing tells.
+    unresolved: u32,
     /// The status that was written last, with the version that it made.
     written: Option<(u64, McpServerStatus)>,
     /// The Redis user that is kept for it.
@@ -237,6 +239,19 @@ impl Context {
     /// Notes that nothing was refused.
     pub fn admitted(&self, server: &ServerName) {
         self.remember(server, |memory| memory.refusals = 0);
+    }
+
+    /// How often in a row something was missing of which nothing tells, this time included.
+    pub fn unresolved(&self, server: &ServerName) -> u32 {
+        self.remember(server, |memory| {
+            memory.unresolved = memory.unresolved.saturating_add(1);
+            memory.unresolved
+        })
+    }
+
+    /// Notes that nothing is missing.
+    pub fn resolved(&self, server: &ServerName) {
+        self.remember(server, |memory| memory.unresolved = 0);
     }
 
     /// Notes the Redis user of a server, and ends the one of an earlier instance. What kept a pass from having one says

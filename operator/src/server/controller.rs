@@ -39,8 +39,11 @@ pub const CONTROLLER: &str = "mcpserver";
 const RECHECK: Duration = Duration::from_secs(30 * 60);
 /// How often a server is looked at that waits for something of which a watch tells.
 const RECHECK_AWAITED: Duration = Duration::from_secs(5 * 60);
-/// How often a server is looked at that waits for something of which nothing tells.
+/// How often a server is looked at that waits for something of which nothing tells, such as a Secret.
 const RECHECK_UNRESOLVED: Duration = Duration::from_secs(15);
+/// How many times it is looked at so often: ten minutes. Whoever comes later can wait as for what a watch tells, and servers
+/// that nobody mends do not hold up the others.
+const LOOKS_UNRESOLVED: u32 = 40;
 /// How long a pass waits for Redis to take a new user, so that a first pass need not report what is a moment away.
 const REDIS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -167,12 +170,17 @@ async fn look_at(
         return Ok(context.refused(name));
     }
     context.admitted(name);
-    let pause = match () {
-        () if found.is_unresolved() => RECHECK_UNRESOLVED,
-        () if found.is_awaited() => RECHECK_AWAITED,
-        () => RECHECK,
-    };
-    Ok(spread(pause, context))
+    Ok(spread(pause(name, &found, context), context))
+}
+
+/// How long a server may go unlooked at.
+fn pause(name: &ServerName, found: &Findings<'_>, context: &Context) -> Duration {
+    if found.is_unresolved() {
+        let is_late = context.unresolved(name) > LOOKS_UNRESOLVED;
+        return if is_late { RECHECK_AWAITED } else { RECHECK_UNRESOLVED };
+    }
+    context.resolved(name);
+    if found.is_awaited() { RECHECK_AWAITED } else { RECHECK }
 }
 
 /// Step 1 (IO): everything that `validate` looks at. `None` when the server is gone.

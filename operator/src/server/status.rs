@@ -19,7 +19,7 @@ use super::{
 use crate::{
     crd::{
         McpServer, McpServerStatus,
-        condition::Problem,
+        condition::{ConditionType, Problem},
         server_status::{KeysStatus, PolicyStatusRef, ServiceStatus},
     },
     policy::Attachment,
@@ -54,7 +54,14 @@ impl Findings<'_> {
     pub fn is_unresolved(&self) -> bool {
         let redis = self.redis_failure.is_some() && !self.redis_is_away;
         // What is not valid was not applied.
-        redis || !matches!(&self.applied, Some(Ok(_)))
+        redis || !(self.is_not_accepted() || matches!(&self.applied, Some(Ok(_))))
+    }
+
+    /// Whether the server's own words are wrong, or its URL is another's. An edit of either tells when that ends: whoever
+    /// makes thousands of such servers must not keep the operator from the others.
+    fn is_not_accepted(&self) -> bool {
+        let problems = self.valid.as_ref().err();
+        problems.is_some_and(|all| all.iter().any(|problem| problem.condition == ConditionType::Accepted))
     }
 
     /// Whether something is awaited that a watch or the Redis connection tells of.
@@ -182,6 +189,7 @@ mod tests {
     use super::*;
     use crate::{
         config::OperatorConfig,
+        crd::condition::Reason,
         server::{build::build, fetch::Fetched, validate::validate},
     };
 
@@ -207,6 +215,15 @@ mod tests {
         assert!(away.is_awaited() && !away.is_unresolved());
         assert!(findings(complete(), Some("refused"), false).is_unresolved());
         assert!(!findings(complete(), None, false).is_awaited());
+        let invalid =
+            |problems| Findings { valid: Err(problems), applied: None, ..findings(complete(), None, false) };
+        let (wrong, missing) = (
+            Problem::accepted(Reason::Invalid, "spec.url", "x"),
+            Problem::refs(Reason::RefNotFound, "spec.keys", "x"),
+        );
+        let refused = invalid(vec![missing.clone(), wrong]);
+        assert!(refused.is_awaited() && !refused.is_unresolved());
+        assert!(invalid(vec![missing]).is_unresolved());
     }
 
     #[test]

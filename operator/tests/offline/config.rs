@@ -73,6 +73,7 @@ fn full() -> OperatorConfig {
             },
             trusted_proxies: texts(&["10.0.0.0/8"]),
             allow_tolerations: false,
+            allow_cross_namespace_affinity: true,
             allowed_priority_classes: texts(&["high"]),
         },
         hosts: HostSettings {

@@ -409,13 +409,41 @@ fn an_identity_provider_in_the_cluster_must_be_listed() {
 }
 
 #[test]
-fn tolerations_and_priorities_are_the_admins_to_allow() {
+fn tolerations_affinity_elsewhere_and_priorities_are_the_admins_to_allow() {
     let mut config = OperatorConfig::offline();
     config.gateway.allow_tolerations = false;
     let tolerant = with("/spec/gateway", json!({ "pod": { "tolerations": [{ "operator": "Exists" }] } }));
     assert!(check(tolerant.clone(), &world(), &OperatorConfig::offline()).is_ok());
     let found = problem(tolerant, &world(), &config);
     says(&found, Reason::NotAllowed, "spec.gateway.pod.tolerations", &["gateway.allowTolerations"]);
+
+    let term = |more: Value| {
+        let mut term = json!({ "labelSelector": {}, "topologyKey": "topology.kubernetes.io/zone" });
+        term.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        term
+    };
+    let required = |term: Value| json!({ "requiredDuringSchedulingIgnoredDuringExecution": [term] });
+    let preferred = |term: Value| json!({ "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 1, "podAffinityTerm": term }] });
+    let near = |affinity: Value| with("/spec/gateway", json!({ "pod": { "affinity": affinity } }));
+    for elsewhere in [json!({ "namespaceSelector": {} }), json!({ "namespaces": ["team-b"] })] {
+        for kind in ["podAffinity", "podAntiAffinity"] {
+            for affinity in [required(term(elsewhere.clone())), preferred(term(elsewhere.clone()))] {
+                let server = near(json!({ kind: affinity }));
+                let found = problem(server.clone(), &world(), &config);
+                says(
+                    &found,
+                    Reason::NotAllowed,
+                    "spec.gateway.pod.affinity",
+                    &["gateway.allowCrossNamespaceAffinity"],
+                );
+                let mut config = config.clone();
+                config.gateway.allow_cross_namespace_affinity = true;
+                assert!(check(server, &world(), &config).is_ok());
+            }
+        }
+    }
+    let own = near(json!({ "podAntiAffinity": required(term(json!({}))) }));
+    assert!(check(own, &world(), &config).is_ok());
 
     let important = with("/spec/gateway", json!({ "pod": { "priorityClassName": "high" } }));
     let found = problem(important.clone(), &world(), &config);

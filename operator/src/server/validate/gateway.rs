@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Affinity, LocalObjectReference, PodAffinityTerm, ResourceRequirements, WeightedPodAffinityTerm,
+};
 
 use super::{Checks, labels, resources};
 use crate::crd::{condition::Reason, server_gateway::PodTemplate};
@@ -83,6 +85,31 @@ fn keys_once(checks: &mut Checks<'_>, template: &PodTemplate) {
     }
 }
 
+/// Whether pods of other namespaces are meant, too: Kubernetes keeps those as far from ours as ours from them.
+fn leaves_namespace(affinity: &Affinity) -> bool {
+    type Required = Option<Vec<PodAffinityTerm>>;
+    type Preferred = Option<Vec<WeightedPodAffinityTerm>>;
+    let any = |required: &Required, preferred: &Preferred| {
+        let preferred = preferred.iter().flatten().map(|weighted| &weighted.pod_affinity_term);
+        required.iter().flatten().chain(preferred).any(|term| {
+            term.namespace_selector.is_some()
+                || term.namespaces.as_ref().is_some_and(|names| !names.is_empty())
+        })
+    };
+    let near = affinity.pod_affinity.as_ref().is_some_and(|all| {
+        any(
+            &all.required_during_scheduling_ignored_during_execution,
+            &all.preferred_during_scheduling_ignored_during_execution,
+        )
+    });
+    near || affinity.pod_anti_affinity.as_ref().is_some_and(|all| {
+        any(
+            &all.required_during_scheduling_ignored_during_execution,
+            &all.preferred_during_scheduling_ignored_during_execution,
+        )
+    })
+}
+
 /// What the operator's admin leaves to tenants.
 fn template_allowed(checks: &mut Checks<'_>, template: &PodTemplate) {
     if !template.tolerations.is_empty() && !checks.config.gateway.allow_tolerations {
@@ -90,6 +117,16 @@ fn template_allowed(checks: &mut Checks<'_>, template: &PodTemplate) {
             Reason::NotAllowed,
             "spec.gateway.pod.tolerations",
             "tolerations are not allowed here (gateway.allowTolerations of the operator's configuration)",
+        );
+    }
+    if template.affinity.as_ref().is_some_and(leaves_namespace)
+        && !checks.config.gateway.allow_cross_namespace_affinity
+    {
+        checks.accepted(
+            Reason::NotAllowed,
+            "spec.gateway.pod.affinity",
+            "namespaces and namespaceSelector are not allowed here (gateway.allowCrossNamespaceAffinity of the operator's \
+             configuration)",
         );
     }
     let Some(class) = &template.priority_class_name else { return };
