@@ -1,11 +1,16 @@
 //! Users of real kinds of identity provider: OpenID Connect and GitHub, with what goes wrong there.
 
+#![expect(clippy::expect_used, reason = "what a suite cannot prepare fails it")]
+
 mod identity {
     mod end;
     mod recheck;
 }
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use e2e::{
     backend::{Backend, Callers},
@@ -15,9 +20,11 @@ use e2e::{
     github::{App, GitHub},
     idp::{Client, Idp, Spoil},
     manifests::{EXPLICIT, GITHUB, OIDC},
+    net::{eventually, free_port},
     oauth::OAuthClient,
     redis::Redis,
 };
+use tokio::net::TcpListener;
 
 /// A gateway whose users are the provider's, before a backend that is asked by nobody but the gateway.
 struct Sso {
@@ -146,8 +153,9 @@ async fn the_right_one_of_two_keys_is_taken_and_a_spoiled_id_token_is_refused() 
     assert!(code(&sso.sign_in("alice").await).is_some());
 }
 
+/// The gateway does not learn of this one: the browser is with the provider already.
 #[tokio::test]
-async fn a_provider_that_is_down_is_said_and_the_sign_in_can_be_tried_again() {
+async fn a_provider_that_fails_on_its_own_page_leaves_the_sign_in_open() {
     let sso = Sso::start().await;
     let client = OAuthClient::register(&sso.gateway.issuer).await;
     let browser = Browser::of("alice");
@@ -158,6 +166,73 @@ async fn a_provider_that_is_down_is_said_and_the_sign_in_can_be_tried_again() {
     assert_eq!(failed.status, 503, "the provider itself: {}", failed.body);
     sso.idp.set_outage(false);
     let landed = browser.next(&login).await.expect("the provider's form");
+    assert!(code(&landed).is_some(), "{} {}\n{}", landed.status, landed.url, landed.body);
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_503_before_the_first_approval_is_said() {
+    let sso = Sso::start().await;
+    sso.idp.set_outage(true);
+    let ends = async || sso.idp.set_outage(false);
+    is_said_and_the_sign_in_goes_on(&sso.gateway, "answered 503", ends).await;
+}
+
+#[tokio::test]
+async fn a_provider_at_whose_address_nothing_listens_is_said() {
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let (gateway, client, _redis) = without_provider(at).await;
+    let comes = async || {
+        let listener = TcpListener::bind(at).await.expect("the port is ours");
+        Idp::on(listener, client).await
+    };
+    is_said_and_the_sign_in_goes_on(&gateway, "Connection refused", comes).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_takes_the_connection_and_never_answers_is_said() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (gateway, client, _redis) = without_provider(silent.local_addr().unwrap()).await;
+    let answers = async || Idp::on(silent, client).await;
+    is_said_and_the_sign_in_goes_on(&gateway, "no complete answer within", answers).await;
+}
+
+/// A gateway whose provider will be at this address, and its client there.
+async fn without_provider(at: SocketAddr) -> (Gateway, Client, Redis) {
+    let setup = Setup::manifest(OIDC);
+    let client = Client::at(&setup.issuer());
+    let redis = Redis::start().await;
+    // Nobody calls it: no tool is called here.
+    let setup = setup.with("provider", &format!("http://{at}")).with("backend", "http://127.0.0.1:1/mcp");
+    (setup.redis(&redis).start().await, client, redis)
+}
+
+/// The gateway cannot learn where to send the browser. The user reads so on a page of ours that leads on and back, whoever
+/// runs the gateway reads `why` in its log, and the same sign-in ends well once the provider is there.
+async fn is_said_and_the_sign_in_goes_on<T>(gateway: &Gateway, why: &str, comes: impl AsyncFnOnce() -> T) {
+    let client = OAuthClient::register(&gateway.issuer).await;
+    let browser = Browser::of("alice");
+    let consent = browser.open(&client.authorize_url()).await;
+    let mut page = browser.next(&consent).await.expect("the approval link");
+    assert_eq!(page.status, 502, "{} {}", page.url, page.body);
+    assert!(page.url.as_str().starts_with(&gateway.issuer), "{}", page.url);
+    for part in ["cannot be reached at this moment", "Try again", "Give up and return to test"] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    let back = page.link("error=server_error").expect("giving up tells the client");
+    assert!(back.starts_with(&client.redirect_uri) && back.contains("state=the-state"), "{back}");
+    eventually("the log to say why", async || {
+        let output = gateway.output();
+        let mut warnings = output.lines().filter(|line| line.contains("WARN") && line.contains(why));
+        warnings.any(|l| l.contains("a sign-in at the identity provider failed")).then_some(())
+    })
+    .await;
+    let _provider = comes().await;
+    eventually("another try to reach the provider's form", async || {
+        page = browser.next(&page).await.unwrap_or_else(|| panic!("no other try: {}", page.body));
+        (page.status == 200).then_some(())
+    })
+    .await;
+    let landed = browser.next(&page).await.expect("the provider's form");
     assert!(code(&landed).is_some(), "{} {}\n{}", landed.status, landed.url, landed.body);
 }
 

@@ -14,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use self::signing::SigningKey;
 use crate::{
@@ -117,6 +118,12 @@ pub enum Spoil {
 impl Idp {
     /// Starts one with the users alice (in `platform`), bob, and mallory whose e-mail is not verified.
     pub async fn start(client: Client) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback can be bound");
+        Self::on(listener, client).await
+    }
+
+    /// [`Idp::start`], on a listener whose address was told before.
+    pub async fn on(listener: TcpListener, client: Client) -> Self {
         let users =
             [("alice", true, json!(["platform"])), ("bob", true, json!([])), ("mallory", false, json!([]))];
         let users = users.into_iter().map(|(name, verified, groups)| {
@@ -147,7 +154,7 @@ impl Idp {
             .route("/userinfo", get(endpoints::userinfo))
             .with_state(state.clone())
             .layer(middleware::from_fn_with_state(state.log.clone(), record));
-        let server = Arc::new(Server::start(router).await);
+        let server = Arc::new(Server::on(listener, router));
         state.lock().issuer = server.origin();
         Self { state, server }
     }
