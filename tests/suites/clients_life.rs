@@ -269,7 +269,8 @@ async fn none_of_the_errors(sdk: Sdk) {
     assert!(world.backend.requests().is_empty(), "{:?}", world.backend.requests());
 
     the_code_is_dead(&world).await;
-    the_old_tokens_are_dead(&world).await;
+    a_live_token_dies_of_a_refresh(&world).await;
+    what_it_renews_by_itself_leaves_nothing_alive(sdk).await;
 }
 
 /// 1 to 4.
@@ -322,8 +323,9 @@ async fn the_code_is_dead(world: &World) {
     assert!(again.is_error(400, "invalid_grant"), "{}", again.text);
 }
 
-/// 7: without a grace, a refresh kills what came before.
-async fn the_old_tokens_are_dead(world: &World) {
+/// 7: without a grace, a refresh before its time kills the access token, too. No client refreshes that early, so its part
+/// is played.
+async fn a_live_token_dies_of_a_refresh(world: &World) {
     let redeemed = world.tap.heard("POST /oauth/token").into_iter().rfind(|h| h.status == 200).unwrap();
     let old = redeemed.json();
     let text = |name: &str| old[name].as_str().unwrap().to_owned();
@@ -344,6 +346,29 @@ async fn the_old_tokens_are_dead(world: &World) {
         (one == 401 && two == 401).then_some(())
     })
     .await;
+}
+
+/// 7: the client itself renews what ran out, and of the pair that it had nothing is good after that: neither the access
+/// token on any replica nor the refresh token, whose second use ends the sign-in.
+async fn what_it_renews_by_itself_leaves_nothing_alive(sdk: Sdk) {
+    let world = World::start("accessToken: 6s, refreshGrace: 0s").await;
+    let mut alice = Session::connect(sdk, &world.gateway.url, "alice").await;
+    world.redis.access_tokens_run_out().await;
+    assert_eq!(alice.whoami().await, "alice", "{:#?}", world.tap.summary());
+    assert_eq!(world.tap.redeemed(), 1, "nobody signed in again: {:#?}", world.tap.summary());
+    let exchanges = world.tap.heard("POST /oauth/token");
+    let [.., before, renewed] = &exchanges[..] else { panic!("no renewal: {:#?}", world.tap.summary()) };
+    let (old, new) = (before.json(), renewed.json());
+    assert_eq!(renewed.form("grant_type").as_deref(), Some("refresh_token"));
+    assert_eq!(renewed.form("refresh_token").as_deref(), old["refresh_token"].as_str());
+    assert_ne!((&new["access_token"], &new["refresh_token"]), (&old["access_token"], &old["refresh_token"]));
+    let other = OAuthClient::register(&world.gateway.issuer).await;
+    for _ in &world.gateway.replicas {
+        assert_eq!(other.whoami(old["access_token"].as_str()).await.status, 401);
+    }
+    let again = replay(&world, renewed).await;
+    assert!(again.is_error(400, "invalid_grant"), "{} {}", again.status, again.text);
+    assert_eq!(world.redis.count("refresh").await, 0, "a refresh token that comes twice was stolen");
 }
 
 /// Sends what a client sent, word for word.
