@@ -2,12 +2,12 @@
 
 use e2e::{
     clients::Home,
-    dev::{Gateway, Setup, gatehouse},
-    net::{Server, http},
-    oauth::{Answer, mcp},
+    dev::{Gateway, Setup, gatehouse, gatehouse_path},
+    net::Server,
     process::Process,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::process::Command;
 
 async fn start() -> (Gateway, ()) {
     (Setup::demo().start().await, ())
@@ -15,24 +15,35 @@ async fn start() -> (Gateway, ()) {
 
 e2e::every_client!(start);
 
-/// The two curl lines of the README.
+/// The README's way without a client, run by a shell word for word. The command is installed already, the port is another,
+/// and at each sign-in the user sits at the browser whom the line's comment names.
 #[tokio::test]
 async fn a_bearer_for_curl() {
     let (gateway, ()) = start().await;
-    for user in ["alice", "bob"] {
-        let mut command = gatehouse();
-        let home = Home::of(user);
-        home.enter(&mut command);
-        command.arg("token").arg(&gateway.url);
-        let mut process = Process::start(command);
-        let status = process.wait().await;
-        assert!(status.success(), "{}", process.output());
-        let token = process.stdout();
-        assert!(!token.contains(char::is_whitespace) && !token.is_empty(), "the token alone: {token:?}");
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "whoami", "arguments": {} } });
-        let answer = Answer::of(mcp(&http(), &gateway.url, Some(&token), &call).send().await.unwrap()).await;
-        assert_eq!(answer.json()["result"]["content"][0]["text"], user, "{}", answer.text);
-    }
+    let blocks = include_str!("../../README.md").split("```sh\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0));
+    let block = blocks.find(|block| block.contains("$(gatehouse token")).expect("the README has it");
+    let lines = block.lines().filter(|line| !line.starts_with("cargo install ")).map(|line| {
+        let user = line.split_once("sign in as ").map(|(_, user)| format!("export BROWSE_USER={user}\n"));
+        // curl ends no line.
+        let end = if line.starts_with("curl ") { "\necho" } else { "" };
+        format!("{}{}{end}\n", user.unwrap_or_default(), line.replace("localhost:8080", gateway.host()))
+    });
+    let mut shell = Command::new("sh");
+    let home = Home::of("nobody");
+    home.enter(&mut shell);
+    let programs = gatehouse_path().parent().expect("it is in a directory").display().to_string();
+    let script = format!("PATH={programs}:$PATH\n{}", lines.collect::<String>());
+    shell.args(["-eu", "-c", &script]);
+    let mut shell = Process::start(shell);
+    let status = shell.wait().await;
+    assert!(status.success(), "{status}:\n{script}\n{}", shell.output());
+    let stdout = shell.stdout();
+    let answers = stdout.lines().map(|line| line.trim_start_matches("data:").trim());
+    let answers = answers.filter(|line| line.starts_with('{'));
+    let answers = answers.map(|line| serde_json::from_str::<Value>(line).expect("it is JSON"));
+    let said: Vec<Value> = answers.map(|a| a["result"]["content"][0]["text"].clone()).collect();
+    assert_eq!(said, ["alice", "bob"], "{script}\n{}", shell.output());
 }
 
 /// `gatehouse doctor` finds nothing in any client's way, neither before a sign-in nor after one.
