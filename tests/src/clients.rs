@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{dev::beside, process::Process, tls::ca};
+use crate::{dev::beside, opened::Opened, process::Process, tls::ca};
 
 /// A client that a script drives: it connects, signs in, and then calls the tools it is told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,11 @@ impl Session {
     /// When it does not get there; the message holds everything it said.
     pub async fn connect(sdk: Sdk, url: &str, user: &str) -> Self {
         Self::connect_with(sdk, url, user, &[]).await
+    }
+
+    /// [`Session::connect`], where `home` says who sits at the browser.
+    pub async fn connect_at(sdk: Sdk, url: &str, home: Home) -> Self {
+        Self::start(sdk, url, home, &[]).await
     }
 
     /// [`Session::connect`] with more environment variables.
@@ -159,7 +164,12 @@ pub struct ClaudeCode {
 impl ClaudeCode {
     /// One in which `url` is configured as the server `gw`.
     pub async fn with(url: &str, user: &str) -> Self {
-        let this = Self { home: Home::of(user) };
+        Self::at(url, Home::of(user)).await
+    }
+
+    /// The same, where `home` says who sits at the browser.
+    pub async fn at(url: &str, home: Home) -> Self {
+        let this = Self { home };
         this.run(&["mcp", "add", "--transport", "http", "gw", url]).await;
         this
     }
@@ -242,13 +252,28 @@ pub struct Home {
 impl Home {
     /// A fresh one.
     pub fn of(user: &str) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        let bin = directory.path().join("bin");
-        std::fs::create_dir(&bin).expect("the directory is ours");
+        let this = Self::empty(user);
         let browse = beside("browse", "cargo build --package e2e --bins");
-        symlink(browse, bin.join("xdg-open")).expect("the directory is ours");
+        symlink(browse, this.browser()).expect("the directory is ours");
+        this
+    }
+
+    /// A fresh one whose browser is elsewhere: what is to be opened there.
+    pub fn without_browser() -> (Self, Opened) {
+        let this = Self::empty("nobody");
+        let opened = Opened::by(&this.browser(), this.directory.path().join("opened"));
+        (this, opened)
+    }
+
+    fn empty(user: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("bin")).expect("the directory is ours");
         std::fs::write(directory.path().join("ca.pem"), ca()).expect("the directory is ours");
         Self { directory, user: user.to_owned() }
+    }
+
+    fn browser(&self) -> PathBuf {
+        self.directory.path().join("bin/xdg-open")
     }
 
     /// Makes a command run in it.
@@ -260,7 +285,7 @@ impl Home {
             .env("HOME", self.directory.path())
             .env("XDG_CONFIG_HOME", self.directory.path().join(".config"))
             .env("PATH", path)
-            .env("BROWSER", bin.join("xdg-open"))
+            .env("BROWSER", self.browser())
             .env("BROWSE_USER", &self.user)
             .env("DISPLAY", ":0")
             // Node and Claude Code, OpenSSL and `browse`.

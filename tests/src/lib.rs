@@ -20,6 +20,7 @@ pub mod life;
 pub mod manifests;
 pub mod net;
 pub mod oauth;
+pub mod opened;
 pub mod operator;
 mod ports;
 pub mod process;

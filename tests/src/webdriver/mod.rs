@@ -5,9 +5,7 @@ mod chromium;
 mod firefox;
 
 use std::{
-    fmt,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::{chromium::Chromium, firefox::Firefox};
-use crate::{net::eventually, oauth::REDIRECT_URI};
+use crate::{net::eventually, oauth::REDIRECT_URI, opened::Opened};
 
 /// The key of an element's reference (W3C WebDriver section 12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -51,7 +49,8 @@ impl fmt::Display for Kind {
 pub struct WebDriver {
     driver: Driver,
     kind: Kind,
-    files: Files,
+    applications: Opened,
+    _files: Files,
 }
 
 #[derive(Debug)]
@@ -74,11 +73,12 @@ impl WebDriver {
     /// without a window nobody could be asked. Firefox lets every page.
     pub async fn trusting(kind: Kind, origins: &[&str]) -> Self {
         let files = Files::create();
+        let applications = Opened::by(&files.opener(), files.home().join("opened"));
         let driver = match kind {
             Kind::Chromium => Driver::Chromium(Chromium::start(&files, origins).await),
             Kind::Firefox => Driver::Firefox(Firefox::start(&files).await),
         };
-        Self { driver, kind, files }
+        Self { driver, kind, applications, _files: files }
     }
 
     /// Which browser it is.
@@ -172,10 +172,7 @@ impl WebDriver {
 
     /// The addresses for which the application was started, oldest first.
     pub fn applications(&self) -> Vec<String> {
-        let written = fs::read_to_string(self.files.opened()).unwrap_or_default();
-        // A line that has no end yet is still being written.
-        let lines = written.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        lines.map(str::to_owned).collect()
+        self.applications.all()
     }
 
     async fn element(&self, selector: &str) -> String {
@@ -204,12 +201,8 @@ impl WebDriver {
 impl Files {
     fn create() -> Self {
         let this = Self(TempDir::new().expect("a temporary directory"));
-        let (directory, opener) = (this.0.path().join("bin"), this.opener());
-        fs::create_dir(&directory).expect("the directory is ours");
+        fs::create_dir(this.0.path().join("bin")).expect("the directory is ours");
         fs::create_dir(this.profile()).expect("the directory is ours");
-        let script = format!("#!/bin/sh\nprintf '%s\\n' \"$1\" >>'{}'\n", this.opened().display());
-        fs::write(&opener, script).expect("the directory is ours");
-        fs::set_permissions(&opener, Permissions::from_mode(0o755)).expect("the file is ours");
         this
     }
 
@@ -224,11 +217,6 @@ impl Files {
     /// The application, under the name of the program by which Chromium starts any.
     fn opener(&self) -> PathBuf {
         self.0.path().join("bin/xdg-open")
-    }
-
-    /// Where the application writes down for what it was started.
-    fn opened(&self) -> PathBuf {
-        self.0.path().join("opened")
     }
 }
 
