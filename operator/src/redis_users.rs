@@ -8,7 +8,7 @@ mod acl;
 mod denials;
 mod fleet;
 mod index;
-mod info;
+pub(crate) mod info;
 mod isolation;
 mod login;
 mod state;

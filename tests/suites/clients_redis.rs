@@ -17,6 +17,20 @@ async fn start() -> (Gateway, (Backend, Redis)) {
 
 e2e::every_client!(start);
 
+/// What the operator says in a server's status is said at the terminal, to whom it concerns.
+#[tokio::test]
+async fn a_redis_that_evicts_is_warned_of_where_gatehouse_dev_was_started() {
+    for (policy, warns) in [("allkeys-lru", true), ("noeviction", false)] {
+        let redis = Redis::with(&["--maxmemory-policy", policy]).await;
+        let gateway = Setup::demo().redis(&redis).start().await;
+        let output = gateway.output();
+        let warning = output.lines().find(|line| line.starts_with("warning: Redis evicts"));
+        assert_eq!(warning.is_some(), warns, "{output}");
+        let named = |line: &str| line.contains(policy) && line.contains("set maxmemory-policy noeviction");
+        assert!(warning.is_none_or(named), "{output}");
+    }
+}
+
 #[test]
 fn nothing_here_can_call_out() {
     e2e::net::assert_no_way_out();

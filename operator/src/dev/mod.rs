@@ -56,7 +56,9 @@ pub async fn run(options: Options) -> Result<(), CliError> {
         demo::start().await.map_err(|e| CliError::Failed(format!("cannot start the demo backend: {e}")))?;
     let plan = Plan::new(&options, &demo).map_err(CliError::Input)?;
     if let Some(redis) = &options.redis {
-        redis.is_there().await.map_err(CliError::Failed)?;
+        for warning in redis.look().await.map_err(CliError::Failed)? {
+            eprintln!("warning: {warning}");
+        }
     }
     serve::run(&options, plan).await
 }

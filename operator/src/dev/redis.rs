@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use gatehouse_gateway::refs::FixedRefs;
 use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, redis::RedisTarget};
-use gatehouse_redis::{Login, dial_master};
+use gatehouse_redis::{Login, Role, dial_master};
 use redis::AsyncConnectionConfig;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
+
+use crate::redis_users::info::info;
 
 /// The Secret that stands for user and password.
 const SECRET: &str = "gatehouse-dev-redis";
@@ -77,12 +79,12 @@ impl RedisUrl {
         }
     }
 
-    /// Looks whether it is there and lets us in. A gateway in a cluster starts without Redis and waits for it; a person
-    /// at a terminal wants to know.
+    /// Looks whether it is there and lets us in, and gives what of it would lose data. A gateway in a cluster starts
+    /// without Redis and waits for it; a person at a terminal wants to know.
     ///
     /// # Errors
     /// Why not, in words for that person.
-    pub(super) async fn is_there(&self) -> Result<(), String> {
+    pub(super) async fn look(&self) -> Result<Vec<String>, String> {
         let login =
             Login { username: self.username.clone(), password: self.password.clone(), ..Login::default() };
         let config = AsyncConnectionConfig::new()
@@ -90,9 +92,12 @@ impl RedisUrl {
             .set_response_timeout(Some(PATIENCE));
         let mut known = BTreeSet::new();
         let reached = dial_master(&self.target, SECRET, &login, &mut known, &config).await;
-        reached.map(drop).map_err(|error| {
+        let mut master = reached.map_err(|error| {
             format!("--redis: {} cannot be used: {error}; start it, or leave --redis out to keep the state in memory", self.bare)
-        })
+        })?;
+        // A gateway needs nothing of what it would tell: whoever keeps that to itself is used unseen.
+        let told = info(&mut master, Role::Master).await.unwrap_or_default();
+        Ok(told.warnings(1).into_iter().map(|warning| warning.text).collect())
     }
 }
 

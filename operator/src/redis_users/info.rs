@@ -22,16 +22,16 @@ const VALKEY: Version = (7, 2);
 
 /// Something that would lose data, or turn users away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Warning {
+pub(crate) struct Warning {
     /// What it is about: another one about the same is no news.
     pub(super) about: String,
     /// In words.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// What the server says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Info {
+pub(crate) struct Info {
     pub(super) version: Version,
     policy: Option<String>,
     max_clients: Option<u64>,
@@ -64,7 +64,7 @@ impl Info {
     }
 
     /// What would lose data, or turn users away, with so many servers.
-    pub(super) fn warnings(&self, servers: usize) -> Vec<Warning> {
+    pub(crate) fn warnings(&self, servers: usize) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if let Some(policy) = self.policy.as_deref().filter(|policy| *policy != "noeviction") {
             let text = format!(
@@ -93,7 +93,7 @@ fn version(text: &str) -> Version {
 }
 
 /// Asks for it. A connection that does not work is an error, in words.
-pub(super) async fn info(connection: &mut MultiplexedConnection, role: Role) -> Result<Info, String> {
+pub(crate) async fn info(connection: &mut MultiplexedConnection, role: Role) -> Result<Info, String> {
     let mut text = String::new();
     for section in ["server", "memory", "clients"] {
         match redis::cmd("INFO").arg(section).query_async::<String>(connection).await {
