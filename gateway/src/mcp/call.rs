@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, header};
 use super::{
     Mcp,
     answer::{self, What},
-    authenticate::authenticate,
     caller::Caller,
+    confirm,
     envelope::Envelope,
     era::{self, Era},
     headers,
@@ -48,7 +48,7 @@ pub(super) async fn serve(
 ) -> Response {
     let started = mcp.now();
     let (parts, body) = request.into_parts();
-    let caller = match authenticate(mcp, &parts.headers).await {
+    let caller = match confirm::settled(mcp, &parts.headers).await {
         Ok(caller) => caller,
         Err(refusal) => {
             mcp.metrics.unauthenticated.inc();

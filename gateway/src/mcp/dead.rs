@@ -1,7 +1,5 @@
 //! A user whose identity at the provider is dead: told once where their model reads it, then asked to sign in.
 
-use std::sync::Arc;
-
 use super::{
     Mcp,
     call::Message,
@@ -9,10 +7,7 @@ use super::{
     proxy::Answered,
     refusal::{self, Refusal},
 };
-use crate::{
-    credentials::Check,
-    model::{IdentityState, UserId},
-};
+use crate::model::{IdentityState, UserId};
 
 /// The answer to a call of a dead user (protocols, section 2): the first tool call gets the sentence as its result;
 /// everything else, and every later call, the 401 that starts the client's own sign-in.
@@ -49,19 +44,4 @@ async fn tell(mcp: &Mcp, user: &UserId) -> Result<bool, Refusal> {
     store.set_identity_state(user, &state).await.map_err(|_| Refusal::Store)?;
     mcp.cache.forget(user);
     Ok(true)
-}
-
-/// Asks the identity provider whether a user's token still lives, after a backend said that it does not.
-pub(super) async fn confirm(mcp: &Mcp, user: &UserId) -> Check {
-    let check = mcp.server.credentials.confirm(user).await;
-    // Headers that were made before may carry a token that was just renewed.
-    mcp.cache.forget(user);
-    check
-}
-
-/// As [`confirm`], beside the answer that is passing.
-pub(super) fn confirm_later(mcp: &Arc<Mcp>, caller: &Arc<Caller>) {
-    let (mcp, user) = (mcp.clone(), caller.record.user.id);
-    let tasks = mcp.tasks.clone();
-    tasks.spawn(async move { confirm(&mcp, &user).await });
 }

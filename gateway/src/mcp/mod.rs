@@ -1,9 +1,9 @@
 //! The MCP path: authenticate → access → inject → proxy.
 //!
 //! [`call`] is one request up to the decision, [`proxy`] and [`mod@answer`] the rest of it; [`authenticate`] and
-//! [`cache`] say who calls, [`watch`] keeps that true; [`envelope`] and [`era`] read what is asked; [`session`] and
-//! [`pods`] find where it lives;
-//! [`backend`] sends it; [`relay`] carries the answer; [`refusal`] is every answer of our own.
+//! [`cache`] say who calls, [`watch`] and [`confirm`] keep that true; [`envelope`] and [`era`] read
+//! what is asked; [`session`] and [`pods`] find where it lives; [`backend`] sends it; [`relay`] carries the answer;
+//! [`dead`] and [`refusal`] are every answer of our own.
 
 mod answer;
 mod authenticate;
@@ -11,6 +11,7 @@ mod backend;
 mod cache;
 mod call;
 mod caller;
+mod confirm;
 mod dead;
 pub mod dns;
 mod envelope;
@@ -45,7 +46,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backend::BackendError;
 
-use self::{backend::Backend, cache::Cache, load::Load, pods::Directory, tools::Tools};
+use self::{
+    backend::Backend, cache::Cache, confirm::Confirmations, load::Load, pods::Directory, tools::Tools,
+};
 use crate::{
     capacity::Capacity,
     egress::Egress,
@@ -62,6 +65,7 @@ pub struct Mcp {
     tools: Tools,
     metrics: Arc<Metrics>,
     cache: Cache,
+    confirmations: Confirmations,
     load: Arc<Load>,
     /// Counts tokens that were not good, by source.
     bearers: Limiter,
@@ -101,6 +105,7 @@ impl Mcp {
             tools,
             metrics,
             cache: Cache::default(),
+            confirmations: Confirmations::default(),
             load: Arc::new(Load::new(Capacity::detect())),
             bearers: Limiter::default(),
             challenge,

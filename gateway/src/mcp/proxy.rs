@@ -13,7 +13,7 @@ use super::{
     answer::{Asked, What},
     backend::{Outgoing, SendError},
     call::{Exchange, Message},
-    dead,
+    confirm, dead,
     headers::{self, SESSION},
     pods::Pods,
     refusal::{self, Refusal},
@@ -156,7 +156,7 @@ impl Exchange<'_> {
     async fn refused_upstream(&self, message: Option<&Message<'_>>) -> Result<Answered, Refusal> {
         let backend = &self.mcp.backend;
         if backend.carries_identity
-            && let Check::Dead(sentence) = dead::confirm(self.mcp, &self.caller.record.user.id).await
+            && let Check::Dead(sentence) = confirm::ask(self.mcp, self.caller.record.user.id).await
         {
             return dead::answer(self.mcp, self.caller, message, sentence).await;
         }

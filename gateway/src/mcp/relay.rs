@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
-    Mcp, caller::Caller, dead, load::Place, refusal, scan::Scanner, sse::Boundary, stream::OpenStream,
+    Mcp, caller::Caller, confirm, load::Place, refusal, scan::Scanner, sse::Boundary, stream::OpenStream,
     tool_events::ToolEvents, trail::Trail,
 };
 
@@ -142,7 +142,8 @@ impl Relay {
         if let Some(search) = &mut self.search
             && search.scanner.feed(data)
         {
-            dead::confirm_later(&search.mcp, &search.caller);
+            // Before the client can read it, so that its next call finds the question asked.
+            drop(confirm::ask(&search.mcp, search.caller.record.user.id));
             self.search = None;
         }
     }

@@ -1,10 +1,21 @@
 //! A user whose identity at the provider died: told once in a tool's result, then asked to sign in, without a loop.
 
+use futures::future::select;
+use gatehouse_gateway::metrics::CacheLabels;
 use serde_json::{Value, json};
 
 use super::kit::{Answer, Kit, until};
 
 const SENTENCE: &str = "Your GitHub session expired, please sign in again.";
+
+/// A result in which a backend hides that its API refused the user's token.
+const HIDDEN: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true,"content":[{"type":"text","text":"GET /user: 401 Bad credentials"}]}}"#;
+
+/// How often a caller was asked for, in memory or in the store.
+fn looked_up(kit: &Kit) -> u64 {
+    let of = |result| kit.gateway.metrics.token_cache.get_or_create(&CacheLabels { result }).get();
+    of("hit") + of("miss")
+}
 
 fn is_told(answer: &Answer) -> bool {
     let result = &answer.json()["result"];
@@ -80,13 +91,55 @@ async fn a_401_for_another_reason_is_a_tool_error_and_no_sign_in() {
 async fn a_401_that_hides_in_a_result_is_confirmed_too() {
     let kit = Kit::start().await;
     let token = kit.sign_in("1").await;
-    let hidden = r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true,"content":[{"type":"text","text":"GET /user: 401 Bad credentials"}]}}"#;
-    kit.backend.answer(200, "application/json", hidden);
+    kit.backend.answer(200, "application/json", HIDDEN);
     kit.provider.kill();
-    assert_eq!(kit.call(&token).await.text, hidden, "it passes as it is");
-    until(async || kit.provider.asked() == 1).await;
-    until(async || is_told(&kit.call(&token).await)).await;
+    assert_eq!(kit.call(&token).await.text, HIDDEN, "it passes as it is");
+    assert!(is_told(&kit.call(&token).await));
     assert!(asks_to_sign_in(&kit.call(&token).await));
+    assert_eq!((kit.provider.asked(), kit.backend.seen().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_call_after_a_hidden_401_waits_for_the_providers_word() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    kit.backend.answer(200, "application/json", HIDDEN);
+    kit.provider.kill();
+    let silence = kit.provider.turn.clone().lock_owned().await;
+    assert_eq!(kit.call(&token).await.text, HIDDEN);
+    let before = looked_up(&kit);
+    let speaks = async {
+        until(async || looked_up(&kit) > before && kit.provider.asked() == 1).await;
+        drop(silence);
+    };
+    let (second, third, ()) = tokio::join!(kit.call(&token), kit.call(&token), speaks);
+    // Both waited; which of the two is the first is not said.
+    let told = [&second, &third].into_iter().filter(|answer| is_told(answer)).count();
+    let asked = [&second, &third].into_iter().filter(|answer| asks_to_sign_in(answer)).count();
+    assert!(told >= 1 && told + asked == 2, "{second:?} {third:?}");
+    assert_eq!(kit.backend.seen().len(), 1, "the first call alone reached the backend");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_another_user_or_for_a_provider_that_does_not_speak() {
+    let kit = Kit::start().await;
+    let (one, two) = (kit.sign_in("1").await, kit.sign_in("2").await);
+    kit.backend.answer(200, "application/json", HIDDEN);
+    let _silence = kit.provider.turn.clone().lock_owned().await;
+    assert_eq!(kit.call(&one).await.text, HIDDEN);
+    until(async || kit.provider.asked() == 1).await;
+    let own = async {
+        let answer = kit.call(&one).await;
+        assert_eq!(answer.text, HIDDEN, "at last it goes on without the provider's word");
+        false
+    };
+    let others = async {
+        assert_eq!(kit.call(&two).await.text, HIDDEN);
+        true
+    };
+    let (others_first, own) = select(Box::pin(own), Box::pin(others)).await.factor_first();
+    assert!(others_first, "nobody else waits");
+    own.await;
 }
 
 #[tokio::test]
