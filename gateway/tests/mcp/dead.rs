@@ -121,6 +121,24 @@ async fn the_call_after_a_hidden_401_waits_for_the_providers_word() {
 }
 
 #[tokio::test]
+async fn calls_that_are_refused_together_ask_one_question_and_share_its_answer() {
+    let kit = Kit::start().await;
+    let token = kit.sign_in("1").await;
+    kit.backend.answer(401, "application/json", "{}");
+    kit.provider.kill();
+    let silence = kit.provider.turn.clone().lock_owned().await;
+    let speaks = async {
+        until(async || looked_up(&kit) >= 2 && kit.provider.asked() == 1).await;
+        drop(silence);
+    };
+    let (one, two, ()) = tokio::join!(kit.call(&token), kit.call(&token), speaks);
+    for answer in [one, two] {
+        assert!(is_told(&answer) || asks_to_sign_in(&answer), "{answer:?}");
+    }
+    assert_eq!(kit.provider.asked(), 1);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_another_user_or_for_a_provider_that_does_not_speak() {
     let kit = Kit::start().await;
     let (one, two) = (kit.sign_in("1").await, kit.sign_in("2").await);
