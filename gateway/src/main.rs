@@ -1,7 +1,6 @@
 //! The gateway binary: arguments → telemetry → configuration → state → serve → drain.
 
 use std::{
-    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,9 +18,8 @@ use gatehouse_gateway::{
 };
 use gatehouse_gateway_config::{
     ADMIN_PORT, CONFIG_PATH, ConfigError, GatewayConfig, HTTP_PORT, KEYRING_KEY, KEYS_DIR, REFS_DIR,
-    keys::Keyring,
+    keys::Keyring, listen::listen,
 };
-use tokio::net::TcpListener;
 
 /// How long connections are still accepted after SIGTERM: endpoints vanish from load balancers a moment later.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -105,23 +103,4 @@ fn read_keyring(path: &Path) -> Result<Keyring, String> {
         format!("cannot read the key ring {}: {e}; without keys nothing can be served", path.display())
     })?;
     Keyring::parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Binds an address; without one, the port on every address of both families.
-async fn listen(wanted: Option<SocketAddr>, port: u16, option: &str) -> Result<TcpListener, String> {
-    let any = [SocketAddr::from(([0u16; 8], port)), SocketAddr::from(([0u8; 4], port))];
-    let candidates = wanted.map_or(any.to_vec(), |address| vec![address]);
-    let mut last = String::new();
-    for address in candidates {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(format!(
-                    "{address} is taken by another process; stop that one, or choose another with {option} ADDR"
-                ));
-            }
-            Err(error) => last = format!("cannot listen on {address} ({option}): {error}"),
-        }
-    }
-    Err(last)
 }

@@ -12,6 +12,7 @@ pub mod denial;
 pub mod duration;
 pub mod identity;
 pub mod keys;
+pub mod listen;
 pub mod mac;
 pub mod policy;
 pub mod preset;

@@ -3,11 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use gatehouse_gateway_config::{ADMIN_PORT, listen::listen};
 use rand::Rng;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
 use crate::{
@@ -25,9 +23,9 @@ pub(super) struct RunArgs {
     /// The operator's configuration file.
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG")]
     config: PathBuf,
-    /// Where /livez, /readyz and /metrics are served.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
-    admin_listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served; by default port 9090 of every address.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     /// The name of this process in the lease.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
@@ -54,11 +52,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), CliError> {
             "no cluster: neither a kubeconfig nor a pod's service account can be used: {e}"
         ))
     })?;
-    let admin = TcpListener::bind(admin_listen).await.map_err(|e| {
-        CliError::Input(format!(
-            "cannot listen on {admin_listen}: {e}; choose another address with --admin-listen"
-        ))
-    })?;
+    let admin = listen(admin_listen, ADMIN_PORT, "--admin-listen").await.map_err(CliError::Input)?;
     let namespace = namespace.unwrap_or_else(|| kube.default_namespace.clone());
     let options = Options {
         kube,
@@ -95,7 +89,31 @@ async fn told_to_stop() {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use clap::Parser;
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    /// In a cluster of IPv6 alone no probe comes by the other family.
+    #[tokio::test]
+    async fn probes_are_answered_on_every_address_of_both_families() {
+        let Command { run } = Command::parse_from(["run", "--config", "operator.yaml"]);
+        let admin = listen(run.admin_listen, 0, "--admin-listen").await.unwrap();
+        let port = admin.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        // Where there is no IPv6 at all, nothing can be seen of it.
+        if tokio::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+    }
 
     #[test]
     fn two_processes_without_names_are_two_candidates() {
