@@ -25,6 +25,7 @@ use std::{
 use futures::future::join_all;
 use gatehouse_gateway_config::denial::SealedDenial;
 use gatehouse_redis::Role;
+use redis::aio::ConnectionLike;
 use tokio::sync::{Notify, watch};
 
 pub use self::{
@@ -35,6 +36,7 @@ pub use self::{
     state::{Concerned, RedisState, Told},
 };
 use self::{
+    acl::Version,
     denials::Denials,
     fleet::{Fleet, Node},
     index::Index,
@@ -297,29 +299,71 @@ async fn tell(
         // A node that is away forgets it by its restart, or at the sweep.
         let _ = redis::cmd("ACL").arg("DELUSER").arg(name).query_async::<i64>(&mut node.connection).await;
     }
-    let missing: Vec<_> = wanted.iter().filter(|(name, user)| node.done.get(*name) != Some(user)).collect();
-    for (name, user) in missing {
-        let is = (node.role, node.info.version);
-        match acl::set(&mut node.connection, user, is, &mut node.knows_clusterscan).await {
-            Ok(()) => {
-                node.done.insert(name.clone(), user.clone());
-            }
-            Err(error) => {
-                refused.insert(name.clone(), describe(&error, node.role));
-                if error.is_io_error() || error.is_timeout() {
-                    break;
-                }
-            }
+    let missing = wanted.iter().filter(|(name, user)| node.done.get(*name) != Some(user));
+    let missing: Vec<&User> = missing.map(|(_, user)| user).collect();
+    let is = (node.role, node.info.version);
+    let set = set_all(&mut node.connection, &missing, is, &mut node.knows_clusterscan).await;
+    let set = missing.iter().zip(set);
+    for (user, answer) in set {
+        match answer {
+            Ok(()) => drop(node.done.insert(user.name.clone(), User::clone(user))),
+            Err(reason) => drop(refused.insert(user.name.clone(), reason)),
         }
     }
     refused
+}
+
+/// Sets users at one node; what came of each. Once it does not answer any more it is asked no further, and who comes later
+/// is in force as little as the one that it did not answer of.
+async fn set_all(
+    connection: &mut (impl ConnectionLike + Send),
+    users: &[&User],
+    (role, version): (Role, Version),
+    knows_clusterscan: &mut bool,
+) -> Vec<Result<(), String>> {
+    let (mut answers, mut away) = (Vec::new(), None);
+    for user in users {
+        if let Some(reason) = &away {
+            answers.push(Err(String::clone(reason)));
+            continue;
+        }
+        let answer = acl::set(connection, user, (role, version), knows_clusterscan).await;
+        answers.push(answer.map_err(|error| {
+            let reason = describe(&error, role);
+            away = (error.is_io_error() || error.is_timeout()).then(|| reason.clone());
+            reason
+        }));
+    }
+    answers
 }
 
 #[cfg(test)]
 mod tests {
     use std::task::{Context, Poll, Waker};
 
-    use super::*;
+    use super::{testing::Node, *};
+
+    #[tokio::test]
+    async fn who_comes_after_the_last_answer_is_not_in_force() {
+        let users = ["a", "b", "c", "d"].map(|name| User::new(name, "p", "p:"));
+        let users: Vec<&User> = users.iter().collect();
+        let mut asked = 0;
+        let mut node = Node(|_: &[u8]| {
+            asked += 1;
+            // Nothing at all: the connection broke off.
+            if asked > 2 { "" } else { "+OK\r\n" }
+        });
+        let set = set_all(&mut node, &users, (Role::Master, (7, 0)), &mut true).await;
+        assert_eq!(set.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, false]);
+        assert_eq!((asked, &set[3]), (3, &set[2]), "nobody waits for it once for each user");
+
+        let mut refuses = Node(|sent: &[u8]| {
+            let is_b = sent.windows(3).any(|part| part == b"\nb\r");
+            if is_b { "-ERR not this one\r\n" } else { "+OK\r\n" }
+        });
+        let set = set_all(&mut refuses, &users, (Role::Master, (7, 0)), &mut true).await;
+        assert_eq!(set.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
+    }
 
     #[tokio::test]
     async fn only_another_kind_of_trouble_is_news_to_every_server() {
@@ -347,6 +391,7 @@ mod tests {
         assert!(news(&|| redis.publish(Vec::new(), Door::Closed)));
         assert!(news(&|| redis.publish(Vec::new(), Door::Open)));
     }
+
     #[tokio::test]
     async fn a_refused_denial_is_news_to_its_own_server() {
         let redis = Redis::default();
