@@ -1,14 +1,16 @@
 //! The leader's sweep: what deleted servers left in Redis while nobody watched, or while Redis was away.
 //!
 //! An instance is erased when the API server itself says, now, that both its McpServer and its keys Secret do not
-//! exist: without the keys nobody can ever read it again. A Secret that was retained, an API server that does not
-//! answer, an entry of another installation: nothing happens. Nothing outside the operator's own prefix is touched.
+//! exist, or that both name another instance: without the keys nobody can ever read it again. A Secret that was retained,
+//! a status that names no instance, an API server that does not answer, an entry of another installation: nothing happens.
+//! Nothing outside the operator's own prefix is touched.
 
 use std::{collections::BTreeMap, time::Duration};
 
+use gatehouse_gateway_config::{KEYRING_KEY, keys::Keyring};
 use gatehouse_redis::Role;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, core::Status};
+use kube::{Api, Client, Resource, core::Status};
 use redis::aio::ConnectionLike;
 
 use super::{
@@ -19,8 +21,7 @@ use super::{
 };
 use crate::{
     config::{OperatorConfig, RedisSettings, RedisUsers},
-    crd::McpServer,
-    server::{context::Context, fetch::ServerName, names},
+    server::{context::Context, fetch::ServerName, guarded::GuardedServer, names},
 };
 
 /// How often the sweep is made, from the beginning of leadership on.
@@ -55,11 +56,11 @@ async fn sweep(context: &Context, installation: &str) -> Result<usize, String> {
     let mut connection = fleet::index_connection(settings).await?;
     let mut gone = Vec::new();
     for instance in entries(&mut connection, &settings.key_prefix, installation).await? {
-        let ServerName { namespace, name } = &server_of(&instance);
         // What the cache holds need not be asked for: a deletion that it has not seen yet waits for the next sweep.
-        if context.server(&server_of(&instance)).is_none()
-            && is_gone(&context.client, namespace, name).await?
-        {
+        let lives = context
+            .server(&server_of(&instance))
+            .is_some_and(|server| another_instance(&server, &instance).is_none());
+        if !lives && is_over(&context.client, &instance).await? {
             gone.push(instance);
         }
     }
@@ -94,15 +95,37 @@ async fn entries(
     Ok(ours.filter_map(|(entry, _)| Instance::parse(entry)).collect())
 }
 
-/// Whether the API server says that a server and its keys do not exist.
-async fn is_gone(client: &Client, namespace: &str, name: &str) -> Result<bool, String> {
-    let servers: Api<McpServer> = Api::namespaced(client.clone(), namespace);
-    if !absent(name, servers.get_metadata(name).await)? {
+/// Whether the API server says that nobody has the keys of an instance any more: its server and their Secret do not exist,
+/// or both are of another instance, made anew under the same name or accepted in the place of keys that were lost.
+async fn is_over(client: &Client, instance: &Instance) -> Result<bool, String> {
+    let Instance { namespace, name, .. } = instance;
+    let servers: Api<GuardedServer> = Api::namespaced(client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let keys = names::keys_secret(name);
+    let answer = servers.get(name).await;
+    if let Ok(server) = &answer {
+        let Some(other) = another_instance(server, instance) else { return Ok(false) };
+        let answer = secrets.get(&keys).await;
+        let held = answer.as_ref().ok().and_then(instance_in);
+        // Where there is no Secret, or one that says nothing, the old keys may yet be put back.
+        return absent(&keys, answer).map(|_| held.as_deref() == Some(other));
+    }
+    if !absent(name, answer)? {
         return Ok(false);
     }
-    let keys = names::keys_secret(name);
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     absent(&keys, secrets.get_metadata(&keys).await)
+}
+
+/// The instance that a server has by its status, if that is another one.
+fn another_instance<'a>(server: &'a GuardedServer, instance: &Instance) -> Option<&'a str> {
+    let known = server.status()?.keys.as_ref()?.instance.as_str();
+    (known != instance.id && server.meta().deletion_timestamp.is_none()).then_some(known)
+}
+
+/// The instance whose keys a Secret holds.
+fn instance_in(secret: &Secret) -> Option<String> {
+    let keys = secret.data.as_ref()?.get(KEYRING_KEY)?;
+    Keyring::parse(&keys.0).ok().map(|ring| ring.instance.clone())
 }
 
 /// What an answer says of an object. A 404 counts only when it names the object: an API server that does not serve the
@@ -197,9 +220,63 @@ impl Redis {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        clock::Entropy,
+        testing::{self, Asked, failure},
+    };
+
+    const SERVERS: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/mcpservers/s";
+
+    /// What is said of an instance where the server has a status and the keys Secret an instance; null: there is none.
+    async fn over(id: &str, server: Value, secret: Value) -> Result<bool, String> {
+        let answer = move |Asked { path, .. }: Asked| {
+            let (object, kind, name) = if path == SERVERS {
+                (server.clone(), "mcpservers", "s")
+            } else {
+                (secret.clone(), "secrets", "s-gateway-keys")
+            };
+            let (code, mut missing) = failure(404, "NotFound", "not found");
+            missing["details"] = json!({ "name": name, "kind": kind });
+            Some(if object.is_null() { (code, missing) } else { (200, object) })
+        };
+        let instance = Instance { namespace: "a".into(), name: "s".into(), id: id.into() };
+        is_over(&testing::client(answer), &instance).await
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_over_when_its_server_and_keys_are_gone_or_are_anothers() {
+        let server = |status: Value| {
+            json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer",
+                "metadata": { "name": "s", "namespace": "a" }, "spec": "cannot be read", "status": status })
+        };
+        let knows = |id: &str| server(json!({ "keys": { "secret": "s-gateway-keys", "instance": id } }));
+        let (ring, third) = Entropy::seeded(1).with(|rng| (Keyring::generate(rng), Keyring::generate(rng)));
+        let holds = |ring: &Keyring| {
+            json!({ "metadata": { "name": "s-gateway-keys" },
+            "data": { KEYRING_KEY: STANDARD.encode(ring.to_json()) } })
+        };
+        let unreadable = json!({ "metadata": { "name": "s-gateway-keys" }, "data": { KEYRING_KEY: "" } });
+        let new = ring.instance.as_str();
+        assert_eq!(over("old", Value::Null, Value::Null).await, Ok(true));
+        assert_eq!(over("old", knows(new), holds(&ring)).await, Ok(true), "made anew");
+
+        assert_eq!(over("old", Value::Null, holds(&ring)).await, Ok(false), "retained");
+        assert_eq!(over(new, knows(new), holds(&ring)).await, Ok(false));
+        assert_eq!(over("old", knows("old"), holds(&ring)).await, Ok(false), "nobody accepted the loss");
+        assert_eq!(over(new, knows("lost"), holds(&ring)).await, Ok(false), "the keys are there");
+        assert_eq!(over("old", knows(new), holds(&third)).await, Ok(false), "the two do not agree");
+        for nothing in [Value::Null, unreadable] {
+            assert_eq!(over("old", knows(new), nothing).await, Ok(false), "they may come back");
+        }
+        assert_eq!(over("old", server(json!({})), holds(&ring)).await, Ok(false), "nothing is known");
+        let mut deleted = knows(new);
+        deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(over("old", deleted, holds(&ring)).await, Ok(false), "it goes itself");
+    }
 
     fn answer(status: serde_json::Value) -> Result<(), kube::Error> {
         Err(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())))

@@ -291,6 +291,53 @@ async fn what_was_deleted_while_nobody_watched_is_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_left_that_was_made_anew_is_swept() {
+    let redis = Redis::start().await;
+    let world = world("anew", &redis.url()).await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("one")).await;
+    let old = world.prefix("one").await;
+    let mut admin = redis.connection().await;
+    let index = async |admin: &mut MultiplexedConnection| -> Vec<String> {
+        redis::cmd("HKEYS").arg("gatehouse:instances").query_async(admin).await.unwrap()
+    };
+    eventually("its instance to be in the index", async || {
+        (index(&mut admin.clone()).await.len() == 1).then_some(())
+    })
+    .await;
+    run(&mut admin, &["SET", &format!("{old}user:x"), "sealed"]).await.unwrap();
+    let World { client, namespace, operator, _kubelet } = world;
+    operator.stop().await.unwrap();
+
+    let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    servers.delete("one", &DeleteParams::default()).await.unwrap();
+    for secret in ["one-gateway-redis", "one-gateway-keys"] {
+        secrets.delete(secret, &DeleteParams::default()).await.unwrap();
+    }
+    apply::<McpServer>(&client, &namespace, &server("one")).await;
+    let api = ApiServer::shared().await;
+    let operator = start(api, &namespace, &redis.url()).await;
+    let new = eventually("it to have keys of its own", async || {
+        Some(servers.get("one").await.ok()?.status?.keys?.instance)
+    })
+    .await;
+    // The next sweep is at the next start.
+    operator.stop().await.unwrap();
+    let operator = start(api, &namespace, &redis.url()).await;
+    let entry = format!("{namespace}/one.{new}");
+    eventually("what is left of the first to be erased", async || {
+        let index = index(&mut admin.clone()).await;
+        (index == [entry.clone()]).then_some(())
+    })
+    .await;
+    assert!(keys(&mut admin, &format!("{old}*")).await.is_empty());
+    let users: Vec<String> = redis::cmd("ACL").arg("USERS").query_async(&mut admin).await.unwrap();
+    let ours: Vec<&String> = users.iter().filter(|user| user.contains(&namespace)).collect();
+    assert_eq!(ours, [&format!("gatehouse:{entry}")]);
+    operator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_denial_is_told_to_the_gateways_that_run() {
     let redis = Redis::start().await;
     let world = world("deny", &redis.url()).await;
