@@ -123,16 +123,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         parts.spawn(ends("the look at Redis", follow_redis(context.clone())));
         parts.spawn(ends("the look at the operator's login", follow_login(context.clone())));
     }
-    let election = async {
-        if let Some(elector) = elector {
-            elector.run(&leading, stopped.clone()).await;
-        } else {
-            leading.send_replace(true);
-            let _ = stopped.clone().wait_for(|stop| *stop).await;
-        }
-    };
+    let election = campaign(elector, &health, &leading, stopped);
     let work = async {
-        health.until_ready().await;
         let _ = leads.wait_for(|leads| *leads).await;
         tracing::info!(identity = options.identity, "leading");
         metrics.leads(true);
@@ -161,6 +153,26 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     stopping.send_replace(true);
     election.await;
     Ok(())
+}
+
+/// Leads when it is this process's turn, until it is told to stop. Who cannot list yet does not stand: it would lead and do
+/// nothing, while a standby that could idles.
+async fn campaign(
+    elector: Option<Elector>,
+    health: &Health,
+    leading: &watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        () = health.until_ready() => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    if let Some(elector) = elector {
+        elector.run(leading, stop).await;
+    } else {
+        leading.send_replace(true);
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
 }
 
 /// Lets running passes end, and keeps the lease meanwhile: without it they could not write any more.
@@ -290,9 +302,27 @@ fn requests<K: kube::Resource<DynamicType = ()>>(
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_cannot_list_yet_does_not_stand() {
+        let health = Health::waiting_for(vec!["a list".to_owned()]);
+        let (leading, leads) = watch::channel(false);
+        let (stopping, stopped) = watch::channel(false);
+        let mut election = Box::pin(campaign(None, &health, &leading, stopped.clone()));
+        assert_eq!((&mut election).now_or_never(), None);
+        assert!(!*leads.borrow(), "a standby may be ready");
+        health.done("a list");
+        assert_eq!((&mut election).now_or_never(), None);
+        assert!(*leads.borrow());
+        drop(election);
+        // Told to stop before that, it does not wait for ever.
+        stopping.send_replace(true);
+        campaign(None, &Health::waiting_for(vec!["a list".to_owned()]), &leading, stopped).await;
+    }
 
     #[tokio::test]
     async fn the_lease_is_kept_while_running_passes_end() {
