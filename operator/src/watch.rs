@@ -2,6 +2,7 @@
 
 mod hourly;
 mod listing;
+mod services;
 mod vanished;
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
@@ -33,7 +34,7 @@ use crate::{
     policy::GuardedPolicy,
     server::{
         children::ChildKind, context::Context, controller::name_of, fetch::ServerName,
-        guarded::GuardedServer, names::SERVER_LABEL, peers::Claim, scope::Scope,
+        guarded::GuardedServer, names::SERVER_LABEL, peers::Claim, refs, scope::Scope,
     },
 };
 
@@ -123,6 +124,8 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
 fn server_seen(context: &Context, scope: &Scope, name: &ServerName) {
     let object = ObjectRef::new(&name.name).within(&name.namespace);
     let Some(server) = scope.servers.get(&object) else { return };
+    // Before the pass, so that of what it reads no later edit is missed.
+    context.backends.names(name, server.0.as_ref().map(refs::services).unwrap_or_default());
     scope.server_queue.push(object);
     let host = Claim::of_guarded(&server).host;
     context.peers.moved(name, host).iter().for_each(|rival| context.enqueue(rival));
@@ -211,8 +214,19 @@ async fn watch_children(kind: ChildKind, context: &Context, scope: &Scope, healt
         None => Api::all_with(client, &resource),
     };
     let in_scope = scope.namespace.clone().unwrap_or_default();
-    let config = watcher::Config::default().page_size(PAGE).labels(SERVER_LABEL);
+    let config = watcher::Config::default().page_size(PAGE);
+    let config = match kind {
+        // Any may be a backend.
+        ChildKind::Service => config,
+        ChildKind::Deployment | ChildKind::ConfigMap | ChildKind::ServiceAccount => {
+            config.labels(SERVER_LABEL)
+        }
+    };
     let seen = |event: Event<DynamicObject>| {
+        let naming = match kind {
+            ChildKind::Service => services::seen(&context.backends, &in_scope, &event),
+            ChildKind::Deployment | ChildKind::ConfigMap | ChildKind::ServiceAccount => Vec::new(),
+        };
         let touched = match event {
             Event::Init => {
                 context.children.list_begins(kind, &in_scope);
@@ -229,7 +243,7 @@ async fn watch_children(kind: ChildKind, context: &Context, scope: &Scope, healt
                 context.children.list_ends(kind, &in_scope)
             }
         };
-        for server in &touched {
+        for server in touched.iter().chain(&naming) {
             context.enqueue(server);
         }
         context.metrics.cached(kind.plural(), context.children.count(kind));

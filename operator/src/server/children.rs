@@ -209,7 +209,10 @@ impl Children {
     /// A list names a child. Returns the server to look at, if this changed anything.
     pub fn listed(&self, kind: ChildKind, scope: &str, object: DynamicObject) -> Option<ServerName> {
         let key = (kind, object.namespace().unwrap_or_default(), object.name_any());
-        if let Some(listing) = self.lock().listing.get_mut(&(kind, scope.to_owned())) {
+        // Lists of Services name everybody's.
+        if object.labels().contains_key(SERVER_LABEL)
+            && let Some(listing) = self.lock().listing.get_mut(&(kind, scope.to_owned()))
+        {
             listing.insert(key);
         }
         self.saw(kind, object)

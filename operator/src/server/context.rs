@@ -1,7 +1,7 @@
 //! What all passes share: the caches, the client, and a few words of memory about each server.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{
+    backends::Backends,
     children::Children,
     fetch::{Policies, ServerName},
     guarded::GuardedServer,
@@ -69,6 +70,8 @@ pub struct Context {
     pub children: Children,
     /// The servers by host.
     pub peers: Peers,
+    /// The servers by the Services that they name.
+    pub backends: Backends,
     /// Redis.
     pub redis: Redis,
     /// The metrics.
@@ -106,6 +109,7 @@ impl Context {
             scopes,
             children: Children::default(),
             peers: Peers::default(),
+            backends: Backends::default(),
             redis,
             metrics,
             clock: Clock::system(),
@@ -306,6 +310,7 @@ impl Context {
     pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         self.rolled(server);
+        self.backends.names(server, BTreeSet::new());
         self.redis.withdraw_denial(&server.namespace, &server.name);
         self.metrics.server(&server.to_string(), None);
         memory.and_then(|memory| memory.redis_user)

@@ -1,6 +1,7 @@
 //! `McpServer`: fetch (IO) → validate (pure) → build (pure, cannot fail) → apply (IO) → status (pure, one patch).
 
 pub mod apply;
+pub mod backends;
 pub mod build;
 pub mod children;
 pub mod context;

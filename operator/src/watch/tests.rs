@@ -156,3 +156,52 @@ async fn policies_that_changed_before_a_new_list_are_looked_at_and_so_are_their_
     }
     assert_eq!(looks, 2, "once for each list that told something");
 }
+
+fn service(name: &str, version: u64, selector: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": name, "namespace": "a", "uid": name, "resourceVersion": version.to_string() },
+        "spec": { "selector": { "app": selector }, "ports": [{ "port": 80 }] },
+    })
+}
+
+#[tokio::test]
+async fn servers_are_looked_at_when_a_service_that_they_name_is_made_edited_or_deleted() {
+    let (scope, mut servers, _policies) = testing::scope();
+    let looks = Arc::new(Mutex::new([const { Vec::new() }; 4]));
+    let (mut queue, seen) = (scope.server_queue.open(), looks.clone());
+    let look = move |turn: usize| {
+        while let Ok(server) = queue.try_recv() {
+            seen.lock().unwrap()[turn].push(server.name);
+        }
+    };
+    // What nobody names fills pages, too.
+    let nobodys = (0..MANY).map(|n| service(&format!("nobodys-{n}"), 1, "x"));
+    let list = |tools: Option<Value>| nobodys.clone().chain(tools).collect::<Vec<_>>();
+    let lists = vec![
+        list(None),
+        list(Some(service("tools", 2, "blue"))),
+        list(Some(service("tools", 3, "green"))),
+        list(None),
+    ];
+    let done = Arc::new(Notify::new());
+    let context = testing::context(serve(lists, done.clone(), look), OperatorConfig::offline(), &scope);
+    for (name, backend) in [("one", "tools"), ("two", "others")] {
+        let mut server = object("McpServer", name, "first", 1);
+        server["spec"]["backends"] = json!([{ "name": "b", "service": { "name": backend, "port": 80 } }]);
+        let server: GuardedServer = serde_json::from_value(server).unwrap();
+        servers.apply_watcher_event(&Event::Apply(server.clone()));
+        server_seen(&context, &scope, &name_of(&server));
+    }
+    let health = Health::waiting_for(Vec::new());
+    tokio::select! {
+        () = watch_children(ChildKind::Service, &context, &scope, &health) => unreachable!("it never ends"),
+        () = done.notified() => {}
+    }
+    let mut looks = looks.lock().unwrap().clone();
+    // Their first pass, and once for a list that may tell of something else than they read.
+    looks[0].sort();
+    assert_eq!(looks[0], ["one", "one", "two", "two"]);
+    assert_eq!(looks[1..], [["one"], ["one"], ["one"]]);
+    assert_eq!(context.children.count(ChildKind::Service), 0, "none of them is a child");
+}

@@ -210,6 +210,32 @@ async fn an_edit_rolls_once_and_old_configurations_go() {
     assert_eq!(condition(&parked, "Available").unwrap().reason, "Parked");
 }
 
+/// Sign-ins and new sessions go to the pods of the twin alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_moves_vanishes_or_appears_is_followed_at_once() {
+    let world = World::new("backend").await;
+    apply::<McpServer>(&world.client, &world.namespace, &server("github")).await;
+    ready(&world.client, &world.namespace, "github").await;
+    world.operator.quiet().await;
+    let services = world.all::<Service>();
+    let green =
+        json!({ "spec": { "selector": { "app": "green" }, "ports": [{ "port": 80, "targetPort": 9090 }] } });
+    services.patch("tools", &PatchParams::default(), &Patch::Merge(&green)).await.unwrap();
+    eventually("the twin to select the same pods", async || {
+        let spec = services.get("github-gateway-tools").await.ok()?.spec?;
+        let port = serde_json::to_value(spec.ports?.first()?).ok()?;
+        (spec.selector?["app"] == "green" && port["targetPort"] == 9090).then_some(())
+    })
+    .await;
+
+    services.delete("tools", &DeleteParams::default()).await.unwrap();
+    reaches(&world.client, &world.namespace, "github", "ResolvedRefs", "False", "ServiceNotFound").await;
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "tools" },
+        "spec": { "selector": { "app": "blue" }, "ports": [{ "port": 80 }] } });
+    apply::<Service>(&world.client, &world.namespace, &service).await;
+    ready(&world.client, &world.namespace, "github").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_object_of_the_same_name_is_left_alone() {
     let world = World::new("foreign").await;
