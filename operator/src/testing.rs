@@ -68,6 +68,9 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
     (code, status)
 }
 
+/// Where the events of the namespace of most tests are.
+pub(crate) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/a/events/";
+
 /// Objects by their paths, each as it was last written. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Objects(Arc<Mutex<State>>);
@@ -76,6 +79,7 @@ pub(crate) struct Objects(Arc<Mutex<State>>);
 struct State {
     objects: BTreeMap<String, Value>,
     forbidden: BTreeSet<String>,
+    broken: BTreeSet<String>,
     stalled: BTreeSet<String>,
     version: u64,
 }
@@ -106,6 +110,11 @@ impl Objects {
         self.lock().forbidden.insert(path.to_owned());
     }
 
+    /// Fails at whatever concerns a path.
+    pub(crate) fn break_down(&self, path: &str) {
+        self.lock().broken.insert(path.to_owned());
+    }
+
     /// Gives no answer to whatever concerns a path.
     pub(crate) fn stall(&self, path: &str) {
         self.lock().stalled.insert(path.to_owned());
@@ -114,6 +123,13 @@ impl Objects {
     /// Answers again.
     pub(crate) fn answer(&self, path: &str) {
         self.lock().stalled.remove(path);
+    }
+
+    /// The objects whose paths begin so.
+    pub(crate) fn under(&self, path: &str) -> Vec<Value> {
+        let state = self.lock();
+        let found = state.objects.iter().filter(|(at, _)| at.starts_with(path));
+        found.map(|(_, object)| object.clone()).collect()
     }
 
     /// An object; null when there is none.
@@ -135,6 +151,9 @@ impl State {
         };
         if self.forbidden.contains(&path) {
             return failure(403, "Forbidden", "quota exceeded");
+        }
+        if self.broken.contains(&path) {
+            return failure(500, "InternalError", "etcd is away");
         }
         if method == Method::GET {
             let missing = || failure(404, "NotFound", "not found");

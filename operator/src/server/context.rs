@@ -316,6 +316,12 @@ impl Context {
         memory.and_then(|memory| memory.redis_user)
     }
 
+    /// Whether anything is remembered of a server.
+    #[cfg(test)]
+    pub(crate) fn remembers(&self, server: &ServerName) -> bool {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).contains_key(server)
+    }
+
     fn remember<T>(&self, server: &ServerName, f: impl FnOnce(&mut Memory) -> T) -> T {
         f(self.memory.lock().unwrap_or_else(PoisonError::into_inner).entry(server.clone()).or_default())
     }

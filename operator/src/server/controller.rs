@@ -108,10 +108,9 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
     }
     if result.is_ok() {
         context.succeeded(&name);
+        context.tidy(&name);
     }
-    context.tidy(&name);
-    let pause = result?;
-    Ok(Action::requeue(pause))
+    result.map(Action::requeue)
 }
 
 /// What is done about a failure: the same again after a pause of this object's own.
@@ -119,6 +118,7 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
 pub fn error_policy(server: Arc<GuardedServer>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = name_of(&server);
     let pause = context.failed(&name);
+    context.tidy(&name);
     context.metrics.failed(CONTROLLER, error.reason());
     tracing::warn!(server = %name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
     Action::requeue(pause)
@@ -140,10 +140,14 @@ async fn look_at(
     }
     let server = match &guarded.0 {
         Ok(server) => server,
-        Err(unreadable) => return report_unreadable(guarded, unreadable, context).await,
+        Err(unreadable) => {
+            context.rolled(name);
+            return report_unreadable(guarded, unreadable, context).await;
+        }
     };
     let Some(gathered) = fetch(name, server, context).await? else { return Ok(RECHECK) };
     if let Some(why) = &gathered.refused {
+        context.rolled(name);
         return report_refused(name, guarded, server, (why, &gathered), context).await;
     }
     let valid = validate_with(server, &gathered, context);
@@ -165,7 +169,6 @@ async fn look_at(
         return Err(ReconcileError::Apply(error));
     }
     written?;
-    tell_keys(server, &gathered, context).await;
     if let Some(Err(ApplyError::Refused { .. })) = found.applied {
         return Ok(context.refused(name));
     }
@@ -191,12 +194,18 @@ async fn fetch(
 ) -> Result<Option<Gathered>, ReconcileError> {
     let rivals = peers::host(server).map(|host| context.rivals(&host, name)).unwrap_or_default();
     let policies = context.policies_of(&name.namespace);
-    let gathered = source(context).gather(server, &rivals, policies).await?;
-    if let Some(user) = gathered.as_ref().and_then(|gathered| gathered.redis_user.as_ref()) {
+    let mut gathered = Gathered::default();
+    let is_there = source(context).gather(&mut gathered, server, &rivals, policies).await;
+    // Whatever becomes of the rest of the pass: no other made them.
+    tell_keys(server, &gathered, context).await;
+    if !is_there? {
+        return Ok(None);
+    }
+    if let Some(user) = &gathered.redis_user {
         context.uses_redis_user(name, user);
         context.redis.settled(user, REDIS_PATIENCE).await;
     }
-    Ok(gathered)
+    Ok(Some(gathered))
 }
 
 fn source(context: &Context) -> Source<'_> {

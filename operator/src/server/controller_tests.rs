@@ -10,12 +10,14 @@ use crate::{
     clock::{Clock, Entropy},
     config::{OperatorConfig, RedisUsers},
     server::context::backoff,
-    testing::{self, Objects},
+    testing::{self, EVENTS, Objects},
 };
 
 const SERVER: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/mcpservers/s";
 const KEYS: &str = "/api/v1/namespaces/a/secrets/s-gateway-keys";
 const USERS: &str = "/api/v1/namespaces/a/secrets/users";
+const SERVICE: &str = "/api/v1/namespaces/a/services/tools";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/a/deployments/s-gateway";
 const REDIS: &str = "/api/v1/namespaces/a/secrets/s-gateway-redis";
 
 fn server() -> Value {
@@ -46,11 +48,21 @@ impl Process {
         Self { objects: objects.clone(), context, servers: Mutex::new(servers) }
     }
 
-    /// A pass over the server as it is now; gives its status after that.
-    async fn pass(&self) -> Value {
+    /// The server as the watch shows it from now on.
+    fn cached(&self) -> Arc<GuardedServer> {
         let cached: GuardedServer = serde_json::from_value(self.objects.get(SERVER)).unwrap();
         self.servers.lock().unwrap().apply_watcher_event(&Event::Apply(cached.clone()));
-        Box::pin(reconcile(Arc::new(cached), self.context.clone())).await.unwrap();
+        Arc::new(cached)
+    }
+
+    /// A pass over the server as it is now.
+    async fn look(&self) -> Result<Action, ReconcileError> {
+        Box::pin(reconcile(self.cached(), self.context.clone())).await
+    }
+
+    /// The same; gives its status after that.
+    async fn pass(&self) -> Value {
+        self.look().await.unwrap();
         self.objects.get(SERVER)["status"].clone()
     }
 
@@ -67,8 +79,7 @@ fn references(objects: &Objects) {
     let secret = json!({ "metadata": { "name": "users" }, "data": { "users.yaml": STANDARD.encode(users) } });
     objects.put(USERS, secret);
     let spec = json!({ "selector": { "app": "tools" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
-    objects
-        .put("/api/v1/namespaces/a/services/tools", json!({ "metadata": { "name": "tools" }, "spec": spec }));
+    objects.put(SERVICE, json!({ "metadata": { "name": "tools" }, "spec": spec }));
 }
 
 /// A cluster with the server in it, and a process that made its first pass.
@@ -136,7 +147,7 @@ async fn a_problem_of_the_operator_ends_no_redis_user() {
     assert_eq!(process.users(), users, "its pods still use it");
 
     // Other keys, whose user takes its place.
-    process.context.uses_redis_user(&ServerName { namespace: "a".into(), name: "s".into() }, "another");
+    process.context.uses_redis_user(&name(), "another");
     assert!(process.users().is_empty());
 }
 
@@ -295,4 +306,64 @@ async fn a_panic_ends_its_pass_and_no_other() {
         !condition(&status, "Ready")["message"].as_str().unwrap_or_default().contains("broke"),
         "{status:#}"
     );
+}
+
+fn name() -> ServerName {
+    ServerName { namespace: "a".to_owned(), name: "s".to_owned() }
+}
+
+#[tokio::test]
+async fn keys_that_were_made_are_told_once_whatever_becomes_of_the_pass() {
+    let told = |objects: &Objects| {
+        let events = objects.under(EVENTS);
+        events.iter().filter(|event| event["reason"] == "KeysCreated").count()
+    };
+    for path in [USERS, SERVICE, DEPLOYMENT] {
+        let objects = Objects::default();
+        references(&objects);
+        objects.put(SERVER, server());
+        objects.break_down(path);
+        let process = Process::start(&objects, OperatorConfig::offline());
+        process.look().await.unwrap_err();
+        assert!(objects.get(KEYS).is_object());
+        assert_eq!(told(&objects), 1, "{path}");
+        process.look().await.unwrap_err();
+        assert_eq!(told(&objects), 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_failed_after_its_server_went_leaves_nothing() {
+    let (objects, process, _) = begun().await;
+    let cached = process.cached();
+    objects.break_down(USERS);
+    process.servers.lock().unwrap().apply_watcher_event(&Event::Delete(GuardedServer::clone(&cached)));
+    let error = Box::pin(reconcile(cached.clone(), process.context.clone())).await.unwrap_err();
+    error_policy(cached, &error, process.context.clone());
+    assert!(!process.context.remembers(&name()), "no watch tells again that it is gone");
+}
+
+#[tokio::test]
+async fn who_can_go_no_further_holds_up_no_roll_out() {
+    let other = ServerName { namespace: "a".to_owned(), name: "other".to_owned() };
+    let begins = async |break_it: &dyn Fn(&Objects)| {
+        let objects = Objects::default();
+        references(&objects);
+        objects.put(SERVER, server());
+        let mut config = OperatorConfig::offline();
+        config.rollouts.max_concurrent = 1;
+        let process = Process::start(&objects, config);
+        assert_eq!(process.context.may_roll(&name()), Turn::Now);
+        assert_eq!(process.context.may_roll(&other), Turn::After(vec![name()]));
+        break_it(&objects);
+        process.pass().await;
+        process.context.may_roll(&other)
+    };
+    assert_eq!(begins(&|objects| objects.forbid(USERS)).await, Turn::Now, "it is refused");
+    let unreadable = |objects: &Objects| {
+        let mut broken = objects.get(SERVER);
+        broken["spec"]["backends"] = json!("tools");
+        objects.put(SERVER, broken);
+    };
+    assert_eq!(begins(&unreadable).await, Turn::Now, "it cannot be read");
 }

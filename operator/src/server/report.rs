@@ -98,12 +98,14 @@ pub(super) async fn report_refused(
     let old = context.current_status(name, guarded).unwrap_or_default();
     let new = status::refused(server, &old, &gathered.fetched.keys, why, context.clock.now());
     put_status(name, server, &old, new, &[], context).await?;
-    tell_keys(server, gathered, context).await;
     Ok(context.refused(name))
 }
 
 /// Keys that were made just now are an event: somebody has to back them up.
 pub(super) async fn tell_keys(server: &McpServer, gathered: &Gathered, context: &Context) {
+    if !gathered.keys_created {
+        return;
+    }
     let made = kube::runtime::events::Event {
         type_: kube::runtime::events::EventType::Normal,
         reason: "KeysCreated".to_owned(),
@@ -111,6 +113,5 @@ pub(super) async fn tell_keys(server: &McpServer, gathered: &Gathered, context: 
         action: "CreateKeys".to_owned(),
         secondary: None,
     };
-    let events = if gathered.keys_created { vec![made] } else { Vec::new() };
-    write::publish(&context.recorder, &server.object_ref(&()), events).await;
+    write::publish(&context.recorder, &server.object_ref(&()), vec![made]).await;
 }

@@ -62,26 +62,25 @@ struct Secrets {
 }
 
 impl Source<'_> {
-    /// Reads everything, and ensures the Secrets whose content is generated. `None` when the server is gone, or is
-    /// another one of the same name.
+    /// Reads everything, and ensures the Secrets whose content is generated; what was found before an error is in
+    /// `gathered` all the same. Whether the server is there, and is not another one of the same name.
     ///
     /// # Errors
     /// When the API server fails.
     pub async fn gather(
         &self,
+        gathered: &mut Gathered,
         server: &McpServer,
         rivals: &[Claim],
         policies: Policies,
-    ) -> Result<Option<Gathered>, kube::Error> {
-        let mut gathered = Gathered::default();
-        match self.gather_into(&mut gathered, server, rivals, policies).await {
-            Ok(is_there) => Ok(is_there.then_some(gathered)),
+    ) -> Result<bool, kube::Error> {
+        match self.gather_into(gathered, server, rivals, policies).await {
             // What waits for a person is a condition, not a loop; and what was made before it is not forgotten.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
-                let why = format!("the API server refused the operator: {}", status.message);
-                Ok(Some(Gathered { refused: Some(why), ..gathered }))
+                gathered.refused = Some(format!("the API server refused the operator: {}", status.message));
+                Ok(true)
             }
-            Err(error) => Err(error),
+            answer => answer,
         }
     }
 
