@@ -80,15 +80,16 @@ async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), Recon
         Err(unreadable) => return report_unreadable(guarded, unreadable, context).await,
     };
     let (servers, policies) = (context.servers_of(&namespace), context.policies_of(&namespace));
-    let new = super::status::status(policy, &servers, &policies.readable, context.clock.now());
-    let old = policy.status.clone().unwrap_or_default();
+    let old = context.policies.current_status(guarded);
+    let new = super::status::status(policy, &old, &servers, &policies.readable, context.clock.now());
     if new == old || (new.targets.is_none_or(|t| t.matched == 0) && is_for_others(policy, context).await?) {
         return Ok(());
     }
     let object = policy.object_ref(&());
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
-    if write::apply(&context.client, &resource, &object, &new).await?.is_some() {
+    if let Some(version) = write::apply(&context.client, &resource, &object, &new).await? {
         let events = write::events(&old.conditions, &new.conditions);
+        context.policies.wrote_status(guarded, version, new);
         write::publish(&context.recorder, &object, events).await;
     }
     Ok(())
@@ -118,16 +119,17 @@ async fn report_unreadable(
         "this object cannot be read, perhaps an older version of the CRD let it in: {}; correct it",
         unreadable.error
     );
-    let new = super::status::unreadable(unreadable, &message, context.clock.now());
-    if new == unreadable.status || context.policies.told_unreadable(guarded) {
+    let old = context.policies.current_status(guarded);
+    let new = super::status::unreadable(unreadable, &old, &message, context.clock.now());
+    if new == old {
         return Ok(());
     }
     let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
     tracing::warn!(namespace, name, error = unreadable.error, "an OAuthClientPolicy cannot be read");
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
-    if write::merge(&context.client, &resource, &object, &new).await?.is_some() {
-        context.policies.tells_unreadable(guarded);
-        let events = write::events(&unreadable.status.conditions, &new.conditions);
+    if let Some(version) = write::merge(&context.client, &resource, &object, &new).await? {
+        let events = write::events(&old.conditions, &new.conditions);
+        context.policies.wrote_status(guarded, version, new);
         write::publish(&context.recorder, &object, events).await;
     }
     Ok(())
@@ -140,9 +142,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        clock::Entropy,
+        clock::{Clock, Entropy},
         config::OperatorConfig,
-        testing::{self, Objects},
+        testing::{self, EVENTS, Objects},
     };
 
     const POLICY: &str = "/apis/gatehouse.dev/v1alpha1/namespaces/a/oauthclientpolicies/p";
@@ -168,6 +170,35 @@ mod tests {
         let policy: GuardedPolicy = serde_json::from_value(policy).unwrap();
         reconcile(Arc::new(policy), context).await.unwrap();
         objects.get(POLICY)["status"].clone()
+    }
+
+    #[tokio::test]
+    async fn what_the_watch_has_not_shown_yet_is_neither_written_nor_told_again() {
+        let spec = |targets: Value| {
+            json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "OAuthClientPolicy",
+                "metadata": { "name": "p", "namespace": "a", "uid": "p", "generation": 1 },
+                "spec": { "targetRefs": targets } })
+        };
+        for policy in [spec(json!([{ "name": "nobody" }])), spec(json!("cannot be read"))] {
+            let objects = Objects::default();
+            objects.put(POLICY, policy.clone());
+            let (scope, _servers, mut cache) = testing::scope();
+            let mut context = testing::context(objects.client(), OperatorConfig::offline(), &scope);
+            let seconds = Arc::new(std::sync::atomic::AtomicI64::new(1));
+            let clock = seconds.clone();
+            let tick = move || clock.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            context.clock = Clock::from_fn(move || jiff::Timestamp::from_second(tick()).unwrap());
+            let context = Arc::new(context);
+            let cached: Arc<GuardedPolicy> = Arc::new(serde_json::from_value(policy).unwrap());
+            cache.apply_watcher_event(&Event::Apply(GuardedPolicy::clone(&cached)));
+            reconcile(cached.clone(), context.clone()).await.unwrap();
+            let (written, told) = (objects.get(POLICY), objects.under(EVENTS));
+            assert!(!told.is_empty() && written["status"]["conditions"].is_array(), "{written:#}");
+            // A server's pass asks for a look before the watch has shown the status.
+            reconcile(cached, context.clone()).await.unwrap();
+            assert_eq!(objects.get(POLICY), written);
+            assert_eq!(objects.under(EVENTS), told);
+        }
     }
 
     #[tokio::test]

@@ -28,6 +28,16 @@ pub struct UnreadablePolicy {
     pub status: OAuthClientPolicyStatus,
 }
 
+impl GuardedPolicy {
+    /// Its status.
+    pub fn status(&self) -> Option<&OAuthClientPolicyStatus> {
+        match &self.0 {
+            Ok(policy) => policy.status.as_ref(),
+            Err(unreadable) => Some(&unreadable.status),
+        }
+    }
+}
+
 impl UnreadablePolicy {
     /// Whether this policy, put right, might be in force for a server for which the best one that can be read targets
     /// it at a level.

@@ -5,9 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, runtime::reflector::ObjectRef};
 
 use super::GuardedPolicy;
+use crate::{crd::OAuthClientPolicyStatus, server::status::written::Written};
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -15,22 +16,25 @@ pub struct Memory(Mutex<HashMap<ObjectRef<GuardedPolicy>, Entry>>);
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// The object, by UID and generation, of which was said that it cannot be read.
-    unreadable: Option<(String, i64)>,
+    /// The status that was written last.
+    written: Written<OAuthClientPolicyStatus>,
     /// Failures in a row.
     failures: u32,
 }
 
 impl Memory {
-    /// Whether it was said of a policy that it cannot be read.
-    pub fn told_unreadable(&self, policy: &GuardedPolicy) -> bool {
+    /// The status of a policy as it is now: the cached one, or the one that was written since.
+    pub fn current_status(&self, policy: &GuardedPolicy) -> OAuthClientPolicyStatus {
+        let cached = policy.status();
         let entries = self.entries();
-        entries.get(&name(policy)).is_some_and(|entry| entry.unreadable == Some(version(policy)))
+        let written = entries.get(&name(policy)).map(|entry| &entry.written);
+        let current = written.map_or(cached.cloned(), |written| written.or_cached(policy.meta(), cached));
+        current.unwrap_or_default()
     }
 
-    /// Notes that it was said.
-    pub fn tells_unreadable(&self, policy: &GuardedPolicy) {
-        self.entries().entry(name(policy)).or_default().unreadable = Some(version(policy));
+    /// Notes what was written of a policy, and the version that it made.
+    pub fn wrote_status(&self, policy: &GuardedPolicy, version: u64, status: OAuthClientPolicyStatus) {
+        self.entries().entry(name(policy)).or_default().written.note(policy.meta(), version, status);
     }
 
     /// Notes that a pass failed. How many did in a row.
@@ -66,8 +70,4 @@ impl Memory {
 
 fn name(policy: &GuardedPolicy) -> ObjectRef<GuardedPolicy> {
     ObjectRef::from_obj(policy)
-}
-
-fn version(policy: &GuardedPolicy) -> (String, i64) {
-    (policy.uid().unwrap_or_default(), policy.meta().generation.unwrap_or_default())
 }

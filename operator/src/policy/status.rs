@@ -46,14 +46,14 @@ struct Target {
     programmed: Verdict,
 }
 
-/// The status of a policy, from the servers and policies of its namespace.
+/// The status of a policy after an older one, from the servers and policies of its namespace.
 pub fn status(
     policy: &OAuthClientPolicy,
+    old: &OAuthClientPolicyStatus,
     servers: &[McpServer],
     policies: &[OAuthClientPolicy],
     now: Timestamp,
 ) -> OAuthClientPolicyStatus {
-    let old = policy.status.clone().unwrap_or_default();
     let generation = policy.metadata.generation;
     let mut targets: Vec<Target> = servers.iter().filter_map(|s| target(policy, s, policies)).collect();
     // What is wrong first, then by name, so that the same world gives the same status.
@@ -85,12 +85,13 @@ pub fn status(
 /// The status of a policy that cannot be read: whom it is for is not known, so no target is named.
 pub(super) fn unreadable(
     policy: &UnreadablePolicy,
+    old: &OAuthClientPolicyStatus,
     message: &str,
     now: Timestamp,
 ) -> OAuthClientPolicyStatus {
     let generation = policy.metadata.generation;
     let verdict = || Verdict::new(false, Reason::Invalid, message);
-    let conditions = conditions(generation, &policy.status.conditions, (verdict(), verdict()), now);
+    let conditions = conditions(generation, &old.conditions, (verdict(), verdict()), now);
     OAuthClientPolicyStatus {
         observed_generation: generation,
         targets: None,
@@ -243,7 +244,7 @@ mod tests {
         servers: &[McpServer],
         all: &[OAuthClientPolicy],
     ) -> OAuthClientPolicyStatus {
-        status(policy, servers, all, Timestamp::UNIX_EPOCH)
+        status(policy, &OAuthClientPolicyStatus::default(), servers, all, Timestamp::UNIX_EPOCH)
     }
 
     const OLD: &str = "2026-01-01T00:00:00Z";
@@ -334,11 +335,11 @@ mod tests {
 
     #[test]
     fn the_same_world_gives_the_same_status() {
-        let mut only = policy("p", OLD, &json!({ "selector": {} }));
+        let only = policy("p", OLD, &json!({ "selector": {} }));
         let servers = [server("s", Some("p")), server("t", None)];
-        let first = of(&only, &servers, std::slice::from_ref(&only));
-        only.status = Some(first.clone());
-        let later = status(&only, &servers, std::slice::from_ref(&only), Timestamp::from_second(99).unwrap());
+        let all = std::slice::from_ref(&only);
+        let first = of(&only, &servers, all);
+        let later = status(&only, &first, &servers, all, Timestamp::from_second(99).unwrap());
         assert_eq!(first, later);
     }
 }

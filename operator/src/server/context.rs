@@ -7,7 +7,8 @@ use std::{
 };
 
 use kube::{
-    Client, ResourceExt,
+    Client, Resource, ResourceExt,
+    api::ObjectMeta,
     runtime::{
         events::{Recorder, Reporter},
         reflector::ObjectRef,
@@ -23,6 +24,7 @@ use super::{
     peers::{Claim, Peers},
     rollouts::{Rollouts, Turn},
     scope::Scope,
+    status::written::Written,
 };
 use crate::{
     clock::{Clock, Entropy},
@@ -51,8 +53,8 @@ struct Memory {
     refusals: u32,
     /// Passes in a row that found something missing of which nothing tells.
     unresolved: u32,
-    /// The status that was written last, with the version that it made.
-    written: Option<(u64, McpServerStatus)>,
+    /// The status that was written last.
+    written: Written<McpServerStatus>,
     /// The Redis user that is kept for it.
     redis_user: Option<String>,
 }
@@ -199,17 +201,18 @@ impl Context {
 
     /// The status as it is now: the cached one, or the one that was written since.
     pub fn current_status(&self, server: &ServerName, cached: &GuardedServer) -> Option<McpServerStatus> {
-        let version: u64 = cached.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default();
-        let written = self.remember(server, |memory| memory.written.clone());
-        match written {
-            Some((at, status)) if at > version => Some(status),
-            _ => cached.status().cloned(),
-        }
+        self.remember(server, |memory| memory.written.or_cached(cached.meta(), cached.status()))
     }
 
-    /// Notes what was written.
-    pub fn wrote_status(&self, server: &ServerName, version: u64, status: McpServerStatus) {
-        self.remember(server, |memory| memory.written = Some((version, status)));
+    /// Notes what was written of a server, and the version that it made.
+    pub fn wrote_status(
+        &self,
+        server: &ServerName,
+        meta: &ObjectMeta,
+        version: u64,
+        status: McpServerStatus,
+    ) {
+        self.remember(server, |memory| memory.written.note(meta, version, status));
     }
 
     /// The pause before the next attempt after a failure.

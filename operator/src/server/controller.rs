@@ -309,7 +309,7 @@ async fn report_unreadable(
     let problem = Problem::accepted(Reason::Invalid, "spec", message);
     let (events, version) = write::unreadable(context, guarded, problem).await?;
     if let Some((version, status)) = version {
-        context.wrote_status(&name, version, status);
+        context.wrote_status(&name, metadata, version, status);
     }
     write::publish(&context.recorder, &guarded.object_ref(&()), events).await;
     Ok(RECHECK)

@@ -48,7 +48,7 @@ async fn put_status(
     let Some(version) = written else { return Ok(()) };
     let mut events = write::events(&old.conditions, &new.conditions);
     events.extend(write::warnings(&old.conditions, &new.conditions, warnings));
-    context.wrote_status(name, version, new);
+    context.wrote_status(name, &server.metadata, version, new);
     context.enqueue_policies_of(&name.namespace);
     write::publish(&context.recorder, &object, events).await;
     Ok(())

@@ -2,6 +2,7 @@
 
 mod conditions;
 pub mod write;
+pub mod written;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,61 @@
+//! The memory of what was written: a watch tells it late, and whoever looks meanwhile would write and tell it again.
+
+use kube::api::ObjectMeta;
+
+/// The status that was written last of one object.
+#[derive(Debug, Clone)]
+pub struct Written<S>(Option<Entry<S>>);
+
+#[derive(Debug, Clone)]
+struct Entry<S> {
+    uid: Option<String>,
+    /// The version that it made.
+    version: u64,
+    status: S,
+}
+
+impl<S> Default for Written<S> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<S: Clone> Written<S> {
+    /// Notes what was written, and the version that it made.
+    pub fn note(&mut self, meta: &ObjectMeta, version: u64, status: S) {
+        self.0 = Some(Entry { uid: meta.uid.clone(), version, status });
+    }
+
+    /// The status as it is now: the cached one, or the one that was written since.
+    pub fn or_cached(&self, meta: &ObjectMeta, cached: Option<&S>) -> Option<S> {
+        let version: u64 =
+            meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default();
+        match &self.0 {
+            Some(written) if written.version > version && written.uid == meta.uid => {
+                Some(written.status.clone())
+            }
+            _ => cached.cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_counts_until_the_cache_has_it_or_something_newer() {
+        let meta = |uid: &str, version: &str| ObjectMeta {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let mut written = Written::default();
+        assert_eq!(written.or_cached(&meta("a", "3"), Some(&"cached")), Some("cached"));
+        written.note(&meta("a", "3"), 4, "written");
+        assert_eq!(written.or_cached(&meta("a", "3"), Some(&"cached")), Some("written"));
+        assert_eq!(written.or_cached(&meta("a", "3"), None), Some("written"));
+        assert_eq!(written.or_cached(&meta("a", "4"), Some(&"cached")), Some("cached"));
+        assert_eq!(written.or_cached(&meta("b", "3"), None), None, "another of the same name");
+    }
+}
