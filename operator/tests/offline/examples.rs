@@ -8,7 +8,7 @@ use gatehouse_operator::{
     server::{build::build, validate::validate},
 };
 
-fn examples() -> Vec<PathBuf> {
+pub(super) fn examples() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/examples");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
