@@ -18,6 +18,7 @@ const KEYS: &str = "/api/v1/namespaces/a/secrets/s-gateway-keys";
 const USERS: &str = "/api/v1/namespaces/a/secrets/users";
 const SERVICE: &str = "/api/v1/namespaces/a/services/tools";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/a/deployments/s-gateway";
+const PROVIDED: &str = "/api/v1/namespaces/a/secrets/gatehouse-redis";
 const REDIS: &str = "/api/v1/namespaces/a/secrets/s-gateway-redis";
 
 fn server() -> Value {
@@ -306,6 +307,53 @@ async fn a_panic_ends_its_pass_and_no_other() {
         !condition(&status, "Ready")["message"].as_str().unwrap_or_default().contains("broke"),
         "{status:#}"
     );
+}
+
+/// A pass over the server as it is now; gives the seconds until the next look.
+async fn pause(process: &Process) -> f64 {
+    look_at(&name(), &process.cached(), &process.context).await.unwrap().as_secs_f64()
+}
+
+/// Secrets are not watched: what is edited or deleted is found by looking.
+#[tokio::test]
+async fn every_server_is_looked_at_again_and_a_secret_that_went_is_found() {
+    let objects = Objects::default();
+    references(&objects);
+    objects.put(SERVER, server());
+    let mut config = OperatorConfig::offline();
+    config.redis.users = RedisUsers::Provided;
+    let process = Process::start(&objects, config);
+    objects.put(
+        PROVIDED,
+        json!({ "metadata": { "name": "gatehouse-redis" },
+        "data": { "username": STANDARD.encode("u"), "password": STANDARD.encode("p") } }),
+    );
+    let awaited = pause(&process).await;
+    assert!((270.0..=330.0).contains(&awaited), "of its pods the watch tells: {awaited}");
+
+    let mut pods = objects.get(DEPLOYMENT);
+    pods["status"] = json!({ "observedGeneration": 0, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2,
+        "availableReplicas": 2 });
+    objects.put(DEPLOYMENT, pods);
+    let mut pauses = Vec::new();
+    for _ in 0..20 {
+        pauses.push(pause(&process).await);
+    }
+    assert!(pauses.iter().all(|pause| (27.0 * 60.0..=33.0 * 60.0).contains(pause)), "{pauses:?}");
+    let widest = pauses.iter().fold(0.0, |widest: f64, pause| widest.max((pause - pauses[0]).abs()));
+    assert!(widest > 60.0, "not all at once for ever: {pauses:?}");
+    let status = objects.get(SERVER)["status"].clone();
+    assert_eq!(condition(&status, "ResolvedRefs")["status"], "True", "{status:#}");
+
+    let running = objects.get(DEPLOYMENT);
+    assert!(running.is_object());
+    objects.remove(USERS);
+    let unresolved = pause(&process).await;
+    assert!((13.5..=16.5).contains(&unresolved), "{unresolved}");
+    let status = objects.get(SERVER)["status"].clone();
+    assert_eq!(condition(&status, "ResolvedRefs")["reason"], "RefNotFound", "{status:#}");
+    assert_eq!(condition(&status, "Available")["status"], "True", "{status:#}");
+    assert_eq!(objects.get(DEPLOYMENT), running, "what ran stays");
 }
 
 fn name() -> ServerName {
