@@ -354,6 +354,24 @@ async fn every_server_is_looked_at_again_and_a_secret_that_went_is_found() {
     assert_eq!(condition(&status, "ResolvedRefs")["reason"], "RefNotFound", "{status:#}");
     assert_eq!(condition(&status, "Available")["status"], "True", "{status:#}");
     assert_eq!(objects.get(DEPLOYMENT), running, "what ran stays");
+
+    let users = json!({ "metadata": { "name": "users" }, "data": {} });
+    let missing = async |looks: usize, longest: f64| {
+        for look in 0..looks {
+            let pause = pause(&process).await;
+            assert!((0.9 * longest..=1.1 * longest).contains(&pause), "{look}: {pause}");
+        }
+    };
+    missing(39, 15.0).await;
+    missing(2, 300.0).await;
+    let mut broken = objects.get(SERVER);
+    broken["spec"]["backends"][0]["inject"] = json!([{ "credential": "nobody", "header": "Authorization" }]);
+    objects.put(SERVER, broken.clone());
+    missing(2, 300.0).await;
+    // An edit of what was wrong with the server itself tells that somebody is at it.
+    objects.put(SERVER, server());
+    objects.put(USERS, users);
+    missing(1, 15.0).await;
 }
 
 fn name() -> ServerName {
