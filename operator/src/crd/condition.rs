@@ -26,6 +26,27 @@ macro_rules! texts {
     };
 }
 
+/// The same with what each says, which is its documentation, and what to do about it.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident {
+        $(#[doc = $doc:literal] $variant:ident => $text:literal, $remedy:literal;)+
+    }) => {
+        texts! { $(#[$meta])* $name { $(#[doc = $doc] $variant => $text,)+ } }
+
+        impl $name {
+            /// Of which condition it is, and after a colon what it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)+ }
+            }
+
+            /// What to do.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)+ }
+            }
+        }
+    };
+}
+
 texts! {
     /// The type of a condition.
     ConditionType {
@@ -48,97 +69,97 @@ texts! {
     }
 }
 
-texts! {
+reasons! {
     /// The reason of a condition.
     Reason {
-        /// `Accepted=True`: the spec is valid.
-        Accepted => "Accepted",
-        /// `Accepted=False`: a field has a value that cannot work; the message names it.
-        Invalid => "Invalid",
+        /// `Accepted=True`: the spec is valid, and nothing of it conflicts with another object.
+        Accepted => "Accepted", "Nothing.";
+        /// `Accepted=False`: a field has a value that cannot work, or the object cannot be read.
+        Invalid => "Invalid", "Correct the field that the message names.";
         /// `Accepted=False`: another server had this issuer first.
-        IssuerConflict => "IssuerConflict",
+        IssuerConflict => "IssuerConflict", "Give this server a `url` or `issuer` of its own, or delete the other one.";
         /// `Accepted=False`: another namespace had this host first.
-        HostConflict => "HostConflict",
+        HostConflict => "HostConflict", "Use one host a server; or `hosts.shared` of the operator, knowing what it means.";
         /// `Accepted=False`: the operator's configuration does not allow this host to this namespace.
-        HostNotAllowed => "HostNotAllowed",
+        HostNotAllowed => "HostNotAllowed", "Use a host that the message names, or have `hosts.allow` extended.";
         /// `Accepted=False`: the operator's configuration does not allow this way to sign in, or this issuer.
-        IdentityNotAllowed => "IdentityNotAllowed",
-        /// `Accepted=False`: the operator's configuration does not allow this field to tenants.
-        NotAllowed => "NotAllowed",
+        IdentityNotAllowed => "IdentityNotAllowed", "Use another provider, or have `identity` of the operator extended.";
+        /// `Accepted=False`: the operator's configuration does not allow what this field asks for.
+        NotAllowed => "NotAllowed", "Remove it, or have the setting changed that the message names.";
         /// `Accepted=False`: the provider is not asked for a scope without which `access` could never match.
-        ScopeMissing => "ScopeMissing",
+        ScopeMissing => "ScopeMissing", "Add the scope that the message names to `identity`.";
         /// `Accepted=False`: a policy is required and none applies.
-        NoPolicy => "NoPolicy",
+        NoPolicy => "NoPolicy", "Make an OAuthClientPolicy that targets this server.";
         /// `Accepted=False`: a policy that is for this server, or may be, cannot be read.
-        PolicyUnreadable => "PolicyUnreadable",
-        /// `Accepted=False`: a child of this name exists and is not ours.
-        Conflict => "Conflict",
-        /// `ResolvedRefs=True`.
-        Resolved => "Resolved",
+        PolicyUnreadable => "PolicyUnreadable", "Correct that policy, or delete it.";
+        /// `Accepted=False`: an object of the name of a child exists and is not this server's.
+        Conflict => "Conflict", "Rename or delete it, or rename this server.";
+        /// `ResolvedRefs=True`: every object that the spec names exists.
+        Resolved => "Resolved", "Nothing.";
         /// `ResolvedRefs=False`: a Secret or ConfigMap does not exist.
-        RefNotFound => "RefNotFound",
-        /// `ResolvedRefs=False`: a Secret or ConfigMap lacks the key.
-        KeyNotFound => "KeyNotFound",
-        /// `ResolvedRefs=False`: a Secret or ConfigMap exists and its content cannot be used.
-        InvalidRef => "InvalidRef",
+        RefNotFound => "RefNotFound", "Create it; it is seen within 17 s.";
+        /// `ResolvedRefs=False`: a Secret or ConfigMap lacks the key that is named.
+        KeyNotFound => "KeyNotFound", "Add the key, or name another; it is seen within 17 s.";
+        /// `ResolvedRefs=False`: a Secret or ConfigMap exists and its content cannot be used, or a file of the operator's own.
+        InvalidRef => "InvalidRef", "Correct the content as the message says.";
         /// `ResolvedRefs=False`: a Service or its port does not exist.
-        ServiceNotFound => "ServiceNotFound",
-        /// `ResolvedRefs=False`: a Service that leads elsewhere.
-        RefNotPermitted => "RefNotPermitted",
-        /// `ResolvedRefs=False`: the generated keys are gone, or others are in their place.
-        KeysLost => "KeysLost",
-        /// `ResolvedRefs=False`: the keys Secret is not ours or not readable.
-        KeysInvalid => "KeysInvalid",
-        /// `Programmed=True`.
-        Programmed => "Programmed",
-        /// `Programmed=False`: pods are being replaced.
-        Progressing => "Progressing",
-        /// `Programmed=False`: the roll-out does not get on; the message says what the Deployment says.
-        RolloutFailed => "RolloutFailed",
+        ServiceNotFound => "ServiceNotFound", "Create it, or name one of the ports that the message lists; it is seen at once.";
+        /// `ResolvedRefs=False`: a Service leads elsewhere (`ExternalName`).
+        RefNotPermitted => "RefNotPermitted", "Give the backend a `url` instead.";
+        /// `ResolvedRefs=False`: the generated keys are gone, or others are in their place; pods go on with those they have.
+        KeysLost => "KeysLost", "Restore the Secret; or `kubectl annotate mcps NAME gatehouse.dev/accept-key-loss=INSTANCE`, and everybody signs in again.";
+        /// `ResolvedRefs=False`: the keys Secret is not this server's, or cannot be read.
+        KeysInvalid => "KeysInvalid", "Restore it, or delete or annotate it as the message says.";
+        /// `Programmed=True`: all pods run this configuration; of a policy, all targets run with it.
+        Programmed => "Programmed", "Nothing.";
+        /// `Programmed=False`: pods are being replaced; of a policy, those of its targets.
+        Progressing => "Progressing", "Wait.";
+        /// `Programmed=False`: the roll-out does not get on.
+        RolloutFailed => "RolloutFailed", "Look at the pods; the message says what the Deployment says.";
         /// `Programmed=False`: a roll-out that the operator itself causes waits for its turn.
-        RolloutQueued => "RolloutQueued",
+        RolloutQueued => "RolloutQueued", "Wait, or raise `rollouts.maxConcurrent`.";
         /// `Programmed=False`: the API server refused an object, or a pass did not get to its end.
-        ApplyFailed => "ApplyFailed",
-        /// `Programmed=False`: Redis refused what the operator needs of it.
-        RedisUnavailable => "RedisUnavailable",
-        /// A condition that is not looked at because an earlier one failed.
-        Blocked => "Blocked",
-        /// `Available=True`.
-        Available => "Available",
+        ApplyFailed => "ApplyFailed", "Look at what refused it: quota, admission, rights of the operator.";
+        /// `Programmed=False`: Redis is away, or refused what the operator needs of it.
+        RedisUnavailable => "RedisUnavailable", "Mend Redis, or the rights of the operator's user there.";
+        /// `Programmed=False`: not looked at because `Accepted` or `ResolvedRefs` is not True; what ran runs on.
+        Blocked => "Blocked", "Mend that one.";
+        /// `Available=True`: a pod serves some accepted configuration.
+        Available => "Available", "Nothing.";
         /// `Available=False`: no pod is ready.
-        NoReadyPods => "NoReadyPods",
-        /// `Available=True`: `replicas: 0`, which is what was asked for.
-        Parked => "Parked",
-        /// `Ready=True`.
-        Ready => "Ready",
-        /// `Unknown`: not looked at yet.
-        Pending => "Pending",
-        /// `Stalled=False`: nothing waits for the user.
-        Reconciling => "Reconciling",
-        /// `TenantIsolated=True`: a Redis user of its own.
-        OwnRedisUser => "OwnRedisUser",
+        NoReadyPods => "NoReadyPods", "Look at the pods and their log.";
+        /// `Available=True`, `Ready=True`: `replicas` is 0, as was asked for.
+        Parked => "Parked", "Nothing, or raise `gateway.replicas`.";
+        /// `Ready=True`: users can sign in; the message has what is worth a note.
+        Ready => "Ready", "Nothing.";
+        /// `Unknown`, of any condition: not looked at yet.
+        Pending => "Pending", "Wait; if it stays, see whether the operator runs and watches this namespace.";
+        /// `Stalled=False`: nothing waits for you.
+        Reconciling => "Reconciling", "Nothing.";
+        /// `TenantIsolated=True`: a Redis user of its own reaches this server's keys alone.
+        OwnRedisUser => "OwnRedisUser", "Nothing.";
         /// `TenantIsolated=False`: Redis lets in whoever has no password.
-        OpenRedis => "OpenRedis",
+        OpenRedis => "OpenRedis", "Give Redis's user `default` a password, or turn it off.";
         /// `TenantIsolated=Unknown`: the operator may not look whom Redis lets in without a password.
-        DefaultUserUnseen => "DefaultUserUnseen",
-        /// `TenantIsolated=False`: all servers share one Redis user.
-        SharedRedisUser => "SharedRedisUser",
-        /// `TenantIsolated=Unknown`: the tenant provides the Redis user.
-        ProvidedRedisUser => "ProvidedRedisUser",
-        /// `OAuthClientPolicyAffected=True`.
-        PolicyApplied => "PolicyApplied",
-        /// `OAuthClientPolicyAffected=False`: the operator's default policy applies.
-        DefaultPolicy => "DefaultPolicy",
+        DefaultUserUnseen => "DefaultUserUnseen", "Grant `+acl|getuser` to the operator's user.";
+        /// `TenantIsolated=False`: all servers share one Redis user (`redis.users: Shared`).
+        SharedRedisUser => "SharedRedisUser", "Use `Managed` or `Provided` where tenants do not trust each other.";
+        /// `TenantIsolated=Unknown`: the Redis user is provided, and its rights are not looked at.
+        ProvidedRedisUser => "ProvidedRedisUser", "See to its rights yourself.";
+        /// `OAuthClientPolicyAffected=True`: the policy that the message names applies.
+        PolicyApplied => "PolicyApplied", "Nothing.";
+        /// `OAuthClientPolicyAffected=False`: no policy targets this server; the operator's default applies.
+        DefaultPolicy => "DefaultPolicy", "Nothing, or make an OAuthClientPolicy.";
         /// `OAuthClientPolicyAffected=True`: the operator's ceilings lowered something of the policy.
-        Capped => "Capped",
-        /// Policy `Accepted=False`: an older policy of the same level has this target.
-        Conflicted => "Conflicted",
-        /// Policy `Programmed=False`: a more specific policy has this target.
-        Overridden => "Overridden",
-        /// Policy `Accepted=False`: no target exists.
-        TargetNotFound => "TargetNotFound",
-        /// Policy `Programmed=False`: some targets run with it.
-        PartiallyProgrammed => "PartiallyProgrammed",
+        Capped => "Capped", "Ask for less, or have `policy.ceilings` raised.";
+        /// `Accepted=False` of a policy: an older policy of the same level has this target.
+        Conflicted => "Conflicted", "Delete one of the two, or let it target more specifically.";
+        /// `Programmed=False` of a policy: a more specific policy has this target.
+        Overridden => "Overridden", "Nothing, if that is meant.";
+        /// `Accepted=False` of a policy: no target exists in this namespace.
+        TargetNotFound => "TargetNotFound", "Correct `targetRefs`, or make the server.";
+        /// `Programmed=False` of a policy: some targets run with it.
+        PartiallyProgrammed => "PartiallyProgrammed", "See what keeps the servers that the message names.";
     }
 }
 
@@ -231,6 +252,19 @@ mod tests {
             "PartiallyProgrammed",
         ];
         assert_eq!(all, frozen);
+    }
+
+    #[test]
+    fn every_reason_says_of_which_condition_it_is_what_it_means_and_what_to_do() {
+        for reason in Reason::ALL {
+            let (condition, meaning) = reason.meaning().trim().split_once(": ").unwrap();
+            let of = ConditionType::ALL.iter().any(|type_| {
+                let short = type_.as_str().trim_start_matches("gatehouse.dev/");
+                condition.starts_with(&format!("`{short}="))
+            });
+            assert!(of || *reason == Reason::Pending, "{reason}: {condition}");
+            assert!(meaning.ends_with('.') && reason.remedy().ends_with('.'), "{reason}");
+        }
     }
 
     #[test]

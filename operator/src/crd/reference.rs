@@ -7,6 +7,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
+use super::condition::Reason;
+
 /// Fields whose type is Kubernetes' own, which its documentation explains.
 const OF_KUBERNETES: [&str; 5] =
     ["affinity", "tolerations", "topologySpreadConstraints", "selector", "conditions"];
@@ -41,7 +43,24 @@ pub fn markdown(definitions: &[CustomResourceDefinition]) -> String {
             }
         }
     }
+    conditions(&mut out);
     out
+}
+
+/// Every reason that a condition can have.
+fn conditions(out: &mut String) {
+    *out += "\n## Conditions\n\n`Ready=False` and `Stalled=True` repeat the reason and the words of the condition that fails \
+             first.\n\n| reason | condition | what it means | what to do |\n|---|---|---|---|\n";
+    for reason in Reason::ALL {
+        let (condition, meaning) = reason.meaning().split_once(": ").unwrap_or(("", reason.meaning()));
+        let _ = writeln!(
+            out,
+            "| `{reason}` | {} | {} | {} |",
+            cell(condition.trim()),
+            cell(meaning),
+            cell(reason.remedy())
+        );
+    }
 }
 
 /// What must hold of a whole object, as a list.
