@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use e2e::{
     backend::{Backend, Callers},
-    clients::{ClaudeCode, Sdk, Session},
-    dev::{Gateway, Setup},
+    clients::{ClaudeCode, Home, Sdk, Session},
+    dev::{Gateway, Setup, gatehouse},
     manifests::with_documents,
-    oauth::REDIRECT_URI,
+    net::http,
+    oauth::{REDIRECT_URI, mcp},
+    process::Process,
     redis::Redis,
     rmcp_client::Rmcp,
     tap::{Heard, Tap},
@@ -142,4 +144,30 @@ async fn claude_code() {
         world.access_token_runs_out().await;
     }
     world.knows_only(CLAUDE_CODE);
+}
+
+/// The authority here is none of the web's.
+#[tokio::test]
+async fn the_command_that_prints_a_token_trusts_a_private_authority() {
+    let world = World::start().await;
+    let token = async |trust: &[&str]| {
+        let home = Home::of("alice");
+        let mut command = gatehouse();
+        home.enter(&mut command);
+        command.arg("token").args(trust).arg(&world.gateway.url);
+        let mut process = Process::start(command);
+        (process.wait().await.code(), process.stdout(), process.output())
+    };
+    let (code, _, said) = token(&[]).await;
+    assert!(code == Some(1) && said.contains("UnknownIssuer"), "{said}");
+    let (code, _, said) = token(&["--ca", "bin/xdg-open"]).await;
+    assert!(code == Some(2) && said.contains("--ca bin/xdg-open: "), "{said}");
+    let (code, token, said) = token(&["--ca", "ca.pem"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let begins = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": "2025-06-18",
+        "capabilities": {}, "clientInfo": { "name": "curl", "version": "1" } } });
+    let answer = mcp(&http(), &world.gateway.url, Some(&token), &begins).send().await.expect("it is reached");
+    assert_eq!(answer.status(), 200);
+    let answer = mcp(&http(), &world.gateway.url, None, &begins).send().await.expect("it is reached");
+    assert_eq!(answer.status(), 401, "the token is looked at");
 }

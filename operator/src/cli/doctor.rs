@@ -26,12 +26,15 @@ mod token_endpoint;
 use std::{io::Read, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::SecretString;
 use url::Url;
 
 use self::report::Report;
-use super::{CliError, http::Http, print};
+use super::{
+    CliError,
+    http::{Http, Trust},
+    print,
+};
 
 /// Find out why an MCP client cannot connect to a server, Gatehouse or another.
 ///
@@ -42,9 +45,8 @@ use super::{CliError, http::Http, print};
 pub(super) struct DoctorArgs {
     /// The MCP endpoint, as clients are given it, for example `https://tools.mcp.example.com/mcp`.
     url: Url,
-    /// A PEM file with the CAs to trust, instead of those of the web.
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
     /// A file with an access token (`-`: the standard input), to look at a signed-in client's calls too. `gatehouse token`
     /// gives one.
     #[arg(long, value_name = "FILE")]
@@ -73,16 +75,13 @@ struct Visit {
 }
 
 pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
-    let DoctorArgs { url, ca, token_file, no_register, format } = args;
+    let DoctorArgs { url, trust, token_file, no_register, format } = args;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(CliError::Input(format!(
             "{url} is not an MCP endpoint: it must begin with https:// or http://"
         )));
     }
-    let http = match ca {
-        None => Http::new(),
-        Some(file) => Http::trusting(authorities(&file)?),
-    };
+    let http = trust.client()?;
     let token = token_file.map(|file| token(&file)).transpose()?;
     let mut visit = Visit { http, url, report: Report::default() };
     let home = std::env::home_dir();
@@ -127,17 +126,6 @@ impl Visit {
             session::check(self, token).await;
         }
     }
-}
-
-fn authorities(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, CliError> {
-    let wrong = |why: String| CliError::Input(format!("--ca {}: {why}", file.display()));
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))?.collect();
-    let found = found.map_err(|e| wrong(e.to_string()))?;
-    if found.is_empty() {
-        return Err(wrong("holds no certificate".to_owned()));
-    }
-    Ok(found)
 }
 
 fn token(file: &PathBuf) -> Result<SecretString, CliError> {

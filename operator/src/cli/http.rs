@@ -1,8 +1,9 @@
 //! As much of an HTTP client as the commands need that speak to a gateway from outside.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+use clap::Args;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -10,10 +11,15 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::{Url, form_urlencoded};
+
+use super::CliError;
 
 /// How much of an answer is read.
 const LIMIT: usize = 1 << 20;
@@ -26,6 +32,32 @@ const OURS: [(HeaderName, &str); 2] = [
     (header::ACCEPT, "application/json, text/event-stream"),
     (header::USER_AGENT, concat!("gatehouse/", env!("CARGO_PKG_VERSION"))),
 ];
+
+/// Whom a command trusts.
+#[derive(Debug, Args)]
+pub(super) struct Trust {
+    /// A PEM file with the CAs to trust, instead of those of the web.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Trust {
+    /// A client that trusts them.
+    ///
+    /// # Errors
+    /// When the file holds no certificate.
+    pub(super) fn client(&self) -> Result<Http, CliError> {
+        let Some(file) = &self.ca else { return Ok(Http::new()) };
+        let wrong = |why: String| CliError::Input(format!("--ca {}: {why}", file.display()));
+        let found: Result<Vec<_>, _> =
+            CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))?.collect();
+        let found = found.map_err(|e| wrong(e.to_string()))?;
+        if found.is_empty() {
+            return Err(wrong("holds no certificate".to_owned()));
+        }
+        Ok(Http::trusting(found))
+    }
+}
 
 /// A client that follows no redirects.
 pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);

@@ -16,7 +16,11 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use self::{callback::Callback, discovery::Server};
-use super::{CliError, http::Http, print};
+use super::{
+    CliError,
+    http::{Http, Trust},
+    print,
+};
 
 /// How long a user may take to sign in, unless told otherwise: as long as a sign-in lives at the gateway.
 const PATIENCE: u64 = 600;
@@ -29,6 +33,8 @@ const PATIENCE: u64 = 600;
 pub(super) struct TokenArgs {
     /// The MCP endpoint, for example http://localhost:8080/mcp.
     url: Url,
+    #[command(flatten)]
+    trust: Trust,
     /// The id of a public client that the server knows, instead of registering one.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -60,13 +66,13 @@ struct Tokens {
 }
 
 pub(super) async fn run(args: TokenArgs) -> Result<(), CliError> {
-    let TokenArgs { url, client_id, scope, no_browser, timeout } = args;
+    let TokenArgs { url, trust, client_id, scope, no_browser, timeout } = args;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(CliError::Input(format!(
             "{url} is not an MCP endpoint: it must begin with https:// or http://"
         )));
     }
-    let http = Http::new();
+    let http = trust.client()?;
     let server = discovery::discover(&http, &url).await.map_err(CliError::Failed)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await;
     let listener = listener.map_err(|e| CliError::Failed(format!("cannot listen on 127.0.0.1: {e}")))?;
