@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    policy_client::{StaticClient, dangerous_rule, reserved_rule},
+    policy_client::{StaticClient, dangerous_rule, fragment_rule, reserved_rule},
     policy_status::OAuthClientPolicyStatus,
     primitive::{GepDuration, Mode},
 };
@@ -166,6 +166,7 @@ pub struct RedirectUris {
     )]
     #[x_kube(
         validation = dangerous_rule("redirectUris.allow"),
+        validation = fragment_rule("redirectUris.allow"),
         validation = reserved_rule("redirectUris.allow"),
         validation = ("self.all(u, !u.endsWith('/*') || u.matches('^[a-z][a-z0-9+.-]*://[^/?]+/[^?]*[^/?]/[*]$'))", "redirectUris.allow: before /* there must be a host and a path, and no query")
     )]

@@ -38,6 +38,7 @@ pub struct StaticClient {
     )]
     #[x_kube(
         validation = dangerous_rule("clients[].redirectUris"),
+        validation = fragment_rule("clients[].redirectUris"),
         validation = reserved_rule("clients[].redirectUris")
     )]
     pub redirect_uris: Vec<String>,
@@ -65,6 +66,12 @@ pub(super) fn dangerous_rule(field: &str) -> Rule {
     let loopback = "^http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])(:[0-9]*)?([/?]|$)";
     Rule::new(format!("!self.exists(u, u.matches('{schemes}') && !u.matches('{loopback}'))"))
         .message(message.as_str())
+}
+
+/// RFC 6749 section 3.1.2.
+pub(super) fn fragment_rule(field: &str) -> Rule {
+    let message = format!("{field} must not have a fragment (#)");
+    Rule::new("!self.exists(u, u.contains('#'))").message(message.as_str())
 }
 
 /// What the answer adds to the query must not stand there already.
