@@ -58,7 +58,9 @@ pub(super) async fn redeem(
             held = Some(judge((server, client), &grant, &user, event)?);
             proof.judged = Some(user.profile);
         }
-        match server.store.redeem_code(&proof, &token::new_tokens(server, &pair)).await? {
+        let redeemed = server.store.redeem_code(&proof, &token::new_tokens(server, &pair)).await;
+        let ended = (&proof.grant, Decision::CodeReplayed);
+        match redeemed.map_err(|failed| token::unfinished((server, client), ended, failed, event))? {
             Redemption::JudgementDue { grant, user } => due = Some((grant, user)),
             outcome => return answer((server, client), (&proof, &pair), outcome, held.as_deref(), event),
         }
@@ -102,8 +104,12 @@ fn answer(
             Err(REFUSED)
         }
         Redemption::Replayed { revoked } => {
-            let reason = if revoked { "grant_revoked" } else { "parallel" };
-            event.decide(Decision::CodeReplayed).grant_id(&proof.grant).because(reason);
+            event.decide(Decision::CodeReplayed);
+            if revoked {
+                token::tell_reuse(event, &proof.grant);
+            } else {
+                event.grant_id(&proof.grant).because("parallel");
+            }
             Err(REFUSED)
         }
     }

@@ -90,7 +90,9 @@ async fn rotate(
             }
             rotation.judged = Some(user.profile);
         }
-        match server.store.rotate_refresh(rotation).await? {
+        let rotated = server.store.rotate_refresh(rotation).await;
+        let ended = (&rotation.grant, Decision::RefreshReused);
+        match rotated.map_err(|failed| token::unfinished((server, client), ended, failed, event))? {
             Rotated::CheckDue { grant, user } => {
                 event.grant(&grant);
                 if rotation.recheck_every.is_some_and(|every| user.checked_ago >= every) {
@@ -154,7 +156,7 @@ async fn answer(
             Err(OAuthError::InvalidGrant(server.credentials.expired_sentence().into()))
         }
         Rotated::Reused => {
-            event.decide(Decision::RefreshReused).grant_id(&presented.grant).because("grant_revoked");
+            token::tell_reuse(event.decide(Decision::RefreshReused), &presented.grant);
             Err(refused())
         }
         Rotated::Refused | Rotated::CheckDue { .. } => Err(refused()),

@@ -26,7 +26,7 @@ use crate::{
     credentials::standing::to_its_end,
     model::{AccessToken, Client, GrantId, RefreshToken, TokenPair},
     server::Server,
-    store::NewTokens,
+    store::{GrantEnd, NewTokens, Unfinished},
 };
 
 /// RFC 6749 section 5.1. `scope` always: its absence is read as "none" by some clients.
@@ -105,6 +105,27 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 pub(super) fn tell_forged(server: &Server, client: &Client, grant: &GrantId) {
     let mut ended = Event::new(Decision::GrantRevoked);
     server.audit.write(ended.client(client).grant_id(grant).because("forged"));
+}
+
+/// What to answer where a step is not known to have happened. What it ended is told now: the client is asked to come
+/// again, and nothing is found to end then.
+pub(super) fn unfinished(
+    (server, client): (&Server, &Client),
+    (grant, reused): (&GrantId, Decision),
+    Unfinished { done, error }: Unfinished<Option<GrantEnd>>,
+    event: &mut Event,
+) -> OAuthError {
+    match done {
+        Some(GrantEnd::Reuse) => tell_reuse(event.decide(reused), grant),
+        Some(GrantEnd::Forged) => tell_forged(server, client, grant),
+        None => {}
+    }
+    error.into()
+}
+
+/// Tells of a grant that ended because a code or a token of it was presented once more.
+pub(super) fn tell_reuse(event: &mut Event, grant: &GrantId) {
+    event.grant_id(grant).because("grant_revoked");
 }
 
 /// A new pair of tokens; the access token may be narrowed to a scope.

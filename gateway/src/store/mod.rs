@@ -29,8 +29,8 @@ pub use account::{
 };
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
-    Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated, Rotation,
-    UserUpdate,
+    GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated,
+    Rotation, UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -112,10 +112,14 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     // Tokens
 
-    /// Redeems a code, once.
-    async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption>;
-    /// Replaces a refresh token.
-    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated>;
+    /// Redeems a code, once. What happened of a failure: why the grant ended, if it did.
+    async fn redeem_code(
+        &self,
+        proof: &CodeProof,
+        tokens: &NewTokens,
+    ) -> Ending<Redemption, Option<GrantEnd>>;
+    /// Replaces a refresh token. What happened of a failure: as for a code.
+    async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>>;
     /// Ends a grant and all its tokens, if it is this client's, which an assertion proved if the grant asks for one.
     /// What happened of a failure: the grant, if it ended.
     async fn revoke_for_client(

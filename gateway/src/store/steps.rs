@@ -169,6 +169,15 @@ pub enum Redemption {
     },
 }
 
+/// Why a request for tokens ended the grant that it was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantEnd {
+    /// What it presented was used before: [`Redemption::Replayed`], [`Rotated::Reused`].
+    Reuse,
+    /// A record of the grant is not ours: [`Redemption::Forged`], [`Rotated::Forged`].
+    Forged,
+}
+
 /// A refresh. See the protocols, "Tokens and refresh".
 #[derive(Debug, Clone)]
 pub struct Rotation {

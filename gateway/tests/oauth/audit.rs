@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    redis_server::RedisServer,
+    redis_server::{Admin, RedisServer},
     support::{
         Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
         refresh, request, seconds, user_entry, with,
@@ -359,7 +359,50 @@ async fn refused_forms_of_the_account_page_are_told() {
     assert_eq!(gateway.trail.decisions(), [""; 0]);
 }
 
-/// Another holder of the same Redis user changes whose a grant is.
+/// As after a failed `WAIT`: the client is asked to come again, and nothing is left to end then.
+#[tokio::test]
+async fn an_end_that_is_not_acknowledged_is_told_once() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let gateway = Gateway::on_redis(config(), &redis.url()).await;
+    let strict = Gateway::unacknowledged(config(), &redis.url()).await;
+    let (client, admin) = (gateway.public_client().await, redis.admin().await);
+    let code = async || gateway.code(&mut Browser::default(), &client).await;
+    let forged = code().await;
+    forge_grant(&admin).await;
+    let replayed = code().await;
+    let tokens = gateway.token(&redeem(&client, &replayed)).await.json();
+    let reused = gateway.tokens(&client).await["refresh_token"].as_str().unwrap().to_owned();
+    gateway.token(&refresh(&client, &reused)).await.json();
+    admin.age("", seconds(200)).await;
+    assert!(gateway.accepts(tokens["access_token"].as_str().unwrap()).await);
+
+    let refused = ["code refused temporarily_unavailable"];
+    for (params, first, again) in [
+        (redeem(&client, &forged), &["grant revoked forged", refused[0]][..], &refused),
+        (redeem(&client, &replayed), &["code replayed grant_revoked"], &refused),
+        (
+            refresh(&client, &reused),
+            &["refresh reused grant_revoked"],
+            &["refresh refused temporarily_unavailable"],
+        ),
+    ] {
+        for told in [first, again] {
+            let answer = strict.token(&params).await;
+            assert!(answer.is_error(503, "temporarily_unavailable"), "{answer:?}");
+            assert_eq!(strict.trail.decisions(), told);
+        }
+    }
+    assert!(admin.keys(":grant:").await.is_empty(), "each has ended");
+}
+
+/// Another holder of the same Redis user changes whose the only grant is.
+async fn forge_grant(admin: &Admin) -> String {
+    let key = admin.key(":grant:").await;
+    let content: String = admin.run(&["HGET", &key, "g"]).await;
+    let _: i64 = admin.run(&["HSET", &key, "g", &content.replace("Claude Code", "Mallory")]).await;
+    key.rsplit(':').next().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_grant_that_a_forged_record_ends_is_told() {
     let Some(redis) = RedisServer::start().await else { return };
@@ -372,14 +415,8 @@ async fn a_grant_that_a_forged_record_ends_is_told() {
         browser.get(&gateway, &path).await.redirect_param("code").unwrap()
     };
     let admin = redis.admin().await;
-    let forge = async || {
-        let key = admin.key(":grant:").await;
-        let content: String = admin.run(&["HGET", &key, "g"]).await;
-        let _: i64 = admin.run(&["HSET", &key, "g", &content.replace("Claude Code", "Mallory")]).await;
-        key.rsplit(':').next().unwrap().to_owned()
-    };
     let code = sign_in().await;
-    let grant = forge().await;
+    let grant = forge_grant(&admin).await;
     gateway.trail.take();
     assert!(gateway.token(&redeem(&client, &code)).await.is_error(400, "invalid_grant"));
     let told = gateway.trail.take();
@@ -388,7 +425,7 @@ async fn a_grant_that_a_forged_record_ends_is_told() {
 
     let code = sign_in().await;
     let tokens = gateway.token(&redeem(&client, &code)).await.json();
-    let grant = forge().await;
+    let grant = forge_grant(&admin).await;
     gateway.trail.take();
     let answer = gateway.token(&refresh(&client, tokens["refresh_token"].as_str().unwrap())).await;
     assert!(answer.is_error(400, "invalid_grant"), "{answer:?}");

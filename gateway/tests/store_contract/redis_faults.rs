@@ -10,7 +10,8 @@ use gatehouse_gateway::{
     model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
     refs::{FixedRefs, Refs, Value},
     store::{
-        AccountSteps, EndedSessions, EndedSignIns, Ending, Quota, Redemption, Rotated, Store, StoreError,
+        AccountSteps, EndedSessions, EndedSignIns, Ending, GrantEnd, Quota, Redemption, Rotated, Store,
+        StoreError, Unfinished,
         keys::{BATCH, GRANTS_KEPT},
         redis::RedisStore,
     },
@@ -20,7 +21,7 @@ use gatehouse_gateway_config::{KeyRef, RedisConfig};
 use crate::{
     chaos::{Chaos, Mode},
     lab::{
-        CLIENT, HOUR, Lab, MINUTE, PASSWORD, completion, config, hash, new_access, password, proof,
+        CLIENT, GRACE, HOUR, Lab, MINUTE, PASSWORD, completion, config, hash, new_access, password, proof,
         redis_store, refresh_with, request, tokens, user_update,
     },
 };
@@ -33,9 +34,17 @@ async fn through_chaos() -> Option<(Lab, Chaos, RedisStore)> {
     Some((lab, chaos, store))
 }
 
+/// A Redis, and a store that waits for a replica of it, which is not there.
+async fn without_replica() -> Option<(Lab, RedisStore)> {
+    let lab = Lab::redis().await?;
+    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
+    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    Some((lab, store))
+}
+
 /// What was done, although the store does not answer for it.
 fn unacknowledged<T: std::fmt::Debug, D: std::fmt::Debug>(result: Ending<T, D>) -> D {
-    result.expect_err("no replica is there").done
+    result.expect_err("it is not known to last").done
 }
 
 pub(crate) fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
@@ -62,7 +71,7 @@ async fn a_lost_answer_is_no_redemption_and_the_claim_stays_spent() {
     store.ping().await.unwrap();
     chaos.set(Mode::LoseAnswer);
     let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
-    assert!(unavailable(&store.redeem_code(&proof(&done), &pair).await));
+    assert_eq!(unacknowledged(store.redeem_code(&proof(&done), &pair).await), None);
     chaos.set(Mode::Pass);
     recovers(&store).await;
     let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
@@ -78,7 +87,7 @@ async fn a_refresh_whose_answer_was_lost_gets_the_same_successor() {
     store.rotate_refresh(&refresh_with(&lab, &another.refresh).0).await.unwrap();
     chaos.set(Mode::LoseAnswer);
     let (first, access, _) = refresh_with(&lab, &client.refresh);
-    assert!(unavailable(&store.rotate_refresh(&first).await));
+    assert_eq!(unacknowledged(store.rotate_refresh(&first).await), None);
     chaos.set(Mode::Pass);
     recovers(&store).await;
     let (second, ..) = refresh_with(&lab, &client.refresh);
@@ -242,13 +251,10 @@ async fn a_new_password_needs_no_restart() {
 
 #[tokio::test]
 async fn a_claim_that_no_replica_acknowledged_is_unavailable_and_spent() {
-    let Some(lab) = Lab::redis().await else { return };
-    let server = lab.server.as_ref().unwrap();
+    let Some((lab, store)) = without_replica().await else { return };
     let done = lab.signed_in(1).await;
-    let strict = RedisConfig { min_replicas: 1, ..config(&server.url()) };
-    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
     let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
-    assert!(unavailable(&store.redeem_code(&proof(&done), &pair).await));
+    assert_eq!(unacknowledged(store.redeem_code(&proof(&done), &pair).await), None);
     let again = lab.store.redeem_code(&proof(&done), &pair).await.unwrap();
     assert_eq!(again, Redemption::Replayed { revoked: false });
     store.call(&hash()).await.expect("only claims wait");
@@ -257,9 +263,7 @@ async fn a_claim_that_no_replica_acknowledged_is_unavailable_and_spent() {
 /// Whoever reads that their own revocation is done can rely on it as on any other.
 #[tokio::test]
 async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
-    let Some(lab) = Lab::redis().await else { return };
-    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
-    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let Some((lab, store)) = without_replica().await else { return };
     let client = lab.client(1).await;
     let user = client.done.user.id;
     let version = store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().unwrap().version;
@@ -296,11 +300,32 @@ async fn what_a_user_ends_is_acknowledged_by_replicas_too() {
     assert!(unacknowledged(store.purge_user(&user).await));
 }
 
+/// Who presents something once more ends the grant with it, and a repetition finds nothing to end.
+#[tokio::test]
+async fn a_reuse_that_no_replica_acknowledged_says_that_it_ended_the_grant() {
+    let Some((lab, store)) = without_replica().await else { return };
+    let client = lab.client(1).await;
+    let pair = tokens(&new_access(), &lab.refresh(client.grant().id, 1));
+    let replay = async || store.redeem_code(&proof(&client.done), &pair).await;
+    assert_eq!(unacknowledged(replay().await), None, "parallel");
+    lab.pass(Duration::from_secs(3)).await;
+    for ended in [Some(GrantEnd::Reuse), None] {
+        assert_eq!(unacknowledged(replay().await), ended, "once");
+        assert!(!lab.lives(&client.access).await);
+    }
+    let client = lab.client(1).await;
+    let (rotation, access, _) = refresh_with(&lab, &client.refresh);
+    lab.store.rotate_refresh(&rotation).await.unwrap();
+    lab.pass(2 * GRACE).await;
+    for ended in [Some(GrantEnd::Reuse), None] {
+        assert_eq!(unacknowledged(store.rotate_refresh(&rotation).await), ended, "once");
+        assert!(!lab.lives(&access).await);
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_no_replica_acknowledged_keeps_the_next_from_nothing() {
-    let Some(lab) = Lab::redis().await else { return };
-    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
-    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let Some((lab, store)) = without_replica().await else { return };
     let user = user_update(1).id;
     let fill = async || {
         for _ in 0..=BATCH {
@@ -321,9 +346,7 @@ async fn a_batch_that_no_replica_acknowledged_keeps_the_next_from_nothing() {
 /// What a sign-in ends is done with it, and found by nobody who repeats it.
 #[tokio::test]
 async fn a_sign_in_that_no_replica_acknowledged_says_what_it_ended() {
-    let Some(lab) = Lab::redis().await else { return };
-    let strict = RedisConfig { min_replicas: 1, ..config(&lab.server.as_ref().unwrap().url()) };
-    let store = redis_store(&strict, &lab.keys, password(PASSWORD));
+    let Some((lab, store)) = without_replica().await else { return };
     let first = lab.signed_in(1).await.grant;
     for _ in 1..GRANTS_KEPT {
         lab.signed_in(1).await;
@@ -365,7 +388,7 @@ async fn a_claim_that_a_replica_acknowledged_holds() {
         let done = lab.signed_in(1).await;
         let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
         match store.redeem_code(&proof(&done), &pair).await {
-            Err(StoreError::Unavailable(_)) => {}
+            Err(Unfinished { done: None, .. }) => {}
             redeemed => return assert!(matches!(redeemed, Ok(Redemption::Redeemed { .. })), "{redeemed:?}"),
         }
     }
@@ -384,12 +407,10 @@ async fn a_refresh_that_no_replica_acknowledged_is_not_answered_by_its_repetitio
     let first = store();
     let _replica = server.replica(way.port).await;
     way.set(Mode::Stall);
-    assert!(unavailable(&first.rotate_refresh(&rotation).await));
+    assert_eq!(unacknowledged(first.rotate_refresh(&rotation).await), None);
     // The repetition writes nothing of its own, and the replica still lacks the rotation.
-    assert!(
-        unavailable(&store().rotate_refresh(&rotation).await),
-        "what is not acknowledged is not answered"
-    );
+    // What is not acknowledged is not answered.
+    assert_eq!(unacknowledged(store().rotate_refresh(&rotation).await), None);
     way.set(Mode::Pass);
 }
 

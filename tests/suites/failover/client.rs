@@ -210,7 +210,9 @@ impl Clients {
             let refresh =
                 RefreshToken::mint(&self.keys, &gatehouse_gateway::clock::SystemEntropy, proof.grant, 1);
             let pair = tokens(&new_access(), &refresh);
-            let again = self.asked(async |store| store.redeem_code(&proof, &pair).await).await;
+            let again = self
+                .asked(async |store| store.redeem_code(&proof, &pair).await.map_err(|failed| failed.error))
+                .await;
             assert!(!matches!(again, Redemption::Redeemed { .. }), "a code was redeemed twice");
             self.tally.checked.fetch_add(1, SeqCst);
         }

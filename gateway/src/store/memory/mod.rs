@@ -25,8 +25,8 @@ use tokio::sync::Notify;
 use self::state::State;
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, Event, EventBatch,
-    EventCursor, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant,
-    Rotated, Rotation, Store, UserUpdate,
+    EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation,
+    RobotGrant, Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -181,11 +181,15 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.consents.get(&(*user, *consent), s.now).copied()))
     }
 
-    async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption> {
+    async fn redeem_code(
+        &self,
+        proof: &CodeProof,
+        tokens: &NewTokens,
+    ) -> Ending<Redemption, Option<GrantEnd>> {
         Ok(self.step(|s| s.redeem_code(proof, tokens)))
     }
 
-    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated> {
+    async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         Ok(self.step(|s| s.rotate_refresh(rotation)))
     }
 

@@ -41,8 +41,8 @@ use self::{
 };
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, EventBatch,
-    EventCursor, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation, RobotGrant,
-    Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
+    EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation,
+    RobotGrant, Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
 };
 use crate::{
     clock::Clock,
@@ -230,11 +230,15 @@ impl Store for RedisStore {
         Ok(Option::<i64>::from_redis_value(value).unwrap_or_default())
     }
 
-    async fn redeem_code(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption> {
+    async fn redeem_code(
+        &self,
+        proof: &CodeProof,
+        tokens: &NewTokens,
+    ) -> Ending<Redemption, Option<GrantEnd>> {
         self.redeem(proof, tokens).await
     }
 
-    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated> {
+    async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         self.rotate(rotation).await
     }
 

@@ -10,8 +10,8 @@ use crate::{
     keys::Sealed,
     model::{Grant, GrantId, Hash32, UserRecord, user::IDENTITY_CREDENTIAL},
     store::{
-        CallRecord, CodeProof, Ending, NewTokens, Redemption, Result, Revocation, RobotGrant, Rotated,
-        Rotation, keys,
+        CallRecord, CodeProof, Ending, GrantEnd, NewTokens, Redemption, Result, Revocation, RobotGrant,
+        Rotated, Rotation, StoreError, Unfinished, keys,
     },
 };
 
@@ -27,7 +27,11 @@ impl RedisStore {
         step.arg(millis(tokens.sign_in_life))
     }
 
-    pub(super) async fn redeem(&self, proof: &CodeProof, tokens: &NewTokens) -> Result<Redemption> {
+    pub(super) async fn redeem(
+        &self,
+        proof: &CodeProof,
+        tokens: &NewTokens,
+    ) -> Ending<Redemption, Option<GrantEnd>> {
         let (code, spent, grant) =
             (keys::code(&proof.code), keys::spent_code(&proof.code), keys::grant(&proof.grant));
         let parts = code_parts(&grant, &proof.client_id, &proof.challenge);
@@ -39,16 +43,43 @@ impl RedisStore {
         let step = self.pair(step, &proof.grant, 1, tokens).arg(spent_key(proof.assertion.as_ref()));
         let judged = proof.judged.as_ref().map_or_else(String::new, Sealed::to_text);
         let step = step.arg(&proof.heard).arg(proof.rules.to_string()).arg(judged);
-        let mut reply = self.claim(step).await?;
-        match reply.tag()?.as_str() {
-            "refused" => Ok(Redemption::Refused),
-            "spent" => Ok(Redemption::AssertionSpent),
-            "replayed" => Ok(Redemption::Replayed { revoked: reply.tag()? == "1" }),
-            tag => match self.read_redeemed(tag, &proof.grant, &mut reply) {
-                Some(redeemed) => Ok(redeemed),
-                None => self.forged(&proof.grant).await.map(|()| Redemption::Forged),
-            },
+        let read = |reply: &mut Reply| {
+            Ok(match reply.tag()?.as_str() {
+                "refused" => Redemption::Refused,
+                "spent" => Redemption::AssertionSpent,
+                "replayed" => Redemption::Replayed { revoked: reply.tag()? == "1" },
+                tag => self.read_redeemed(tag, &proof.grant, reply).unwrap_or(Redemption::Forged),
+            })
+        };
+        let why = |redemption: &Redemption| match redemption {
+            Redemption::Replayed { revoked: true } => Some(GrantEnd::Reuse),
+            Redemption::Forged => Some(GrantEnd::Forged),
+            _ => None,
+        };
+        self.ending_grant(&proof.grant, step, read, why).await
+    }
+
+    /// Runs a step that may end this grant; `why` says whether an answer means so.
+    ///
+    /// That a record of the family was not ours only shows after the step: what it may have written goes again, and
+    /// nobody has seen it.
+    async fn ending_grant<T>(
+        &self,
+        grant: &GrantId,
+        step: Step,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+        why: impl FnOnce(&T) -> Option<GrantEnd>,
+    ) -> Ending<T, Option<GrantEnd>> {
+        let (mut reply, acknowledged) = self.try_claim(step).await.map_err(nothing)?;
+        let answer = read(&mut reply).map_err(nothing)?;
+        let done = why(&answer);
+        if done == Some(GrantEnd::Forged) {
+            tracing::warn!(%grant, "a record in Redis has a wrong MAC: the grant is ended");
+            let step = self.step(&script::REVOKE).arg(keys::grant(grant));
+            // Acknowledged with all that came before it.
+            return self.ending(step, |_| Ok(answer), |_| done).await;
         }
+        acknowledged.map_or_else(|error| Err(Unfinished { done, error }), |()| Ok(answer))
     }
 
     /// Reads an answer that holds the grant; `None` when it, or the user, is not ours.
@@ -65,14 +96,7 @@ impl RedisStore {
         }
     }
 
-    /// A record of the family was not ours, which only shows after the step: what it may have written goes again, and
-    /// nobody has seen it.
-    async fn forged(&self, grant: &GrantId) -> Result<()> {
-        tracing::warn!(%grant, "a record in Redis has a wrong MAC: the grant is ended");
-        self.claim(self.step(&script::REVOKE).arg(keys::grant(grant))).await.map(drop)
-    }
-
-    pub(super) async fn rotate(&self, rotation: &Rotation) -> Result<Rotated> {
+    pub(super) async fn rotate(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         let (presented, grant) = (keys::refresh(&rotation.presented), keys::grant(&rotation.grant));
         let macs = self.macs(&presented, &[grant.as_bytes(), &rotation.generation.to_be_bytes()]);
         let step = self.step(&script::ROTATE).arg(presented).arg(grant).arg(rotation.generation).arg(macs);
@@ -87,19 +111,24 @@ impl RedisStore {
         let judged = rotation.judged.as_ref().map_or_else(String::new, Sealed::to_text);
         let step = step.arg(recheck).arg(spent_key(rotation.assertion.as_ref()));
         let step = step.arg(&rotation.heard).arg(rotation.rules.to_string()).arg(judged);
-        let mut reply = self.claim(step).await?;
-        match reply.tag()?.as_str() {
-            "refused" => Ok(Rotated::Refused),
-            "spent" => Ok(Rotated::AssertionSpent),
-            "reused" => Ok(Rotated::Reused),
-            tag => match self.read_rotated(tag, rotation, &mut reply) {
-                Some(rotated) => Ok(rotated),
-                None if matches!(tag, "rotated" | "due") => {
-                    self.forged(&rotation.grant).await.map(|()| Rotated::Forged)
-                }
-                None => Ok(Rotated::Refused),
-            },
-        }
+        let read = |reply: &mut Reply| {
+            Ok(match reply.tag()?.as_str() {
+                "refused" => Rotated::Refused,
+                "spent" => Rotated::AssertionSpent,
+                "reused" => Rotated::Reused,
+                tag => match self.read_rotated(tag, rotation, reply) {
+                    Some(rotated) => rotated,
+                    None if matches!(tag, "rotated" | "due") => Rotated::Forged,
+                    None => Rotated::Refused,
+                },
+            })
+        };
+        let why = |rotated: &Rotated| match rotated {
+            Rotated::Reused => Some(GrantEnd::Reuse),
+            Rotated::Forged => Some(GrantEnd::Forged),
+            _ => None,
+        };
+        self.ending_grant(&rotation.grant, step, read, why).await
     }
 
     /// Reads an answer that holds grant and user; `None` when one of them is not ours.
@@ -189,6 +218,11 @@ impl RedisStore {
         let credential = read_credential(reply);
         Some(CallRecord { scope: grant.scope.clone(), grant, user, credential, life })
     }
+}
+
+/// A failure of which nothing is known to have happened.
+fn nothing<T>(error: StoreError) -> Unfinished<Option<T>> {
+    Unfinished { done: None, error }
 }
 
 /// The key that an assertion leaves when it is spent; nothing where there is none.
