@@ -12,8 +12,8 @@ const DAY_SECS: u64 = 24 * 3600;
 
 /// A redeemed code is remembered this long, so that a replay is told from nonsense.
 pub const SPENT_CODE_LIFE: Duration = Duration::from_secs(600);
-/// How long a spent assertion is remembered: longer than any replica accepts one, with clocks a
-/// quarter of an hour apart.
+/// How long a spent assertion is remembered: longer than one is accepted, also where the clock of the next master is a
+/// quarter of an hour behind.
 pub const SPENT_ASSERTION_LIFE: Duration = Duration::from_secs(1800);
 /// How long "you approved this on …" is remembered.
 pub const CONSENT_LIFE: Duration = Duration::from_secs(90 * DAY_SECS);

@@ -53,16 +53,21 @@ fn signing(keys: &str, value: Value) -> Vec<u8> {
     fresh(&document)
 }
 
-fn client() -> Client {
+/// The client whose id is the document's address.
+pub(crate) fn client() -> Client {
     Client { id: ID.to_owned(), secret: None }
 }
 
 /// What an assertion must say, with a `jti` of its own.
 pub(crate) fn claims(world: &World) -> Value {
+    claims_at(world.clock.unix())
+}
+
+/// As [`claims`], at this time.
+pub(crate) fn claims_at(now: i64) -> Value {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let jti = format!("jti-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let exp = world.clock.unix() + 300;
-    json!({"iss": ID, "sub": ID, "aud": "https://gw.test", "exp": exp, "jti": jti})
+    json!({"iss": ID, "sub": ID, "aud": "https://gw.test", "exp": now + 300, "jti": jti})
 }
 
 /// A token with this header and payload, and the signature that `sign` makes.
@@ -83,7 +88,7 @@ pub(crate) fn proven<'a>(params: Vec<(&'a str, &'a str)>, assertion: &'a str) ->
 
 impl World {
     /// A world whose client signs with key 1, in its document.
-    async fn inline() -> Self {
+    pub(crate) async fn inline() -> Self {
         Self::new(signing("jwks", jwks(&[1]))).await
     }
 

@@ -10,6 +10,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
+    assertions::{self, claims_at, proven, signed},
+    callback::return_path,
+    documents::World,
+    floods::fill,
     redis_server::RedisServer,
     support::{
         Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem, refresh,
@@ -20,7 +24,7 @@ use crate::{
 const SKEW: i64 = 300;
 
 /// Redis's time, in seconds since 1970.
-async fn time(redis: &RedisServer) -> i64 {
+pub(crate) async fn time(redis: &RedisServer) -> i64 {
     let (now, _): (i64, i64) = redis.admin().await.run(&["TIME"]).await;
     now
 }
@@ -213,6 +217,97 @@ async fn refresh_tokens_and_sign_ins_end_at_their_time() {
         for gateway in &both {
             let over = refreshed(gateway, &used).await;
             assert!(over.is_error(400, "invalid_grant"), "{maker}: {over:?}");
+        }
+    }
+}
+
+/// By its own clock the slow replica would take for five minutes what the fast one takes no more, and the fast one for as
+/// long what is not yet good.
+#[tokio::test]
+async fn an_assertion_begins_and_ends_by_redis_time() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let world = World::inline().await;
+    let client = assertions::client();
+    let now = time(&redis).await;
+    let replica = async |skew| world.on_redis_at(&redis.url(), now + skew).await;
+    for gateway in [replica(-SKEW).await, replica(SKEW).await] {
+        for (claim, from_now, good) in [
+            ("exp", -50, true),
+            ("exp", -61, false),
+            ("exp", 590, true),
+            ("exp", 660, false),
+            ("nbf", 50, true),
+            ("nbf", 120, false),
+            ("iat", 50, true),
+            ("iat", 120, false),
+        ] {
+            let now = time(&redis).await;
+            let mut claims = claims_at(now);
+            claims[claim] = json!(now + from_now);
+            let code = gateway.code(&mut Browser::default(), &client).await;
+            let answer = gateway.token(&proven(redeem(&client, &code), &signed(1, &claims))).await;
+            assert_eq!(answer.status == StatusCode::OK, good, "{claim} {from_now}: {answer:?}");
+            assert!(good || answer.is_error(401, "invalid_client"), "{claim} {from_now}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_that_was_spent_at_one_replica_stays_spent_at_the_other() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let world = World::inline().await;
+    let client = assertions::client();
+    let now = time(&redis).await;
+    let replica = async |skew| world.on_redis_at(&redis.url(), now + skew).await;
+    let both = [replica(-SKEW).await, replica(SKEW).await];
+    for (spender, other) in [(1, 0), (0, 1)] {
+        let mut claims = claims_at(time(&redis).await);
+        claims["exp"] = json!(time(&redis).await + 590);
+        let assertion = signed(1, &claims);
+        let tokens = async |gateway: &Gateway| {
+            let code = gateway.code(&mut Browser::default(), &client).await;
+            let answer = gateway.token(&proven(redeem(&client, &code), &assertion)).await;
+            (answer.status, answer.json()["error_description"].as_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(tokens(&both[spender]).await.0, StatusCode::OK);
+        for life in [0, 300, 340] {
+            redis.admin().await.age("jti:", seconds(life)).await;
+            for gateway in [&both[other], &both[spender]] {
+                let (status, why) = tokens(gateway).await;
+                assert_eq!(status, StatusCode::UNAUTHORIZED);
+                assert!(why.contains("was used before"), "{why}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_known_for_half_a_year_of_redis_time() {
+    const KNOWN_FOR: u64 = 180 * 24 * 3600;
+    let Some((_redis, both)) = replicas(|_| provider_config()).await else { return };
+    let client = both[0].public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let mut browsers = Vec::new();
+    for maker in &both {
+        let mut browser = Browser::default();
+        let asked = browser.get(maker, &path).await.link("approve");
+        let asked = browser.get(maker, &asked).await;
+        maker.provider.signs_in("42");
+        assert!(browser.get(maker, &return_path(&asked)).await.redirect_param("code").is_some());
+        browsers.push(browser);
+    }
+    fill(&both[0]).await;
+    assert!(Browser::default().get(&both[0], &path).await.is_page(429));
+    for browser in &browsers {
+        for gateway in &both {
+            // What Redis says with the next answer holds again.
+            for (by, status) in
+                [(KNOWN_FOR - 60, StatusCode::OK), (KNOWN_FOR + 60, StatusCode::TOO_MANY_REQUESTS)]
+            {
+                gateway.server.store.ping().await.unwrap();
+                gateway.clock.advance(seconds(by));
+                assert_eq!(browser.clone().get(gateway, &path).await.status, status, "{by}");
+            }
         }
     }
 }

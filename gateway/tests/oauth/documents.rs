@@ -120,6 +120,13 @@ impl World {
         self.gateway.replica(config(), documents(&self.egress, &self.ca, &config(), &self.clock))
     }
 
+    /// The same server on this Redis, whose machine believes that it is `unix` seconds since 1970.
+    pub(crate) async fn on_redis_at(&self, url: &str, unix: i64) -> Gateway {
+        let clock = ManualClock::at(unix);
+        let documents = documents(&self.egress, &self.ca, &config(), &clock);
+        Gateway::fetching_on_redis(config(), clock, documents, url).await
+    }
+
     pub(crate) async fn authorize(&self, id: &str) -> Answer {
         let client = Client { id: id.to_owned(), secret: None };
         self.gateway.get(&authorize_path(&authorization(&client))).await

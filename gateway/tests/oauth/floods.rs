@@ -15,7 +15,7 @@ async fn from(browser: &mut Browser, gateway: &Gateway, path: &str, source: &str
 }
 
 /// Takes all the room of strangers, as many networks could.
-async fn fill(gateway: &Gateway) {
+pub(crate) async fn fill(gateway: &Gateway) {
     let all = Quota { key: "flows-strangers:all".to_owned(), count: 8000, window: seconds(600) };
     while gateway.server.store.admit(std::slice::from_ref(&all)).await.unwrap().is_none() {}
 }

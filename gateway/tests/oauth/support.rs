@@ -188,6 +188,18 @@ impl Gateway {
         Self::assemble(config, 1, clock, None, None, Some(documents))
     }
 
+    /// As [`Gateway::fetching`], on this Redis.
+    pub(crate) async fn fetching_on_redis(
+        config: Value,
+        clock: ManualClock,
+        documents: Documents,
+        url: &str,
+    ) -> Self {
+        let gateway = Self::assemble(config, 1, clock, None, Some(&at_redis(url)), Some(documents));
+        gateway.server.store.ping().await.unwrap();
+        gateway
+    }
+
     /// Another replica of the same server, which fetches the documents of clients like this.
     pub(crate) fn replica(&self, config: Value, documents: Documents) -> Self {
         Self::assemble(config, 1, self.clock.clone(), Some(self.server.store.clone()), None, Some(documents))
