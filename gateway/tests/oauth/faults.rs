@@ -2,12 +2,20 @@
 
 use gatehouse_gateway::upload::Uploads;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
+    assertions::{self, claims_at, proven, signed},
+    callback::{at_provider, return_path},
     chaos::{Chaos, Mode},
+    clocks::time,
+    documents::World,
     redis_server::RedisServer,
-    support::{Browser, Gateway, authorization, authorize_path, provider_config, redeem, refresh, seconds},
+    static_clients::{listed, robot},
+    support::{
+        Answer, Browser, Gateway, NOW, authorization, authorize_path, config, provider_config, redeem,
+        refresh, seconds,
+    },
 };
 
 #[tokio::test]
@@ -52,6 +60,89 @@ async fn clients_register_while_redis_is_away() {
     let before = gateway.public_client().await;
     gateway.clock.advance(seconds(60));
     assert_ne!(gateway.public_client().await.id, before.id);
+}
+
+/// A token request is refused while Redis is away, which is left as it is, and taken when it is back.
+async fn is_taken_once_redis_is_back(
+    (redis, way, gateway): (&RedisServer, &Chaos, &Gateway),
+    params: &[(&str, &str)],
+) -> Value {
+    let admin = redis.admin().await;
+    let before = admin.keys("").await;
+    way.set(Mode::Cut);
+    for _ in 0..2 {
+        let answer = gateway.token(params).await;
+        assert!(answer.is_error(503, "temporarily_unavailable"), "{answer:?}");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    assert_eq!(admin.keys("").await, before, "nothing is minted, and nothing spent");
+    comes_back(way, gateway).await;
+    let answer = gateway.token(params).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    answer.json()
+}
+
+/// Redis is there again, and the gateway finds it by itself.
+async fn comes_back(way: &Chaos, gateway: &Gateway) {
+    way.set(Mode::Pass);
+    while gateway.server.store.ping().await.is_err() {
+        tokio::time::sleep(seconds(1) / 100).await;
+    }
+}
+
+#[tokio::test]
+async fn a_robot_gets_its_token_once_redis_is_back() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let way = Chaos::before(redis.socket.clone()).await;
+    let mut config = config();
+    config["policy"] = json!({"clients": listed()});
+    let gateway = Gateway::on_redis(config, &way.url()).await;
+    let tokens = is_taken_once_redis_is_back((&redis, &way, &gateway), &robot("robot", "new-secret")).await;
+    assert!(gateway.accepts(tokens["access_token"].as_str().unwrap()).await);
+}
+
+/// The assertion, too, is as good as new: the client need not sign another.
+#[tokio::test]
+async fn a_client_that_signs_redeems_its_code_once_redis_is_back() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let way = Chaos::before(redis.socket.clone()).await;
+    let gateway = World::inline().await.on_redis_at(&way.url(), NOW).await;
+    let client = assertions::client();
+    let code = gateway.code(&mut Browser::default(), &client).await;
+    let assertion = signed(1, &claims_at(time(&redis).await));
+    let params = proven(redeem(&client, &code), &assertion);
+    let tokens = is_taken_once_redis_is_back((&redis, &way, &gateway), &params).await;
+    assert!(gateway.accepts(tokens["access_token"].as_str().unwrap()).await);
+    assert_eq!(redis.admin().await.keys(":jti:").await.len(), 1, "it is spent now");
+}
+
+/// Whichever of its steps meets the outage, the attempt is begun once Redis is back, and by the same link.
+#[tokio::test]
+async fn try_again_begins_an_attempt_once_redis_is_back() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let way = Chaos::before(redis.socket.clone()).await;
+    let gateway = Gateway::on_redis(provider_config(), &way.url()).await;
+    let (client, admin, mut browser) =
+        (gateway.public_client().await, redis.admin().await, Browser::default());
+    let (first, path) = at_provider(&gateway, &mut browser, &client).await;
+    let cancelled = path.split("&code=").next().unwrap().to_owned() + "&error=access_denied";
+    let link = browser.get(&gateway, &cancelled).await.link("Try again");
+    // It reads the flow, approves it once more, and begins the next attempt.
+    for answered in 0..3 {
+        way.set(if answered == 0 { Mode::Cut } else { Mode::Answers(answered) });
+        let page = browser.get(&gateway, &link).await;
+        assert!(page.is_page(503) && !page.header("retry-after").is_empty(), "{answered}: {page:?}");
+        let attempt: Option<String> = admin.run(&["HGET", &admin.key(":flow:").await, "attempt"]).await;
+        assert_eq!(attempt.as_deref(), Some("1"), "{answered}");
+        comes_back(&way, &gateway).await;
+    }
+    let state = |asked: &Answer| asked.redirect_param("state");
+    let asked = browser.get(&gateway, &link).await;
+    assert!(state(&asked).is_some() && state(&asked) != state(&first));
+    assert_eq!(state(&browser.get(&gateway, &link).await), state(&asked), "it is begun once");
+    gateway.provider.signs_in("42");
+    let code = browser.get(&gateway, &return_path(&asked)).await.redirect_param("code").unwrap();
+    assert_eq!(gateway.token(&redeem(&client, &code)).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -25,8 +25,8 @@ pub(crate) enum Mode {
     Stall,
     /// Requests arrive; with the first byte of an answer the connection ends.
     LoseAnswer,
-    /// The next answer passes, and is the last: [`Mode::Cut`] from then on.
-    LastAnswer,
+    /// So many answers pass, at least one, and are the last: [`Mode::Cut`] from then on.
+    Answers(usize),
 }
 
 pub(crate) struct Chaos {
@@ -118,8 +118,8 @@ async fn pump(
             if to.write_all(&buffer[..n]).await.is_err() {
                 return;
             }
-            if now == Mode::LastAnswer && lost == Mode::LoseAnswer {
-                mode.send_replace(Mode::Cut);
+            if let (Mode::Answers(left), Mode::LoseAnswer) = (now, lost) {
+                mode.send_replace(if left > 1 { Mode::Answers(left - 1) } else { Mode::Cut });
             }
         } else if lost == Mode::LoseAnswer {
             return;
