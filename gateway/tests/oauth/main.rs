@@ -19,6 +19,7 @@ mod encodings;
 mod faults;
 mod fetches;
 mod floods;
+mod issuer_path;
 mod methods;
 mod parsers;
 #[path = "../../../tests/src/redis_program.rs"]

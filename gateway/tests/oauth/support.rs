@@ -532,6 +532,13 @@ impl Answer {
         unescape(href.unwrap_or_else(|| panic!("no link {id} in {}", self.body)))
     }
 
+    /// Where the first form goes.
+    pub(crate) fn action(&self) -> String {
+        let marked = "<form method=\"post\" action=\"";
+        let (_, rest) = self.body.split_once(marked).unwrap_or_else(|| panic!("no form in {}", self.body));
+        unescape(rest.split('"').next().unwrap())
+    }
+
     /// The value of a hidden field.
     pub(crate) fn field(&self, name: &str) -> String {
         let marked = format!("name=\"{name}\" value=\"");
@@ -626,7 +633,7 @@ impl Browser {
     ) -> Answer {
         let (flow, token) = (page.field("flow"), page.field("token"));
         let params = [("flow", flow.as_str()), ("token", &token), ("username", name), ("password", password)];
-        self.post(gateway, "/oauth/signin", &params).await
+        self.post(gateway, &page.action(), &params).await
     }
 
     /// The consent page, after a local sign-in if one is asked for.
@@ -641,7 +648,12 @@ impl Browser {
         asked: &[(&str, &str)],
         name: &str,
     ) -> Answer {
-        let mut page = self.get(gateway, &authorize_path(asked)).await;
+        self.arrive(gateway, &authorize_path(asked), name).await
+    }
+
+    /// The page that `path` leads to, after a local sign-in if one is asked for.
+    pub(crate) async fn arrive(&mut self, gateway: &Gateway, path: &str, name: &str) -> Answer {
+        let mut page = self.get(gateway, path).await;
         while page.status == StatusCode::SEE_OTHER {
             page = self.get(gateway, page.location()).await;
             if page.body.contains("id=\"signin\"") {
