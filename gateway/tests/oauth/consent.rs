@@ -3,7 +3,7 @@
 use axum::body::Body;
 use gatehouse_gateway::model::IdentityState;
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     callback::return_path,
@@ -438,20 +438,45 @@ async fn the_page_says_how_long_it_lasts() {
     }
 }
 
+/// A server that shows all that it can of itself.
+fn displayed(mut config: Value) -> Gateway {
+    config["display"] = json!({
+        "name": "Tools of A & B", "logoUrl": "https://cdn.example.com/logo.svg", "supportUrl": "https://help.example.com/?a&b",
+    });
+    Gateway::new(config)
+}
+
 #[tokio::test]
-async fn every_page_shows_the_servers_logo() {
-    let mut config = provider_config();
-    config["display"]["logoUrl"] = json!("https://cdn.example.com/logo.svg");
-    let gateway = Gateway::new(config);
+async fn every_page_shows_the_servers_name_logo_and_help() {
+    let gateway = displayed(provider_config());
     let client = gateway.public_client().await;
     let mut browser = Browser::default();
-    let page = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
-    let approve = page.link("approve");
-    browser.get(&gateway, &page.link("deny")).await;
+    let consent = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let approve = consent.link("approve");
+    browser.get(&gateway, &consent.link("deny")).await;
     let (bad, warn) = (gateway.get("/oauth/callback").await, browser.get(&gateway, &approve).await);
     assert!(bad.body.contains("badge bad") && warn.body.contains("badge warn"));
-    for page in [page, bad, warn, gateway.get("/account").await] {
-        assert!(page.body.contains("<img src=\"https://cdn.example.com/logo.svg\""), "{}", page.body);
+    let mut pages = vec![consent, bad, warn, gateway.get("/account").await];
+
+    let gateway = displayed(config());
+    let begun = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let form = browser.get(&gateway, begun.location()).await;
+    let again = browser.sign_in(&gateway, &form, "alice", "wrong").await;
+    let signed_in = browser.sign_in(&gateway, &form, "alice", "alice").await;
+    let consent = browser.get(&gateway, signed_in.location()).await;
+    let account = browser.get(&gateway, "/account").await;
+    assert!(form.body.contains("id=\"signin\"") && again.body.contains("id=\"problem\""));
+    assert!(consent.body.contains("id=\"approve\"") && account.body.contains("id=\"sign-out\""));
+    pages.extend([form, again, consent, account]);
+    for page in pages {
+        for shown in [
+            " · Tools of A &#38; B</title>",
+            "<img src=\"https://cdn.example.com/logo.svg\"",
+            "Tools of A &#38; B at gw.test · <a href=\"/account\">",
+            "<a href=\"https://help.example.com/?a&#38;b\" rel=\"noreferrer\">Help</a>",
+        ] {
+            assert!(page.body.contains(shown), "{shown}: {}", page.body);
+        }
         assert!(page.header("content-security-policy").contains("; img-src https://cdn.example.com;"));
     }
 }
