@@ -7,7 +7,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::kit::{Kit, tool_call};
+use super::{
+    kit::{Kit, tool_call},
+    logs::Log,
+};
 
 fn probe() -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": "server/discover"})
@@ -69,6 +72,26 @@ async fn a_backend_that_is_silent_is_504() {
     })
     .await;
     assert_fault(&kit, 504, "did not answer within 50ms").await;
+    drop(listener);
+}
+
+/// It accepts, and never says a word: a TLS handshake has no end of its own, and is part of connecting.
+#[tokio::test]
+async fn a_backend_that_never_shakes_hands_cannot_be_reached() {
+    let log = Log::of_process();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/mcp", listener.local_addr().unwrap());
+    let kit = Kit::with(|server| {
+        server["backends"][0]["target"]["url"] = url.into();
+        server["backends"][0]["timeouts"] = json!({"connect": "50ms", "firstByte": "60s"});
+    })
+    .await;
+    assert_fault(&kit, 502, "cannot be reached (incident ").await;
+    let answer = kit.call(&kit.sign_in("1").await).await.message();
+    let (_, incident) = answer.split_once("(incident ").unwrap();
+    let text = log.text();
+    let told = text.lines().find(|line| line.contains(incident.trim_end_matches(')'))).unwrap();
+    assert!(told.contains("\"why\":\"no connection within 50ms\""), "{told}");
     drop(listener);
 }
 

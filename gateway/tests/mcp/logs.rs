@@ -12,11 +12,11 @@ use super::kit::{Kit, until};
 
 /// Every line that this process logs.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// The log of the process, from the first test that asks on.
-    fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         static LOG: OnceLock<Log> = OnceLock::new();
         let start = || {
             let log = Log::default();
@@ -27,7 +27,7 @@ impl Log {
         LOG.get_or_init(start).clone()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
