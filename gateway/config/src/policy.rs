@@ -216,8 +216,8 @@ pub struct KnownClient {
     pub name: &'static str,
     /// Its redirect URIs: exact, or with `*` as the whole last segment.
     pub redirect_uris: &'static [&'static str],
-    /// Where that is known from.
-    pub source: &'static str,
+    /// The addresses where that is published.
+    pub sources: &'static [&'static str],
 }
 
 /// The clients whose callbacks `knownClients: Allowed` admits, besides loopback.
@@ -228,7 +228,10 @@ pub const KNOWN_CLIENTS: &[KnownClient] = &[
             "https://claude.ai/api/mcp/auth_callback",
             "https://claude.com/api/mcp/auth_callback",
         ],
-        source: "Anthropic, \"Building custom connectors via remote MCP servers\"",
+        sources: &[
+            "https://support.claude.com/en/articles/11503834-building-custom-connectors-via-remote-mcp-servers",
+            "https://claude.com/docs/connectors/building/authentication",
+        ],
     },
     KnownClient {
         name: "ChatGPT",
@@ -236,7 +239,7 @@ pub const KNOWN_CLIENTS: &[KnownClient] = &[
             "https://chatgpt.com/connector/oauth/*",
             "https://chatgpt.com/connector_platform_oauth_redirect",
         ],
-        source: "OpenAI, Apps SDK, \"Authentication\"",
+        sources: &["https://developers.openai.com/apps-sdk/build/auth"],
     },
     KnownClient {
         name: "Cursor",
@@ -244,11 +247,12 @@ pub const KNOWN_CLIENTS: &[KnownClient] = &[
             "cursor://anysphere.cursor-mcp/oauth/callback",
             "https://www.cursor.com/agents/mcp/oauth/callback",
         ],
-        source: "Cursor documentation, \"Model Context Protocol\"",
+        // The second one is seen in what it registers.
+        sources: &["https://cursor.com/docs/mcp", "https://github.com/erp-mafia/accounted/pull/2225"],
     },
     KnownClient {
         name: "Visual Studio Code",
         redirect_uris: &["https://vscode.dev/redirect", "https://insiders.vscode.dev/redirect"],
-        source: "microsoft/vscode, src/vs/base/common/oauth.ts",
+        sources: &["https://github.com/microsoft/vscode/blob/main/src/vs/base/common/oauth.ts"],
     },
 ];

@@ -238,6 +238,8 @@ fn is_uri_byte(b: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
     fn policy(allow: &[&str]) -> RedirectUrisConfig {
@@ -320,6 +322,39 @@ mod tests {
             "https://chatgpt.com.evil.test/connector/oauth/a",
         ] {
             assert!(!allowed(uri, &default), "{uri}");
+        }
+    }
+
+    #[test]
+    fn each_published_callback_is_allowed_and_its_neighbours_are_not() {
+        let (default, mut strict) = (policy(&[]), policy(&[]));
+        strict.known_clients = RegistrationMode::Refused;
+        for client in KNOWN_CLIENTS {
+            for published in client.redirect_uris {
+                let uri = &published.replace('*', "abc-DEF_1");
+                assert!(allowed(uri, &default), "{}: {uri}", client.name);
+                assert!(!allowed(uri, &strict), "{}: {uri}", client.name);
+                let (scheme, rest) = uri.split_once("://").unwrap();
+                for neighbour in [
+                    format!("{uri}/"),
+                    format!("{uri}/x"),
+                    format!("{uri}?x=y"),
+                    format!("{scheme}x://{rest}"),
+                    format!("{scheme}://x.{rest}"),
+                    format!("{scheme}://{}", rest.replacen('/', ".evil.test/", 1)),
+                    format!("{scheme}://{}", rest.replacen('/', ":8443/", 1)),
+                    format!("{scheme}://{}", rest.replacen('/', "/x/", 1)),
+                    format!("http://{rest}"),
+                ] {
+                    let neighbour = RedirectUri::parse(&neighbour);
+                    let is_allowed = neighbour.as_ref().is_ok_and(|uri| uri.is_allowed(&default));
+                    assert!(!is_allowed, "{}: {neighbour:?}", client.name);
+                }
+            }
+            assert!(!client.sources.is_empty(), "{}", client.name);
+            for source in client.sources {
+                assert!(source.starts_with("https://") && Url::parse(source).is_ok(), "{source}");
+            }
         }
     }
 
