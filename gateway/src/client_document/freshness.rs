@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
 
-/// Whatever its host says, unless it is not to be stored: a sign-in and its neighbours need it within the minute.
+/// Whatever its host says, unless it says that this is too long: a sign-in and its neighbours need it within the minute.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// Whatever its host says (section 4.4 of the draft leaves the bound to us).
+/// What a host forbids to use again (section 4.4 of the draft leaves the bounds to us): whoever names its URL must not
+/// make us ask it as often as they like.
+const BRIEF: Duration = Duration::from_secs(5);
+/// Whatever its host says, as above.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// How much longer what may be stale is used while its host is away (RFC 5861 section 4).
@@ -15,7 +18,7 @@ const STALE: Duration = Duration::from_secs(300);
 /// How long an answer is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
-    /// Without asking again. Zero: it is for those alone who ask now.
+    /// Without asking again.
     pub fresh: Duration,
     /// For so much longer while its host is away.
     pub stale: Duration,
@@ -23,28 +26,30 @@ pub struct Life {
 
 /// From the answer's headers.
 pub fn life(headers: &HeaderMap) -> Life {
-    let fresh = lifetime(headers);
-    // What is not to be kept is not kept for bad days either.
-    let stale = if fresh.is_zero() || !may_be_stale(headers) { Duration::ZERO } else { STALE };
-    Life { fresh, stale }
+    let stale = if may_be_stale(headers) { STALE } else { Duration::ZERO };
+    Life { fresh: lifetime(headers), stale }
 }
 
 /// Whether a stale answer may be served at all (RFC 9111 section 4.2.4): one answer serves all users, so that what is
 /// said to shared caches counts.
 fn may_be_stale(headers: &HeaderMap) -> bool {
-    let forbids = ["must-revalidate", "proxy-revalidate", "no-cache"];
-    !directives(headers).iter().any(|said| forbids.contains(&said.as_str()) || said.starts_with("s-maxage="))
+    let said = directives(headers);
+    let forbids = ["must-revalidate", "proxy-revalidate"];
+    !is_forbidden(&said)
+        && !said.iter().any(|said| forbids.contains(&said.as_str()) || said.starts_with("s-maxage="))
+}
+
+/// Whether one answer may not serve all users without asking again (RFC 9111 section 5.2.2), all of it or some fields.
+fn is_forbidden(directives: &[String]) -> bool {
+    let mut names = directives.iter().filter_map(|directive| directive.split('=').next());
+    names.any(|name| matches!(name, "no-store" | "no-cache" | "private"))
 }
 
 /// [`Life::fresh`] of the answer with these headers.
 pub fn lifetime(headers: &HeaderMap) -> Duration {
     let directives = directives(headers);
-    let said = |names: &[&str]| directives.iter().any(|directive| names.contains(&directive.as_str()));
-    if said(&["no-store"]) {
-        return Duration::ZERO;
-    }
-    if said(&["no-cache", "private"]) {
-        return SHORTEST;
+    if is_forbidden(&directives) {
+        return BRIEF;
     }
     let seconds = |name: &str| {
         let value = directives.iter().find_map(|directive| directive.strip_prefix(name));
@@ -88,12 +93,13 @@ mod tests {
             ("max-age=31536000, immutable", "", 86_400),
             ("max-age=60, s-maxage=7200", "", 7200),
             ("s-maxage=0, max-age=7200", "", 60),
-            ("no-cache", "", 60),
-            ("max-age=7200, private", "", 60),
+            ("no-cache", "", 5),
+            ("max-age=7200, Private", "", 5),
+            ("max-age=7200, private=\"set-cookie\"", "", 5),
             ("max-age=-1", "x", 60),
             ("max-age=99999999999999999999999", "", 60),
-            ("max-age=3600, no-store", "", 0),
-            ("No-Store", "", 0),
+            ("max-age=3600, no-store", "", 5),
+            ("No-Store", "", 5),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
@@ -106,7 +112,7 @@ mod tests {
     fn what_forbids_it_is_never_stale() {
         for (control, seconds) in [
             ("", 300),
-            ("max-age=3600, private", 300),
+            ("max-age=3600, private", 0),
             ("max-age=3600, Must-Revalidate", 0),
             ("proxy-revalidate", 0),
             ("no-cache", 0),
@@ -125,7 +131,7 @@ mod tests {
             ("", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT", 3600),
             ("public", "Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 20:49:37 GMT", 86_400),
             ("max-age=120", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT", 120),
-            ("no-store", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT", 0),
+            ("no-store", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT", 5),
             ("", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 07:49:37 GMT", 60),
             ("", "", "Sun, 06 Nov 2094 08:49:37 GMT", 60),
             ("", "Sun, 06 Nov 1994 08:49:37 GMT", "0", 60),
