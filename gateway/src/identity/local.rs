@@ -46,12 +46,13 @@ struct Seen {
     good: Option<Good>,
 }
 
-/// A good file, the hash of its text, and since when it is here.
+/// A good file, the hash of its text, and since when it is here; `None`: since before this process, which cannot tell a
+/// new one from one of before.
 #[derive(Clone)]
 struct Good {
     users: Arc<Users>,
     digest: Hash32,
-    since: Duration,
+    since: Option<Duration>,
 }
 
 /// Why a local sign-in fails.
@@ -108,7 +109,8 @@ impl LocalUsers {
     /// user whom another has checked since this file is here may stand in one that is on its way: they may be refused by
     /// this one, for now, but nothing is to be written of them until it must have come.
     pub fn is_newer(&self, checked_ago: Duration) -> bool {
-        let here = self.good().map(|good| self.clock.monotonic().saturating_sub(good.since));
+        let now = self.clock.monotonic();
+        let here = self.good().map(|good| good.since.map_or(ON_ITS_WAY, |since| now.saturating_sub(since)));
         here.is_some_and(|here| checked_ago >= here.min(ON_ITS_WAY))
     }
 
@@ -123,7 +125,8 @@ impl LocalUsers {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         match value.as_ref().map(|bytes| (Hash32::of(bytes), Users::parse(bytes))) {
             Some((digest, Ok(users))) => {
-                seen.good = Some(Good { users: Arc::new(users), digest, since: self.clock.monotonic() });
+                let since = seen.good.is_some().then(|| self.clock.monotonic());
+                seen.good = Some(Good { users: Arc::new(users), digest, since });
             }
             Some((_, Err(error))) => {
                 tracing::error!(file = %self.config.users, %error, "the file of users is refused; the last good one stays");

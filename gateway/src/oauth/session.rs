@@ -6,16 +6,16 @@ use axum::{
 };
 
 use super::{
+    Failure,
     cookies::{CookieSecret, Jar},
     known::KnownBrowser,
-    redirect,
+    redirect, token,
 };
 use crate::{
     credentials::open_profile,
     identity::local::{self, Presence},
     model::{Hash32, IdentityState, Profile, Session, UserId, browser},
     server::{Identity, Server},
-    store::StoreError,
 };
 
 /// Who is signed in in this browser.
@@ -41,7 +41,11 @@ pub struct CurrentUser {
 }
 
 /// Reads the session of a request.
-pub async fn current(server: &Server, headers: &HeaderMap) -> Result<Standing, StoreError> {
+///
+/// # Errors
+/// When the store is away, or the file of users is one of before: the user may be somebody by a newer one, which is on
+/// its way.
+pub async fn current(server: &Server, headers: &HeaderMap) -> Result<Standing, Failure> {
     let Some(cookie) = Jar::new(&server.urls, headers).session() else { return Ok(Standing::Nobody) };
     let hash = cookie.hash();
     let session = server.store.session(&hash).await?;
@@ -58,13 +62,15 @@ pub async fn current(server: &Server, headers: &HeaderMap) -> Result<Standing, S
     let profile = match &server.identity {
         Identity::Provider(_) => stored,
         Identity::Local(users) => match users.presence(&stored.subject) {
+            Presence::Here(found) if !local::password_changed(&stored, &local::profile(&found)) => {
+                local::profile(&found)
+            }
+            Presence::NoFile => return Ok(Standing::Nobody),
             // The sweep ends the session in a moment.
-            Presence::Here(user) if local::password_changed(&stored, &local::profile(&user)) => {
+            Presence::Here(_) | Presence::Gone if users.is_newer(user.checked_ago) => {
                 return Ok(Standing::Dead);
             }
-            Presence::Here(user) => local::profile(&user),
-            Presence::Gone => return Ok(Standing::Dead),
-            Presence::NoFile => return Ok(Standing::Nobody),
+            Presence::Here(_) | Presence::Gone => return Err(Failure::Unavailable(token::RETRY)),
         },
     };
     Ok(Standing::User(Box::new(CurrentUser { session: hash, id: session.user, profile })))

@@ -184,7 +184,6 @@ async fn a_replica_with_the_file_of_before_asks_for_patience_and_ends_nothing() 
     // Here alice has another password, and carol is not in the file.
     let older = newer.reconfigured(config());
     let Identity::Local(users) = &older.server.identity else { unreachable!() };
-    users.current().unwrap();
     newer.clock.advance(seconds(60));
     newer.users.write(&(user_entry("alice", "another") + &user_entry("carol", "carol")));
     let client = newer.public_client().await;
@@ -207,7 +206,8 @@ async fn a_replica_with_the_file_of_before_asks_for_patience_and_ends_nothing() 
         let refused = refreshed(&older, &client, &tokens).await;
         assert!(refused.is_error(503, "temporarily_unavailable"), "{refused:?}");
         assert!(!sweep::sweep(&older.server, users).await.unwrap());
-        // The old password, which may be somebody else's by now.
+        // The old password, which may be somebody else's by now, in another browser.
+        let mut browser = Browser::default();
         let begun = browser.get(&older, &authorize_path(&authorization(&client))).await;
         let form = browser.get(&older, begun.location()).await;
         let again = browser.sign_in(&older, &form, name, name).await;

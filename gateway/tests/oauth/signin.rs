@@ -256,3 +256,43 @@ async fn a_new_password_ends_every_session_and_grant_of_the_old_one() {
     let answer = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
     assert!(answer.location().starts_with("/oauth/signin"), "{answer:?}");
 }
+
+/// Its Secret reaches the replicas one after the other: a session that another replica has opened is no reason to ask for a
+/// password that this one does not know yet.
+#[tokio::test]
+async fn a_replica_with_the_file_of_before_asks_a_signed_in_user_for_patience() {
+    let newer = Gateway::local();
+    let client = newer.public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let file = user_entry("alice", "another") + &user_entry("carol", "carol");
+    for (name, password) in [("carol", "carol"), ("alice", "another")] {
+        // Here alice has another password, and carol is not in the file.
+        let late = newer.reconfigured(config());
+        newer.clock.advance(seconds(60));
+        newer.users.write(&file);
+        let mut browser = Browser::default();
+        let page = sign_in_page(&newer, &mut browser).await;
+        let consent = browser.sign_in(&newer, &page, name, password).await.location().to_owned();
+        let approve = browser.get(&newer, &consent).await.link("approve");
+        let token = browser.get(&newer, "/account").await.field("token");
+        let action = [("action", "end-others"), ("token", token.as_str())];
+        for answer in [
+            browser.get(&late, &path).await,
+            browser.get(&late, &consent).await,
+            browser.get(&late, &approve).await,
+            browser.get(&late, "/account").await,
+            browser.post(&late, "/account", &action).await,
+        ] {
+            assert!(answer.is_page(503) && !answer.header("retry-after").is_empty(), "{name}: {answer:?}");
+        }
+        assert!(
+            browser.get(&newer, &approve).await.redirect_param("code").is_some(),
+            "{name}: nothing has ended"
+        );
+        late.users.write(&file);
+        assert!(browser.get(&late, &path).await.is_page(200), "{name}");
+        // Where none comes, this one is right.
+        late.users.write(&user_entry("alice", "alice"));
+        assert!(browser.get(&late, &path).await.location().starts_with("/oauth/signin?"), "{name}");
+    }
+}

@@ -219,9 +219,12 @@ impl Gateway {
         let provider = Arc::new(FakeProvider::default());
         let trail = Arc::new(Trail::default());
         let identity = match &config.identity {
-            gatehouse_gateway_config::IdentityConfig::Local(local) => Identity::Local(Arc::new(
-                LocalUsers::new(local.clone(), refs.clone(), Arc::new(clock.clone())),
-            )),
+            gatehouse_gateway_config::IdentityConfig::Local(local) => {
+                let users = LocalUsers::new(local.clone(), refs.clone(), Arc::new(clock.clone()));
+                // As the sweep does when a process starts.
+                users.current();
+                Identity::Local(Arc::new(users))
+            }
             _ => Identity::Provider(provider.clone()),
         };
         let keys = Keys::new(ring, Arc::new(clock.clone()));

@@ -129,6 +129,25 @@ async fn a_replica_with_the_file_of_before_ends_nobody_whom_the_newer_file_has()
     assert_eq!(world.state(&carol).await, Some(removed()));
 }
 
+/// The file that a process finds when it starts may be the one of before.
+#[tokio::test]
+async fn a_replica_that_starts_ends_nobody_whom_another_has_just_admitted() {
+    let world = World::new();
+    world.file.write_users(&[("alice", "u1", None), ("carol", "u3", None)]);
+    let carol = world.sign_in("u3").await;
+    world.pass(1);
+    let (starting, file) = world.replica(&[("alice", "u1", None)]);
+    assert!(!sweep(&world.server, &starting).await.unwrap(), "not all of it is done");
+    assert_eq!(world.state(&carol).await, Some(IdentityState::Live));
+    world.clock.advance(ON_ITS_WAY.saturating_sub(Duration::from_secs(1)));
+    assert!(sweep(&world.server, &starting).await.unwrap());
+    assert_eq!(world.state(&carol).await, Some(removed()), "no other has come");
+    // One that comes later is new.
+    file.write_users(&[("alice", "u1", None), ("carol", "u3", None)]);
+    assert!(sweep(&world.server, &starting).await.unwrap());
+    assert_eq!(world.state(&carol).await, Some(IdentityState::Live));
+}
+
 /// However long a replica has its file: after some time no other is on its way.
 #[tokio::test]
 async fn who_signed_in_by_a_file_of_before_is_dead_when_no_newer_one_came() {
