@@ -171,16 +171,17 @@ async fn a_provider_that_fails_on_its_own_page_leaves_the_sign_in_open() {
 
 #[tokio::test]
 async fn a_provider_that_answers_503_before_the_first_approval_is_said() {
-    let sso = Sso::start().await;
-    sso.idp.set_outage(true);
-    let ends = async || sso.idp.set_outage(false);
-    is_said_and_the_sign_in_goes_on(&sso.gateway, "answered 503", ends).await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (gateway, client, _redis) = before(listener.local_addr().unwrap()).await;
+    let idp = Idp::on(listener, client).await;
+    idp.set_outage(true);
+    is_said_and_the_sign_in_goes_on(&gateway, "answered 503", async || idp.set_outage(false)).await;
 }
 
 #[tokio::test]
 async fn a_provider_at_whose_address_nothing_listens_is_said() {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let (gateway, client, _redis) = without_provider(at).await;
+    let (gateway, client, _redis) = before(at).await;
     let comes = async || {
         let listener = TcpListener::bind(at).await.expect("the port is ours");
         Idp::on(listener, client).await
@@ -191,13 +192,14 @@ async fn a_provider_at_whose_address_nothing_listens_is_said() {
 #[tokio::test]
 async fn a_provider_that_takes_the_connection_and_never_answers_is_said() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let (gateway, client, _redis) = without_provider(silent.local_addr().unwrap()).await;
+    let (gateway, client, _redis) = before(silent.local_addr().unwrap()).await;
     let answers = async || Idp::on(silent, client).await;
     is_said_and_the_sign_in_goes_on(&gateway, "no complete answer within", answers).await;
 }
 
-/// A gateway whose provider will be at this address, and its client there.
-async fn without_provider(at: SocketAddr) -> (Gateway, Client, Redis) {
+/// A gateway whose provider will be at this address, and its client there. It is one replica: each holds a failure of its
+/// own against the provider for some seconds, also at the callback.
+async fn before(at: SocketAddr) -> (Gateway, Client, Redis) {
     let setup = Setup::manifest(OIDC);
     let client = Client::at(&setup.issuer());
     let redis = Redis::start().await;
