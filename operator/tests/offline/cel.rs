@@ -112,7 +112,7 @@ fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
     found.insert(path.to_owned());
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, field)| paths(&below(path, name), field, found))
+            fields.iter().for_each(|(name, field)| paths(&below(path, name), field, found));
         }
         Value::Array(items) => items.iter().for_each(|item| paths(&format!("{path}[]"), item, found)),
         _ => {}
