@@ -352,7 +352,8 @@ fn document(input: &[u8]) {
 fn life(name: HeaderName, input: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(input) else { return };
     let life = freshness::lifetime(&HeaderMap::from_iter([(name, value)])).as_secs();
-    assert!(life == 0 || (60..=86_400).contains(&life));
+    // Five seconds where it may not be kept.
+    assert!(life == 5 || (60..=86_400).contains(&life));
 }
 
 /// What an assertion of the client with a document claims.

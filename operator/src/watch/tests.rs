@@ -13,7 +13,7 @@ use crate::{
     testing::{self, Asked, client, failure},
 };
 
-/// More than a page.
+/// More than two pages.
 const MANY: usize = 120;
 
 /// Serves each list in its turn, in pages, and says at the watch after each but the last that it is too old. Calls `look`
@@ -38,9 +38,10 @@ fn serve(
             return Some((200, json!({ "type": "ERROR", "object": status })));
         }
         let page = usize::try_from(PAGE).unwrap();
-        let from = if query.contains("continue=") { page } else { 0 };
+        let token = query.split('&').find_map(|part| part.strip_prefix("continue="));
+        let from: usize = token.map_or(0, |token| token.parse().unwrap());
         let all = &lists[*turn];
-        let rest = if from + page < all.len() { "more" } else { "" };
+        let rest = if from + page < all.len() { (from + page).to_string() } else { String::new() };
         let items: Vec<&Value> = all.iter().skip(from).take(page).collect();
         Some((200, json!({ "metadata": { "resourceVersion": "1", "continue": rest }, "items": items })))
     })
