@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, HeaderValue},
     middleware::Next,
     response::Response,
 };
@@ -55,12 +55,13 @@ pub async fn name_client(State(app): State<Arc<App>>, mut request: Request, next
 }
 
 /// The last address that a trusted proxy vouches for: `X-Forwarded-For` is read from its end, as long as what stands
-/// there, and whoever wrote it, is a trusted proxy.
+/// there, and whoever wrote it, is a trusted proxy. What cannot be read ends it, and nothing further is believed: each
+/// entry is looked at alone, for what a client sent stands on the same line as what a proxy added.
 fn client_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut client = peer;
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
-    let mut named = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+    let mut named = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     while is_trusted(&client) {
         let Some(Some(next)) = named.next().map(parse_address) else { break };
         client = next;
@@ -69,8 +70,8 @@ fn client_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 }
 
 /// An address, which some proxies write with its port.
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry.trim_ascii()).ok()?;
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     let ip = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
     Some(IpAddr::to_canonical(&ip))
@@ -80,22 +81,63 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn client(peer: &str, lines: &[&[u8]]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line).unwrap());
+        }
+        client_of(peer.parse().unwrap(), &headers, &["10.0.0.0/8".parse().unwrap()]).to_string()
+    }
+
     #[test]
     fn only_trusted_proxies_name_the_client() {
-        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let client = |peer: &str, lines: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append("x-forwarded-for", line.parse().unwrap());
-            }
-            client_of(peer.parse().unwrap(), &headers, &trusted).to_string()
-        };
-        assert_eq!(client("203.0.113.9", &["1.1.1.1"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.9"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6", "[2001:db8::1]:80, 10.0.0.2:99"]), "2001:db8::1");
-        assert_eq!(client("10.0.0.1", &["203.0.113.9, junk"]), "10.0.0.1");
+        assert_eq!(client("203.0.113.9", &[b"1.1.1.1"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &[b"6.6.6.6, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &[b"6.6.6.6, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &[b"6.6.6.6", b"[2001:db8::1]:80, 10.0.0.2:99"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[b"203.0.113.9, junk"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_no_source_and_lets_none_further_away_be_believed() {
+        for junk in [
+            &b"\xff"[..],
+            b"\xc3\xa9",
+            b"6.6.6.6\xa0",
+            b"",
+            b" ",
+            b"unknown",
+            b"_hidden",
+            b"[",
+            b"[6.6.6.6",
+            b"6.6.6.6:x",
+        ] {
+            let (before, after) = ([junk, b", 203.0.113.9"].concat(), [b"6.6.6.6, ", junk].concat());
+            let between = [b"6.6.6.6, ", junk, b", 10.0.0.2"].concat();
+            assert_eq!(client("10.0.0.1", &[&before]), "203.0.113.9", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[b"6.6.6.6", &before]), "203.0.113.9", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[junk, b"203.0.113.9"]), "203.0.113.9", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[&after]), "10.0.0.1", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[b"6.6.6.6", junk]), "10.0.0.1", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[&between]), "10.0.0.2", "{junk:?}");
+            assert_eq!(client("10.0.0.1", &[b"6.6.6.6", junk, b"10.0.0.2"]), "10.0.0.2", "{junk:?}");
+        }
+        for (form, ip) in [
+            (&b"[203.0.113.9]:1"[..], "10.0.0.1"),
+            (b"203.0.113.9:65536", "10.0.0.1"),
+            (b"203.0.113.9:443", "203.0.113.9"),
+            (b"\t203.0.113.9 ", "203.0.113.9"),
+            (b"[2001:db8::1]", "2001:db8::1"),
+            (b"2001:db8::1", "2001:db8::1"),
+            (b"::ffff:203.0.113.9", "203.0.113.9"),
+            (b"[::ffff:10.0.0.3]:1", "10.0.0.3"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[b"6.6.6.6, \xff", form]), ip, "{form:?}");
+        }
+        let mut many = b"6.6.6.6, \xff, 203.0.113.9".to_vec();
+        many.extend(b", 10.0.0.2".repeat(5000));
+        assert_eq!(client("10.0.0.1", &[&b"6.6.6.6,".repeat(5000), &many]), "203.0.113.9");
     }
 
     #[test]
