@@ -12,12 +12,13 @@ use super::{
     document::{Auth, KeySource},
     freshness::{self, Life},
     kept::{Kept, Outcome},
+    proofs::{Proofs, Signed},
 };
 use crate::{
     clock::Clock,
     egress::{Destination, Egress, HttpClient, HttpError},
     identity::USER_AGENT,
-    oauth::{limits::Limiter, params::media_type, source::Source},
+    oauth::{OAuthError, limits::Limiter, params::media_type, source::Source},
     refs::Refs,
 };
 
@@ -38,6 +39,7 @@ pub struct Documents {
     http: HttpClient,
     known: Kept<Document>,
     keys: Kept<KeySet>,
+    proofs: Arc<Proofs>,
 }
 
 /// With what a client signs, as it says now.
@@ -45,6 +47,7 @@ pub struct Documents {
 pub struct Signing {
     keys: Arc<KeySet>,
     algorithm: Option<CoreJwsSigningAlgorithm>,
+    proofs: Arc<Proofs>,
 }
 
 /// What is said of a fetch that fails, whatever the reason is: strangers choose what is fetched.
@@ -90,11 +93,12 @@ impl Documents {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let http = HttpClient::new(egress.for_strangers(hosts).transport(destination, refs));
-        let hosts = Arc::new(Limiter::default());
+        let limiter = Arc::new(Limiter::default());
         Self {
             http: http.with_timeout(TIMEOUT),
-            known: Kept::new(Arc::clone(&clock), Arc::clone(&hosts), MAX_DOCUMENTS),
-            keys: Kept::new(clock, hosts, MAX_KEY_SETS),
+            known: Kept::new(Arc::clone(&clock), Arc::clone(&limiter), MAX_DOCUMENTS),
+            keys: Kept::new(Arc::clone(&clock), Arc::clone(&limiter), MAX_KEY_SETS),
+            proofs: Arc::new(Proofs::new(clock, limiter)),
         }
     }
 
@@ -138,7 +142,7 @@ impl Documents {
             KeySource::Inline(keys) => Arc::clone(keys),
             KeySource::At(url) => self.keys.get(url, source, newer, self.fetch_keys(url)).await?,
         };
-        Ok(Some(Signing { keys, algorithm: algorithm.clone() }))
+        Ok(Some(Signing { keys, algorithm: algorithm.clone(), proofs: Arc::clone(&self.proofs) }))
     }
 
     async fn fetch(
@@ -196,21 +200,24 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 impl Signing {
-    /// Verifies a signature over `message`, by the algorithm that the client said it would use, if it did.
+    /// Verifies what came from `source`, by the algorithm that the client said it would use, if it did.
     ///
     /// # Errors
-    /// As [`KeySet::verify`].
-    pub fn verify(
+    /// When too many came that prove nothing; within, as [`KeySet::verify`].
+    pub async fn verify(
         &self,
-        key_id: Option<&str>,
-        algorithm: &CoreJwsSigningAlgorithm,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), Mismatch> {
-        if self.algorithm.as_ref().is_some_and(|only| only != algorithm) {
-            return Err(Mismatch::Signature);
+        source: &Source,
+        signed: &Arc<Signed>,
+    ) -> Result<Result<(), Mismatch>, OAuthError> {
+        if self.algorithm.as_ref().is_some_and(|only| *only != signed.algorithm) {
+            return Ok(Err(Mismatch::Signature));
         }
-        self.keys.verify(key_id, algorithm, message, signature)
+        self.proofs.verify(source, &self.keys, signed).await
+    }
+
+    /// Whether its keys are others than those `before`.
+    pub fn has_changed(&self, before: &Self) -> bool {
+        self.keys != before.keys
     }
 }
 

@@ -1,8 +1,10 @@
 //! The keys with which a client signs (RFC 7517), as its document holds or names them.
 
+use std::ops::RangeInclusive;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::{
-    JsonWebKey,
+    JsonWebKey, SignatureVerificationError,
     core::{CoreJsonWebKey, CoreJwsSigningAlgorithm},
 };
 use serde::Deserialize;
@@ -12,12 +14,14 @@ use super::DocumentError;
 
 /// The members of a JWK that only its owner may know (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-/// More keys than this are not kept: without a key id, each is tried.
+/// More keys than this are not kept.
 const MAX_KEYS: usize = 32;
+/// So many of them are tried on one signature: whoever publishes them says how many fit it.
+const MAX_TRIED: usize = 4;
 /// The longest member of a key that is kept, in characters: an RSA modulus of 4,096 bits has 683.
 const MAX_MEMBER: usize = 700;
-/// The shortest RSA modulus, in bits (RFC 7518 section 3.3).
-const MIN_RSA_BITS: usize = 2048;
+/// The shortest RSA modulus, in bits (RFC 7518 section 3.3), and the longest that is worth its cost.
+const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
 
 /// Keys that verify signatures.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +75,12 @@ impl KeySet {
         if published.keys.len() > MAX_KEYS {
             return Err("Its document has too many keys.");
         }
-        let keys: Vec<_> = published.keys.into_iter().filter_map(usable).collect();
+        let mut keys: Vec<CoreJsonWebKey> = Vec::new();
+        for key in published.keys.into_iter().filter_map(usable) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
         if keys.is_empty() {
             Err("Its document has no key that this server can use.")
         } else {
@@ -79,10 +88,10 @@ impl KeySet {
         }
     }
 
-    /// Verifies a signature over `message`.
+    /// Verifies a signature over `message`: with the named key, else with the first few that fit the algorithm.
     ///
     /// # Errors
-    /// When no key, or not the named one, made it.
+    /// When none of these, or not the named one, made it.
     pub fn verify(
         &self,
         key_id: Option<&str>,
@@ -95,8 +104,16 @@ impl KeySet {
         };
         let mut candidates = self.0.iter().filter(is_named).peekable();
         let named = key_id.is_some() && candidates.peek().is_some();
-        if candidates.any(|key| key.verify_signature(algorithm, message, signature).is_ok()) {
-            return Ok(());
+        let mut tried = 0;
+        while tried < MAX_TRIED
+            && let Some(key) = candidates.next()
+        {
+            match key.verify_signature(algorithm, message, signature) {
+                Ok(()) => return Ok(()),
+                // It is of another kind or curve, or for another algorithm, which is seen at once.
+                Err(SignatureVerificationError::InvalidKey(_)) => {}
+                Err(_) => tried += 1,
+            }
         }
         Err(if named { Mismatch::Signature } else { Mismatch::UnknownKey })
     }
@@ -110,7 +127,7 @@ fn usable(key: Map<String, Value>) -> Option<CoreJsonWebKey> {
     if !signs || !["kid", "n", "e", "x", "y"].iter().all(short) {
         return None;
     }
-    if key.get("kty").is_some_and(|kty| kty == "RSA") && rsa_bits(&key)? < MIN_RSA_BITS {
+    if key.get("kty").is_some_and(|kty| kty == "RSA") && !RSA_BITS.contains(&rsa_bits(&key)?) {
         return None;
     }
     serde_json::from_value(Value::Object(key)).ok()
@@ -125,6 +142,8 @@ fn rsa_bits(key: &Map<String, Value>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use openidconnect::{PrivateSigningKey, core::CoreEdDsaPrivateSigningKey};
     use serde_json::json;
 
     use super::*;
@@ -157,12 +176,14 @@ mod tests {
             odd,
             okp(&"k".repeat(701)),
             rsa(2040),
+            rsa(4104),
             json!({"kty": "RSA", "e": "AQAB", "n": "AAAA"}),
         ] {
             assert!(read(&json!([useless])).is_err(), "{useless}");
             assert_eq!(read(&json!([useless, okp("a")])), read(&json!([okp("a")])), "{useless}");
         }
-        assert_eq!(read(&json!([okp("a"), rsa(2048)])).unwrap().0.len(), 2);
+        assert_eq!(read(&json!([okp("a"), rsa(2048), rsa(4096)])).unwrap().0.len(), 3);
+        assert_eq!(read(&json!([okp("a"), okp("b"), okp("a")])).unwrap().0.len(), 2, "copies are one");
         assert!(read(&json!(vec![okp("a"); MAX_KEYS])).is_ok());
         assert!(read(&json!(vec![okp("a"); MAX_KEYS + 1])).is_err());
     }
@@ -178,6 +199,54 @@ mod tests {
         for bad in [&b""[..], b"[]", b"{\"keys\":{}}", b"{\"keys\":[1]}", b"{}"] {
             assert!(KeySet::read(bad).is_err());
         }
+    }
+
+    /// An Ed25519 key from a seed.
+    fn signer(seed: u8) -> CoreEdDsaPrivateSigningKey {
+        let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        der.extend([seed; 32]);
+        let label = "PRIVATE KEY";
+        let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
+        CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, None).unwrap()
+    }
+
+    /// The public part of [`signer`], with this id.
+    fn public(seed: u8, kid: Option<&str>) -> Value {
+        let mut key = serde_json::to_value(signer(seed).as_verification_key()).unwrap();
+        if let Some(kid) = kid {
+            key["kid"] = json!(kid);
+        }
+        key
+    }
+
+    #[test]
+    fn a_signature_is_tried_on_the_named_key_or_the_first_few_that_fit() {
+        const ED: CoreJwsSigningAlgorithm = CoreJwsSigningAlgorithm::EdDsa;
+        let verify = |keys: &[Value], key_id, seed| {
+            let signature = signer(seed).sign(&ED, b"m").unwrap();
+            read(&json!(keys)).unwrap().verify(key_id, &ED, b"m", &signature)
+        };
+        let ids = ["1", "2", "3", "4", "5", "6"];
+        let mut keys: Vec<Value> = (1..).zip(ids).map(|(seed, id)| public(seed, Some(id))).collect();
+        for (seed, id) in (1..).zip(ids) {
+            assert_eq!(verify(&keys, Some(id), seed), Ok(()), "{id}");
+            let anonymous = if seed <= 4 { Ok(()) } else { Err(Mismatch::UnknownKey) };
+            assert_eq!(verify(&keys, None, seed), anonymous, "{id}");
+        }
+        assert_eq!(verify(&keys, Some("1"), 2), Err(Mismatch::Signature));
+        assert_eq!(verify(&keys, Some("7"), 2), Err(Mismatch::UnknownKey));
+        // Nor does one name that all of them bear let each be tried.
+        let alike: Vec<Value> = (1..7).map(|seed| public(seed, Some("1"))).collect();
+        assert_eq!(verify(&alike, Some("1"), 4), Ok(()));
+        assert_eq!(verify(&alike, Some("1"), 5), Err(Mismatch::Signature));
+        // Keys of other kinds, curves and algorithms do not count.
+        let mut other = public(9, None);
+        other["alg"] = json!("ES256");
+        let curve = json!({"kty": "OKP", "crv": "X25519", "x": "AAAA"});
+        let elliptic = json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"});
+        keys.splice(0..0, [rsa(2048), rsa(3072), elliptic, curve, other]);
+        assert_eq!(verify(&keys, None, 4), Ok(()));
+        assert_eq!(verify(&keys, None, 5), Err(Mismatch::UnknownKey));
     }
 
     #[test]

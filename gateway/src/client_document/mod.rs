@@ -2,18 +2,21 @@
 //! document which describes the client.
 //!
 //! [`url`] says which URLs are such an id, [`document`] which documents are accepted, [`keys`] which keys of a client
-//! that signs; [`cache`] when one is fetched, [`freshness`] how long it counts.
+//! that signs, and [`proofs`] who may ask for what that costs; [`cache`] when one is fetched, [`freshness`] how long it
+//! counts.
 
 pub mod cache;
 pub mod document;
 pub mod freshness;
 mod kept;
 pub mod keys;
+mod proofs;
 pub mod url;
 
 pub use cache::{Documents, Signing};
 pub use document::Document;
 pub use keys::{KeySet, Mismatch};
+pub use proofs::Signed;
 pub use url::DocumentUrl;
 
 use crate::oauth::{Failure, OAuthError};

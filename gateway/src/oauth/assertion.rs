@@ -1,14 +1,15 @@
 //! A client's assertion (RFC 7523 sections 2.2 and 3): a JWT that it signs for each request, instead of a secret.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use openidconnect::core::CoreJwsSigningAlgorithm;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
+use super::{OAuthError, source::Source};
 use crate::{
-    client_document::{Mismatch, Signing},
+    client_document::{Mismatch, Signed, Signing},
     jws::{ALGORITHMS, SKEW},
     model::Hash32,
     store::keys,
@@ -25,13 +26,9 @@ const MAX_JTI: usize = 256;
 
 /// An assertion whose claims are as they must be, and whose signature nobody has looked at.
 #[derive(Debug)]
-pub struct UnverifiedAssertion<'a> {
-    client_id: String,
+pub struct UnverifiedAssertion {
     jti: String,
-    algorithm: CoreJwsSigningAlgorithm,
-    key_id: Option<String>,
-    message: &'a str,
-    signature: Vec<u8>,
+    signed: Arc<Signed>,
 }
 
 /// What must be there, and what is looked at where it is.
@@ -46,12 +43,12 @@ struct Claims {
     jti: String,
 }
 
-impl<'a> UnverifiedAssertion<'a> {
+impl UnverifiedAssertion {
     /// Reads an assertion that is for one of `audiences`, at `now` since 1970.
     ///
     /// # Errors
     /// When it is malformed, or a claim is not what RFC 7523 section 3 asks for.
-    pub fn read(text: &'a str, audiences: &[String], now: Duration) -> Result<Self, &'static str> {
+    pub fn read(text: &str, audiences: &[String], now: Duration) -> Result<Self, &'static str> {
         const MALFORMED: &str = "the client_assertion is not a signed JWT with iss, sub, aud, exp and jti";
         let parts = text.rsplit_once('.').filter(|_| text.len() <= MAX_LEN);
         let (message, signature) = parts.ok_or(MALFORMED)?;
@@ -70,28 +67,32 @@ impl<'a> UnverifiedAssertion<'a> {
             Some(_) => return Err(MALFORMED),
         };
         claims.check(audiences, now)?;
-        Ok(Self {
+        let signed = Signed {
             client_id: claims.sub,
-            jti: claims.jti,
-            algorithm: algorithm(&header)?,
             key_id,
-            message,
+            algorithm: algorithm(&header)?,
+            message: message.as_bytes().to_vec(),
             signature,
-        })
+        };
+        Ok(Self { jti: claims.jti, signed: Arc::new(signed) })
     }
 
     /// Who signed it, if the signature is right.
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.signed.client_id
     }
 
     /// Verifies the signature; what is remembered of the assertion when it is spent.
     ///
     /// # Errors
-    /// When it is not the client's.
-    pub fn verify(&self, signing: &Signing) -> Result<Hash32, Mismatch> {
-        signing.verify(self.key_id.as_deref(), &self.algorithm, self.message.as_bytes(), &self.signature)?;
-        Ok(keys::assertion_id(&self.client_id, &self.jti))
+    /// When it cannot be looked at now; within, when it is not the client's.
+    pub async fn verify(
+        &self,
+        source: &Source,
+        signing: &Signing,
+    ) -> Result<Result<Hash32, Mismatch>, OAuthError> {
+        let verified = signing.verify(source, &self.signed).await?;
+        Ok(verified.map(|()| keys::assertion_id(self.client_id(), &self.jti)))
     }
 }
 

@@ -136,15 +136,20 @@ async fn by_assertion(
         let signing = signing.map_err(unavailable)?;
         signing.ok_or(refused("the client's document does not ask for private_key_jwt"))
     };
-    let spent = match unverified.verify(&signing(false).await?) {
+    let known = signing(false).await?;
+    let mut spent = unverified.verify(source, &known).await?;
+    if spent == Err(Mismatch::UnknownKey) {
         // It may have been added since.
-        Err(Mismatch::UnknownKey) => unverified.verify(&signing(true).await?),
-        verified => verified,
-    };
-    let spent = spent.map_err(|why| match why {
-        Mismatch::UnknownKey => {
-            refused("the client_assertion is signed by a key that the client does not publish")
+        let newer = signing(true).await?;
+        if newer.has_changed(&known) {
+            spent = unverified.verify(source, &newer).await?;
         }
+    }
+    let spent = spent.map_err(|why| match why {
+        Mismatch::UnknownKey => refused(
+            "the client_assertion is signed by a key that the client does not publish, or that it must name (kid), for \
+             there are many",
+        ),
         Mismatch::Signature => refused("the signature of the client_assertion is wrong"),
     })?;
     Ok(Proven { client, assertion: Some(spent) })

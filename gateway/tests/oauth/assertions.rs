@@ -290,6 +290,38 @@ async fn an_assertion_that_the_client_did_not_sign_is_refused() {
     assert_eq!(world.redeem(&code, &anonymous).await.status, StatusCode::OK);
 }
 
+/// Looking at a signature costs more than anything else that a stranger can ask for.
+#[tokio::test]
+async fn who_sent_a_few_assertions_that_prove_nothing_waits() {
+    let anonymous = |seed, world: &World| {
+        jwt(&json!({"alg": "EdDSA"}), &claims(world), |m| {
+            key(seed).sign(&CoreJwsSigningAlgorithm::EdDsa, m).unwrap()
+        })
+    };
+    for world in [World::inline().await, World::named().await] {
+        let code = world.code().await;
+        let from = async |ip: &str, assertion: &str| {
+            let mut browser = Browser { address: Some(ip.parse().unwrap()), ..Browser::default() };
+            let client = client();
+            let params = proven(redeem(&client, &code), assertion);
+            browser.post(&world.gateway, "/oauth/token", &params).await
+        };
+        // One is one: what is not newer is not looked at again.
+        for n in 0..30 {
+            let answer = from("203.0.113.1", &anonymous(2, &world)).await;
+            assert!(answer.is_error(401, "invalid_client"), "{n}: {answer:?}");
+        }
+        let answer = from("203.0.113.1", &signed(1, &claims(&world))).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{answer:?}");
+        assert!(!answer.header("retry-after").is_empty());
+        let mut token = refresh_token(&from("198.51.100.1", &anonymous(1, &world)).await);
+        // What proves something is never counted.
+        for _ in 0..35 {
+            token = refresh_token(&world.refresh(&token, &signed(1, &claims(&world))).await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_names_its_algorithm_signs_by_no_other() {
     let mut document = document();
