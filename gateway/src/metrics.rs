@@ -18,7 +18,7 @@ pub struct Metrics {
     pub unauthenticated: Counter,
     /// Look-ups of access tokens that needed no round trip to the store, and those that did.
     pub token_cache: Family<CacheLabels, Counter>,
-    /// Event streams that are open now.
+    /// Event streams that are open now, and other answers that take longer than a second.
     pub open_streams: Gauge,
     /// Secrets and key rings that were read again because they changed.
     pub reloads: Counter,
@@ -69,7 +69,11 @@ impl Metrics {
             "Access tokens looked up, by whether the cache knew them",
             token_cache.clone(),
         );
-        registry.register("open_streams", "Event streams that are open", open_streams.clone());
+        registry.register(
+            "open_streams",
+            "Event streams that are open, and other answers that take longer than a second",
+            open_streams.clone(),
+        );
         registry.register("reloads", "Changed Secrets and key rings that were taken in", reloads.clone());
         Self { registry, calls, call_seconds, unauthenticated, token_cache, open_streams, reloads }
     }

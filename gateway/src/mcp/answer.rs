@@ -17,7 +17,6 @@ use super::{
     refusal::Refusal,
     relay::Relay,
     session::Session,
-    stream::OpenStream,
     tool_events::ToolEvents,
     trail::Trail,
 };
@@ -139,7 +138,7 @@ pub(super) fn pass(
         // nginx and others would collect the events otherwise.
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         let listens = matches!(asked.what, What::Get | What::Listen);
-        relay = relay.events(OpenStream::register(mcp, caller, listens), asked.id, listens);
+        relay = relay.events(asked.id, listens);
         // The answer to a call lists no tools; everything else may be the answer to something that was asked before.
         if asked.what != What::ToolCall {
             relay = relay.filter(ToolEvents::of(mcp));

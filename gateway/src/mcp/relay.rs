@@ -12,10 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
-    Mcp, caller::Caller, confirm, load::Place, refusal, scan::Scanner, sse::Boundary, stream::OpenStream,
+    Mcp, caller::Caller, confirm, load::Place, refusal, scan::Scanner, sse::Boundary, stream::Ending,
     tool_events::ToolEvents, trail::Trail,
 };
 
@@ -28,6 +27,10 @@ pub(super) struct Relay {
     call: Trail,
     /// Counted until the answer ends.
     place: Place,
+    /// When it becomes one that can be ended; and the timer that says so, where there is something to wait for.
+    ends_from: Instant,
+    waits: Option<Pin<Box<Sleep>>>,
+    ending: Option<Ending>,
     events: Option<Events>,
     filter: Option<ToolEvents>,
     search: Option<Search>,
@@ -36,25 +39,32 @@ pub(super) struct Relay {
     ended: bool,
 }
 
-/// A request that was under way when its token ended may be answered for so long: clients renew their tokens beside
-/// their calls, and nobody would wait for the answer of a second one. Streams that only listen end with their token.
-const LATE_ANSWER: Duration = Duration::from_secs(300);
+/// An answer that takes longer can be ended under way, as event streams can from their start. Within this one it would
+/// have to have ended, a revocation need not be known anyway; and nearly all answers are over, and cost nothing more.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Why an answer ends that is not complete. Whoever reads it must see that: the connection breaks.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Incomplete {
+    /// The backend's connection broke.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// It was ended from our side.
+    #[error("the answer was cut: {0}")]
+    Cut(&'static str),
+}
+
+/// What comes of one look at the backend's answer.
+type Step = Poll<Option<Result<Frame<Bytes>, Incomplete>>>;
 
 /// What an event stream needs more.
 struct Events {
     boundary: Boundary,
     pause: Duration,
     timer: Pin<Box<Sleep>>,
-    closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// When the token has ended.
-    expired: Pin<Box<Sleep>>,
-    /// Closed at the start of a drain: streams that only listen.
-    drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// The id of the request that still waits for its answer on this stream.
     awaited: Option<Box<RawValue>>,
     backend: String,
-    /// Ends the registration when the stream ends.
-    _open: OpenStream,
 }
 
 /// The search for what betrays a dead token.
@@ -68,8 +78,19 @@ impl Relay {
     /// The body of an answer; `failed`: its status says that the backend refused.
     pub(super) fn new(inner: Incoming, (call, place): (Trail, Place), failed: bool) -> Self {
         let complete = if failed { "backend_refused" } else { "ok" };
-        let mut relay =
-            Self { inner, call, place, events: None, filter: None, search: None, complete, ended: false };
+        let mut relay = Self {
+            inner,
+            call,
+            place,
+            ends_from: Instant::now() + AT_ONCE,
+            waits: None,
+            ending: None,
+            events: None,
+            filter: None,
+            search: None,
+            complete,
+            ended: false,
+        };
         if relay.inner.is_end_stream() {
             relay.call.outcome(complete);
         }
@@ -77,19 +98,15 @@ impl Relay {
     }
 
     /// Treats the body as an event stream. `listens`: it waits for events only, and may end at any time.
-    pub(super) fn events(mut self, open: OpenStream, awaited: Option<Box<RawValue>>, listens: bool) -> Self {
-        let draining = open.mcp.draining.clone();
-        let life = if listens { open.life } else { open.life.saturating_add(LATE_ANSWER) };
+    pub(super) fn events(mut self, awaited: Option<Box<RawValue>>, listens: bool) -> Self {
+        let mcp = &self.call.mcp;
+        self.ending = Some(Ending::of(mcp, &self.call.caller, listens));
         self.events = Some(Events {
             boundary: Boundary::default(),
-            pause: open.mcp.keep_alive,
-            timer: Box::pin(tokio::time::sleep(open.mcp.keep_alive)),
-            closed: Box::pin(open.close.clone().cancelled_owned()),
-            expired: Box::pin(tokio::time::sleep(life)),
-            drained: listens.then(|| Box::pin(CancellationToken::cancelled_owned(draining))),
+            pause: mcp.keep_alive,
+            timer: Box::pin(tokio::time::sleep(mcp.keep_alive)),
             awaited,
-            backend: open.mcp.backend.config.name.clone(),
-            _open: open,
+            backend: mcp.backend.config.name.clone(),
         });
         self
     }
@@ -149,7 +166,7 @@ impl Relay {
     }
 
     /// The backend's connection broke.
-    fn broke(&mut self, error: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn broke(&mut self, error: hyper::Error) -> Step {
         tracing::warn!(error = %refusal::innermost(&error), "a backend broke its answer off");
         self.finish("backend_error");
         match &mut self.events {
@@ -157,7 +174,7 @@ impl Relay {
             Some(events) if events.boundary.between() && !events.boundary.resumable() => {
                 Poll::Ready(self.last_event(refusal::died_body).map(|data| Ok(Frame::data(data))))
             }
-            _ => Poll::Ready(Some(Err(error))),
+            _ => Poll::Ready(Some(Err(error.into()))),
         }
     }
 
@@ -168,21 +185,40 @@ impl Relay {
         Some(Bytes::from(format!("event: message\ndata: {body}\n\n")))
     }
 
-    /// Whether the stream is to be ended from our side.
+    /// Why the answer is to be ended from our side, if it is.
     fn ends_here(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
-        let events = self.events.as_mut()?;
-        if events.closed.as_mut().poll(cx).is_ready() {
-            return Some("revoked");
+        if self.ending.is_none() && Instant::now() >= self.ends_from {
+            self.ending = Some(Ending::of(&self.call.mcp, &self.call.caller, false));
         }
-        if events.expired.as_mut().poll(cx).is_ready() {
-            return Some("expired");
+        self.ending.as_mut()?.poll(cx)
+    }
+
+    /// Ends the answer. A stream of events is over; anything else would look complete.
+    fn cut(&mut self, outcome: &'static str) -> Step {
+        self.finish(outcome);
+        Poll::Ready(match self.events {
+            Some(_) => self.last_event(refusal::cut_body).map(|data| Ok(Frame::data(data))),
+            None => Some(Err(Incomplete::Cut(outcome))),
+        })
+    }
+
+    /// Nothing is there yet.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.events.is_some() {
+            return self.keep_alive(cx);
         }
-        let drained = events.drained.as_mut()?;
-        drained.as_mut().poll(cx).is_ready().then_some("drained")
+        if self.ending.is_none() {
+            let ends_from = self.ends_from;
+            let timer = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ends_from)));
+            if timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
     }
 
     /// A comment when the stream has been silent for long, between two events.
-    fn keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn keep_alive(&mut self, cx: &mut Context<'_>) -> Step {
         let Some(events) = &mut self.events else { return Poll::Pending };
         if events.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -199,19 +235,15 @@ impl Relay {
 
 impl Body for Relay {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Incomplete;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Step {
         let this = &mut *self;
         if this.ended {
             return Poll::Ready(None);
         }
         if let Some(outcome) = this.ends_here(cx) {
-            this.finish(outcome);
-            return Poll::Ready(this.last_event(refusal::cut_body).map(|data| Ok(Frame::data(data))));
+            return this.cut(outcome);
         }
         loop {
             return match Pin::new(&mut this.inner).poll_frame(cx) {
@@ -225,7 +257,7 @@ impl Body for Relay {
                     this.finish(this.complete);
                     Poll::Ready(None)
                 }
-                Poll::Pending => this.keep_alive(cx),
+                Poll::Pending => this.wait(cx),
             };
         }
     }

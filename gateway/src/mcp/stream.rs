@@ -1,23 +1,66 @@
 //! Streams that are open, so that they can be closed when their user may no longer listen.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, task::Context, time::Duration};
 
-use tokio_util::sync::CancellationToken;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Mcp, cache::Stream, caller::Caller, watch};
 
 /// One open stream; its registration ends with it.
 pub(super) struct OpenStream {
-    pub mcp: Arc<Mcp>,
-    pub close: CancellationToken,
+    mcp: Arc<Mcp>,
+    close: CancellationToken,
     /// What is left of the token's life.
-    pub life: Duration,
+    life: Duration,
     id: u64,
+}
+
+/// A request that was under way when its token ended may be answered for so long: clients renew their tokens beside
+/// their calls, and nobody would wait for the answer of a second one. Streams that only listen end with their token.
+const LATE_ANSWER: Duration = Duration::from_secs(300);
+
+/// What ends an open stream from our side.
+pub(super) struct Ending {
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// When the token has ended.
+    expired: Pin<Box<Sleep>>,
+    /// Closed at the start of a drain: streams that only listen.
+    drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Ends the registration when the stream ends.
+    _open: OpenStream,
+}
+
+impl Ending {
+    /// Registers a stream of this caller, to be ended. `listens`: it waits for events only, and may end at any time.
+    pub(super) fn of(mcp: &Arc<Mcp>, caller: &Caller, listens: bool) -> Self {
+        let open = OpenStream::register(mcp, caller, listens);
+        let life = if listens { open.life } else { open.life.saturating_add(LATE_ANSWER) };
+        let draining = || Box::pin(mcp.draining.clone().cancelled_owned());
+        Self {
+            closed: Box::pin(open.close.clone().cancelled_owned()),
+            expired: Box::pin(tokio::time::sleep(life)),
+            drained: listens.then(draining),
+            _open: open,
+        }
+    }
+
+    /// Why the stream is to be ended, once it is.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+        if self.closed.as_mut().poll(cx).is_ready() {
+            return Some("revoked");
+        }
+        if self.expired.as_mut().poll(cx).is_ready() {
+            return Some("expired");
+        }
+        let drained = self.drained.as_mut()?;
+        drained.as_mut().poll(cx).is_ready().then_some("drained")
+    }
 }
 
 impl OpenStream {
     /// Registers a stream of this caller. `listens`: it waits for events only.
-    pub(super) fn register(mcp: &Arc<Mcp>, caller: &Caller, listens: bool) -> Self {
+    fn register(mcp: &Arc<Mcp>, caller: &Caller, listens: bool) -> Self {
         let close = CancellationToken::new();
         let record = &caller.record;
         let stream = Stream {

@@ -32,8 +32,8 @@ const METHODS: [&str; 16] = [
 
 /// One call, from its first byte to the end of its answer; told when this is dropped.
 pub(super) struct Trail {
-    mcp: Arc<Mcp>,
-    caller: Arc<Caller>,
+    pub mcp: Arc<Mcp>,
+    pub caller: Arc<Caller>,
     started: Duration,
     method: &'static str,
     tool: Option<String>,

@@ -70,7 +70,7 @@ async fn follow(mcp: &Mcp) -> Result<()> {
             each_user(mcp, mcp.cache.streams()).await?;
         }
         let due = mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE);
-        // A request may wait for its answer a little longer than its token lives, see [`super::relay`].
+        // A request may wait for its answer a little longer than its token lives, see [`super::stream`].
         let (listening, waiting) = due.into_iter().partition(|stream| stream.listens);
         each_stream(mcp, listening).await?;
         each_user(mcp, waiting).await?;

@@ -126,6 +126,11 @@ pub(crate) fn answer(status: u16, kind: &'static str, body: String) -> BoxFuture
 
 /// An event stream of these chunks that then stays open; its end is told to `dropped`.
 pub(crate) fn events_until_dropped(chunks: Vec<&'static str>, dropped: Arc<Notify>) -> Response {
+    events(until_dropped(chunks, dropped))
+}
+
+/// These chunks of a body that then stays open; its end is told to `dropped`.
+pub(crate) fn until_dropped(chunks: Vec<&'static str>, dropped: Arc<Notify>) -> Body {
     struct Told(Arc<Notify>);
     impl Drop for Told {
         fn drop(&mut self) {
@@ -137,7 +142,7 @@ pub(crate) fn events_until_dropped(chunks: Vec<&'static str>, dropped: Arc<Notif
         let Some(chunk) = chunks.next() else { return std::future::pending().await };
         Some((Ok::<_, std::io::Error>(Bytes::from_static(chunk.as_bytes())), (chunks, told)))
     });
-    events(Body::from_stream(stream))
+    Body::from_stream(stream)
 }
 
 /// An event stream of these chunks whose connection then breaks.

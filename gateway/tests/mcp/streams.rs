@@ -8,8 +8,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    backend::{answer, events_that_break, events_until_dropped},
-    kit::{Kit, LIFE, next, tool_call},
+    backend::{answer, events_that_break, events_until_dropped, until_dropped},
+    kit::{Kit, LIFE, next, tool_call, until},
 };
 
 pub(crate) const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
@@ -206,6 +206,53 @@ async fn a_request_whose_stream_is_cut_is_answered() {
     assert!(last.starts_with("event: message\ndata: {") && last.contains("\"id\":7"), "{last}");
     assert!(last.contains("-32050"), "{last}");
     assert_eq!(next(&mut body).await, None);
+}
+
+/// Attack 111: what is no event stream flows on as long as the backend likes.
+#[tokio::test]
+async fn an_answer_that_is_no_stream_of_events_is_cut_and_looks_it() {
+    let kit = Kit::start().await;
+    let tell = serde_json::json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let (call, tell) = (tool_call().to_string(), tell.to_string());
+    let asked = [
+        (Method::POST, call.as_str(), 200, None),
+        // It says how long it will be, and is not.
+        (Method::POST, &call, 200, Some("1000")),
+        (Method::POST, &call, 400, None),
+        (Method::POST, &tell, 202, None),
+        (Method::DELETE, "", 200, None),
+    ];
+    for (user, (method, message, status, length)) in asked.into_iter().enumerate() {
+        for late in [false, true] {
+            let (subject, what) = (format!("{user}-{late}"), format!("{method} {message} {status} {late}"));
+            let token = kit.sign_in(&subject).await;
+            let dropped = kit.backend.dropped.clone();
+            kit.backend.answer_with(move |_| {
+                let response =
+                    http::Response::builder().status(status).header("content-type", "application/json");
+                let response =
+                    length.into_iter().fold(response, |r, length| r.header("content-length", length));
+                let response = response.body(until_dropped(vec!["{\"id\":7,"], dropped.clone())).unwrap();
+                Box::pin(async move { response })
+            });
+            let bearer = format!("Bearer {token}");
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let response = kit.open(method.clone(), &kit.url, &headers, message.to_owned()).await;
+            assert_eq!(response.status(), status, "{what}");
+            let mut body = response.into_body();
+            assert_eq!(next(&mut body).await.as_deref(), Some("{\"id\":7,"), "{what}");
+            if late {
+                until(async || kit.gateway.metrics.open_streams.get() == 1).await;
+            }
+            let dead = IdentityState::Dead { reason: "token_refused".into(), told: false };
+            let store = &kit.gateway.server.store;
+            assert!(store.set_identity_state(&kit.user(&subject), &dead).await.unwrap());
+            assert!(body.collect().await.is_err(), "{what}");
+            kit.backend.dropped.notified().await;
+            until(async || kit.gateway.metrics.open_streams.get() == 0).await;
+        }
+    }
+    assert_eq!(kit.trail.with("outcome", "revoked").len(), 10);
 }
 
 /// Attack 107: many backends number their events, so that another user's are guessed.
