@@ -1,6 +1,6 @@
 //! Who may begin a sign-in. Each begun one takes some 6 KB of a Redis that the server shares with others, so there is
-//! an end to them. Strangers are held back by source, by network and all together; browsers in which a user signed in
-//! before have room of their own, which no stranger can take.
+//! an end to them. Strangers are held back by source, by network and all together, where a part is kept for networks
+//! that began few; browsers in which a user signed in before have room of their own, which no stranger can take.
 
 use axum::http::HeaderMap;
 
@@ -25,15 +25,21 @@ pub(super) async fn admit(server: &Server, source: &Source, headers: &HeaderMap)
             return Ok(());
         }
     }
-    let strangers = [
-        quota(limits::AUTHORIZE, source),
-        quota(limits::FLOWS_SOURCE, source),
-        quota(limits::FLOWS_NETWORK, &source.network()),
-        quota(limits::FLOWS_STRANGERS, &"all"),
-    ];
-    match server.store.admit(&strangers).await? {
+    let strangers = |of_network, of_all| {
+        [
+            quota(limits::AUTHORIZE, source),
+            quota(limits::FLOWS_SOURCE, source),
+            quota(of_network, &source.network()),
+            quota(of_all, &"all"),
+        ]
+    };
+    let shared = strangers(limits::FLOWS_NETWORK, limits::FLOWS_STRANGERS);
+    let Some(retry_after) = server.store.admit(&shared).await? else { return Ok(()) };
+    // What is full may be full of others.
+    let reserved = strangers(limits::FLOWS_FEW, limits::FLOWS_RESERVE);
+    match server.store.admit(&reserved).await? {
         None => Ok(()),
-        Some(retry_after) => Err(OAuthError::TooManyRequests { retry_after }),
+        Some(_) => Err(OAuthError::TooManyRequests { retry_after }),
     }
 }
 

@@ -35,7 +35,11 @@ pub const FLOWS_SOURCE: Limit = Limit { name: "flows-source", count: 600, window
 /// The same from one network.
 pub const FLOWS_NETWORK: Limit = Limit { name: "flows-network", count: 1200, window: FLOW_LIFE };
 /// The same from everywhere.
-pub const FLOWS_STRANGERS: Limit = Limit { name: "flows-strangers", count: 8000, window: FLOW_LIFE };
+pub const FLOWS_STRANGERS: Limit = Limit { name: "flows-strangers", count: 5000, window: FLOW_LIFE };
+/// Once those are used up, sign-ins of a network are let in that began fewer than this, counted with [`FLOWS_NETWORK`].
+pub const FLOWS_FEW: Limit = Limit { count: 10, ..FLOWS_NETWORK };
+/// The same of all such networks: five take what all strangers share, and hundreds more it takes to fill this.
+pub const FLOWS_RESERVE: Limit = Limit { name: "flows-reserve", count: 3000, window: FLOW_LIFE };
 /// Sign-ins that begin in the known browsers of one user.
 pub const FLOWS_USER: Limit = Limit { name: "flows-user", count: 60, window: FLOW_LIFE };
 /// The same of all users: with those of strangers, what one server holds.

@@ -14,9 +14,19 @@ async fn from(browser: &mut Browser, gateway: &Gateway, path: &str, source: &str
     browser.get_with(gateway, path, &[("x-forwarded-for", source)]).await
 }
 
-/// Takes all the room of strangers, as many networks could.
+/// Takes all that strangers share, as a few networks could.
+async fn fill_shared(gateway: &Gateway) {
+    take(gateway, "flows-strangers:all", 5000).await;
+}
+
+/// Takes all the room of strangers, as hundreds of networks could.
 pub(crate) async fn fill(gateway: &Gateway) {
-    let all = Quota { key: "flows-strangers:all".to_owned(), count: 8000, window: seconds(600) };
+    fill_shared(gateway).await;
+    take(gateway, "flows-reserve:all", 3000).await;
+}
+
+async fn take(gateway: &Gateway, key: &str, count: u64) {
+    let all = Quota { key: key.to_owned(), count, window: seconds(600) };
     while gateway.server.store.admit(std::slice::from_ref(&all)).await.unwrap().is_none() {}
 }
 
@@ -48,6 +58,30 @@ async fn five_addresses_hold_nobody_else_back() {
     assert_eq!(from(&mut stranger, &gateway, &path, "198.18.0.1").await.status, StatusCode::OK);
     gateway.clock.advance(seconds(600));
     assert!(!is_held_back(&gateway, &path, sources[0]).await);
+}
+
+/// Whoever has seven networks to begin sign-ins from shuts out nobody who comes from an eighth.
+#[tokio::test]
+async fn networks_that_began_few_have_a_share_of_their_own() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let mut busy = Browser::default();
+    for n in 0..10 {
+        assert_eq!(from(&mut busy, &gateway, &path, &format!("203.0.113.{n}")).await.status, StatusCode::OK);
+    }
+    fill_shared(&gateway).await;
+    assert!(is_held_back(&gateway, &path, "203.0.113.99").await, "it began ten before");
+    for network in ["198.51.100", "192.0.2"] {
+        for n in 0..12 {
+            let source = format!("{network}.{n}");
+            assert_eq!(is_held_back(&gateway, &path, &source).await, n >= 10, "{source}");
+        }
+    }
+    take(&gateway, "flows-reserve:all", 3000).await;
+    assert!(is_held_back(&gateway, &path, "198.18.0.1").await, "there is an end to it");
+    gateway.clock.advance(seconds(600));
+    assert!(!is_held_back(&gateway, &path, "203.0.113.99").await);
 }
 
 #[tokio::test]
