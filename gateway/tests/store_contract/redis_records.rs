@@ -194,6 +194,35 @@ async fn a_grant_or_user_that_somebody_else_changed_is_absent() {
     assert!(lab.lives(&bob.access).await);
 }
 
+/// Another holder of the Redis user can write the times that no MAC covers: one that cannot be is as none.
+#[tokio::test]
+async fn what_was_done_at_no_time_or_later_than_now_was_not_done() {
+    let Some((lab, admin)) = redis().await else { return };
+    let client = lab.client(9).await;
+    let prefix = admin.key(":users").await.strip_suffix("users").unwrap().to_owned();
+    let (seconds, _): (i64, i64) = admin.run(&["TIME"]).await;
+    let later = ((seconds + 3600) * 1000).to_string();
+    for (n, redeemed) in (1..).zip(["", later.as_str(), "1e300", "inf", "nan"]) {
+        let other = lab.client(n).await;
+        let grant = format!("{prefix}grant:{}", other.grant().id);
+        let _: i64 = if redeemed.is_empty() {
+            admin.run(&["HDEL", &grant, "redeemed"]).await
+        } else {
+            admin.run(&["HSET", &grant, "redeemed", redeemed]).await
+        };
+        let (rotation, ..) = refresh_with(&lab, &other.refresh);
+        assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused, "{redeemed}");
+    }
+    let user = format!("{prefix}user:{}", client.done.user.id);
+    let ago = async || lab.store.user(&client.done.user.id).await.unwrap().unwrap().checked_ago;
+    assert!(ago().await < MINUTE);
+    // A master's clock may be a little behind that of the one before.
+    for (checked, is_check) in [((seconds + 30) * 1000, true), ((seconds + 3600) * 1000, false)] {
+        let _: i64 = admin.run(&["HSET", &user, "checked", &checked.to_string()]).await;
+        assert_eq!(ago().await < MINUTE, is_check, "{checked}");
+    }
+}
+
 #[tokio::test]
 async fn a_code_that_somebody_else_wrote_is_absent() {
     let Some((lab, admin)) = redis().await else { return };

@@ -36,7 +36,9 @@ if blob then
   local life = g[6] and redis.call('PTTL', P .. g[6]) or 0
   return with_user('successor', int(math.max(0, life)), blob)
 end
-local left = (tonumber(g[5]) or NOW) + sign_in_life - NOW
+-- Every grant with a refresh token was redeemed: where nothing says when, its sign-in is over.
+local redeemed = done(g[5])
+local left = redeemed and redeemed + sign_in_life - NOW or 0
 if left <= 0 then return { 'refused' } end
 -- Who is not admitted must lose nothing: that is found out before anything is replaced or spent.
 local judged = rules .. ' ' .. u[3]
