@@ -172,7 +172,7 @@ impl Secrets {
 }
 
 fn mounted(server: &Server, key: &KeyRef) -> Option<Zeroizing<String>> {
-    let value = server.refs.get(key);
+    let value = server.refs.present(key);
     let text = value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     // A line break at the end is an editor's.
     let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
