@@ -18,6 +18,7 @@ use tokio::process::Command;
 
 use crate::{
     balancer::Balancer,
+    mounts::Mounts,
     net::{eventually, free_port, http},
     process::Process,
     redis::Redis,
@@ -33,9 +34,12 @@ pub struct Setup {
     host: Option<&'static str>,
     manifest: Option<String>,
     backends: Vec<String>,
-    redis: Option<String>,
+    /// The ways to its Redis, which the replicas take in turns.
+    redis: Vec<String>,
     replicas: usize,
     watch: Option<Arc<dyn Witness>>,
+    /// What its pods have mounted, where they are pods.
+    mounts: Option<Mounts>,
     /// Manifests and sealing keys.
     files: TempDir,
 }
@@ -69,9 +73,10 @@ impl Setup {
             host: None,
             manifest: None,
             backends: Vec::new(),
-            redis: None,
+            redis: Vec::new(),
             replicas: 1,
             watch: None,
+            mounts: None,
             files,
         }
     }
@@ -122,8 +127,22 @@ impl Setup {
 
     /// Keeps its state in the Redis at this URL.
     #[must_use]
-    pub fn redis_at(mut self, url: &str) -> Self {
-        self.redis = Some(url.to_owned());
+    pub fn redis_at(self, url: &str) -> Self {
+        self.redis_by(&[url])
+    }
+
+    /// The same, where each replica has a way of its own to the one Redis.
+    #[must_use]
+    pub fn redis_by(mut self, urls: &[&str]) -> Self {
+        self.redis = urls.iter().map(|&url| url.to_owned()).collect();
+        self
+    }
+
+    /// Runs the replicas as pods run: the gateway's own program with what the operator renders, and with its Secrets as
+    /// files. It has to be [`Setup::watched`] and needs a Redis.
+    #[must_use]
+    pub fn mounted(mut self) -> Self {
+        self.mounts = Some(Mounts::at(self.files.path().join("mounts")));
         self
     }
 
@@ -138,17 +157,34 @@ impl Setup {
     /// Starts this many replicas, which need a Redis.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
-        assert!(self.redis.is_some() || replicas == 1, "replicas share a Redis");
+        assert!(!self.redis.is_empty() || replicas == 1, "replicas share a Redis");
         self.replicas = replicas;
         self
     }
 
     /// The command line.
     pub fn command(&self, listen: Option<&str>) -> Command {
-        self.command_with(listen, None)
+        self.command_of(0, listen, None)
     }
 
-    fn command_with(&self, listen: Option<&str>, admin: Option<&str>) -> Command {
+    fn command_of(&self, index: usize, listen: Option<&str>, admin: Option<&str>) -> Command {
+        let mut command = match &self.mounts {
+            Some(mounts) => mounts.command(),
+            None => self.dev(index),
+        };
+        if let Some(listen) = listen {
+            command.args(["--listen", listen]);
+        }
+        if let Some(admin) = admin {
+            command.args(["--admin-listen", admin]);
+        }
+        if self.watch.is_some() {
+            command.env("GATEHOUSE_LOG", "info,gatehouse_gateway=trace");
+        }
+        command
+    }
+
+    fn dev(&self, index: usize) -> Command {
         let mut command = gatehouse();
         command.arg("dev").arg("--state").arg(self.files.path().join("state"));
         match &self.manifest {
@@ -161,13 +197,7 @@ impl Setup {
                 command.arg("-f").arg(file);
             }
         }
-        if let Some(listen) = listen {
-            command.args(["--listen", listen]);
-        }
-        if let Some(admin) = admin {
-            command.args(["--admin-listen", admin]);
-        }
-        if let Some(url) = &self.redis {
+        if let Some(url) = self.redis.iter().cycle().nth(index) {
             command.args(["--redis", url]);
         }
         for backend in &self.backends {
@@ -176,24 +206,32 @@ impl Setup {
         if self.watch.is_some() {
             let file = self.files.path().join("operator.yaml");
             std::fs::write(&file, self.config().to_string()).expect("the directory can be written to");
-            command.arg("--config").arg(file).env("GATEHOUSE_LOG", "info,gatehouse_gateway=trace");
+            command.arg("--config").arg(file);
         }
         command
     }
 
-    /// The operator's configuration, where the balancer is the proxy in front. The Redis in it is not used: `--redis` is.
+    /// The operator's configuration, where the balancer is the proxy in front. The Redis in it is that of pods: `dev` has
+    /// `--redis`, and reaches this machine without being told.
     fn config(&self) -> Value {
+        let redis = self.redis.first().map_or("redis://127.0.0.1", String::as_str);
         let mut config = json!({
-            "redis": { "url": "redis://127.0.0.1" }, "gateway": { "trustedProxies": ["127.0.0.1/32"] },
+            "redis": { "url": redis, "users": "Shared" }, "gateway": { "trustedProxies": ["127.0.0.1/32"] },
         });
         if self.host.is_some() {
             config["egress"] = json!({ "ca": ca() });
+        }
+        if self.mounts.is_some() {
+            config["egress"]["allow"] = json!(["127.0.0.0/8", "localhost"]);
         }
         config
     }
 
     /// Starts it and waits until it serves.
     pub async fn start(self) -> Gateway {
+        if let (Some(mounts), Some(manifest)) = (&self.mounts, &self.manifest) {
+            mounts.fill(manifest, &self.config());
+        }
         let single = format!("127.0.0.1:{}", self.port);
         let balanced = self.replicas > 1 || self.watch.is_some();
         let addresses: Vec<String> = if balanced {
@@ -281,6 +319,15 @@ impl Gateway {
         let _: String = connection.xadd(&events, "*", &event).await.expect("XADD works");
     }
 
+    /// Sets a key of a Secret that its pods have mounted ([`Setup::mounted`]), or takes it out.
+    pub fn set_secret(&self, name: &str, key: &str, value: Option<&str>) {
+        let mounts = self.setup.mounts.as_ref().expect("its replicas are pods");
+        match value {
+            Some(value) => mounts.put(name, key, value),
+            None => mounts.take(name, key),
+        }
+    }
+
     /// What the replicas wrote, those included that were replaced.
     pub fn output(&self) -> String {
         let now = self.replicas.iter().map(Process::output);
@@ -313,7 +360,7 @@ impl Gateway {
     fn process(&self, index: usize) -> Process {
         // The demo takes its address from --port; manifests are served where we say, also when they say it too.
         let (listen, admin) = (self.addresses[index].as_str(), self.admins.get(index).map(String::as_str));
-        Process::start(self.setup.command_with(Some(listen), admin))
+        Process::start(self.setup.command_of(index, Some(listen), admin))
     }
 
     async fn serves(&mut self, index: usize) {

@@ -18,6 +18,7 @@ pub mod journeys;
 pub mod landing;
 pub mod life;
 pub mod manifests;
+mod mounts;
 pub mod net;
 pub mod oauth;
 pub mod opened;

@@ -69,6 +69,12 @@ impl Watch {
         self.lock().tenants.insert(origin.to_owned(), None);
     }
 
+    /// There is a client at this tenant that registers nowhere, and has its codes here.
+    pub fn listed(&self, origin: &str, id: &str, redirect_uri: &str) {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        self.lock().flows.listed(host, id, redirect_uri);
+    }
+
     /// The browser may be sent from this tenant to the origin of its identity provider.
     pub fn provider(&self, tenant: &str, origin: &str) {
         self.lock().tenants.insert(tenant.to_owned(), Some(origin.to_owned()));

@@ -47,6 +47,12 @@ impl Flows {
         }
     }
 
+    /// Notes a client of a tenant that is not seen to register.
+    pub(super) fn listed(&mut self, host: &str, id: &str, uri: &str) {
+        let client = (host.to_owned(), id.to_owned());
+        self.registered.entry(client).or_default().extend(bare(uri));
+    }
+
     /// The client that a request is for.
     fn client(&self, exchange: &Exchange<'_>) -> Option<&Client> {
         let (path, query) = (exchange.uri.path(), exchange.uri.query().unwrap_or_default());

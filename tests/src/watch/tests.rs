@@ -117,6 +117,18 @@ fn a_sign_in_leads_to_its_own_client() {
 }
 
 #[test]
+fn a_client_that_the_policy_names_registers_nowhere() {
+    let watch = watch();
+    watch.listed("http://localhost:1", "listed", "https://listed.test/cb");
+    let good = to("https://listed.test/cb?code=1");
+    see(&watch, "/oauth/authorize?client_id=listed", 303, &good, "");
+    assert_eq!(watch.findings(PEER), [""; 0]);
+    see(&watch, "/oauth/authorize?client_id=c1", 303, &good, "");
+    see_at(&watch, "secure.test", "/oauth/authorize?client_id=listed", 303, &good, "");
+    assert_eq!(watch.findings(PEER).len(), 2, "neither another client nor another tenant");
+}
+
+#[test]
 fn redirects_elsewhere_are_found() {
     for location in [
         "https://evil.test/",

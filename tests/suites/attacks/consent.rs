@@ -16,7 +16,7 @@ use url::Url;
 use crate::{
     bystanders::Background,
     load::REPLICAS,
-    world::{Attack, PASSWORD, TEN_MINUTES, WEB_CALLBACK, code, consent, local_at, works},
+    world::{Attack, PASSWORD, TEN_MINUTES, WEB_CALLBACK, code, consent, local_by, works},
 };
 
 /// The approval of a page, as an address.
@@ -199,7 +199,7 @@ pub(crate) async fn r045_one_nonce_takes_effect_once_in_step(attack: &Attack) {
     let redis = Redis::start().await;
     let wire = Wire::to(&redis.address()).await;
     let url = format!("redis://{}", wire.address);
-    let (gateway, _backend) = local_at(&attack.world.watch, &url, "team-n", None).await;
+    let (gateway, _backend) = local_by(&attack.world.watch, &[&url], "team-n", None).await;
     let client = attack.client(&gateway).await;
     let (browser, _) = attack.local();
     // Redeemed before: the replicas have their connections and Redis its scripts.

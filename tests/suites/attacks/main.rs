@@ -31,6 +31,7 @@ mod callback;
 mod consent;
 mod discovery;
 mod https;
+mod listed;
 mod load;
 mod outage;
 mod proxy;

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use crate::{
     account, authorization,
     bystanders::Bystander,
-    callback, consent, discovery, https, load, outage, proxy, refresh, registration, resource, revoke,
-    scopes, tokens, upstream,
+    callback, consent, discovery, https, listed, load, outage, proxy, refresh, registration,
+    resource, revoke, scopes, tokens, upstream,
     world::{Attack, World},
 };
 
@@ -126,6 +126,9 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r084_codes_and_tokens_stay_with_their_tenant,
             r095_refusals_take_the_same_time,
             r095_a_sign_in_form_does_not_tell_who_exists;
+        listed:
+            r082_r083_either_secret_proves_a_listed_client,
+            r082_r083_a_robot_acts_for_itself_alone;
         refresh:
             r086_reuse_ends_the_family,
             r087_a_lost_answer_is_given_again,

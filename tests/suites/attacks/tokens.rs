@@ -230,6 +230,13 @@ pub(crate) async fn r080_only_forms_are_read(attack: &Attack) {
 
 pub(crate) async fn r082_other_grant_types(attack: &Attack) {
     let client = attack.client_as(attack.a(), "client_secret_post", REDIRECT_URI).await;
+    other_grants(&client).await;
+    let robot = client.token(&[("grant_type", "client_credentials"), ("scope", "mcp")]).await;
+    assert!(robot.is_error(400, "unauthorized_client"), "{} {}", robot.status, robot.text);
+}
+
+/// What nobody is given anything for, whatever a client that proves itself may use.
+pub(crate) async fn other_grants(client: &OAuthClient) {
     for (grant_type, error) in [
         ("password", "unsupported_grant_type"),
         ("implicit", "unsupported_grant_type"),
@@ -239,7 +246,8 @@ pub(crate) async fn r082_other_grant_types(attack: &Attack) {
         ("AUTHORIZATION_CODE", "unsupported_grant_type"),
         ("authorization_code refresh_token", "unsupported_grant_type"),
         ("", "unsupported_grant_type"),
-        ("client_credentials", "unauthorized_client"),
+        ("CLIENT_CREDENTIALS", "unsupported_grant_type"),
+        ("client_credentials authorization_code", "unsupported_grant_type"),
     ] {
         let form =
             [("grant_type", grant_type), ("username", "alice"), ("password", "alice"), ("scope", "mcp")];
@@ -253,24 +261,60 @@ pub(crate) async fn r082_other_grant_types(attack: &Attack) {
 pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
     let public = attack.client(attack.a()).await;
     let basic = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    authenticates_in_one_way(attack, &basic, &public, "invalid_grant").await;
+    // The secret of another client, and that of this one at another tenant.
+    let (id, secret) = (basic.id(), basic.registration["client_secret"].as_str().unwrap());
+    let other = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    let theirs = other.registration["client_secret"].as_str().unwrap();
+    let foreign = attack.client_as(attack.c(), "client_secret_basic", REDIRECT_URI).await;
+    let of_c = foreign.registration["client_secret"].as_str().unwrap();
+    for (id, secret) in
+        [(id, theirs), (id, of_c), (foreign.id(), of_c), (id, &secret[1..]), (id, &secret.to_uppercase())]
+    {
+        let answer = ask(attack, &basic, Some(basic_header(id, secret)), &[]).await;
+        assert!(answer.is_error(401, "invalid_client"), "{} {}", answer.status, answer.text);
+    }
+}
+
+/// Asks the token endpoint for nothing that could be given, with this `Authorization` and these fields.
+async fn ask(
+    attack: &Attack,
+    client: &OAuthClient,
+    header: Option<String>,
+    extra: &[(&str, &str)],
+) -> Answer {
+    let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", "x")];
+    form.extend(extra);
+    let request = attack.http.post(endpoint(client)).form(&form);
+    attack
+        .send(match header {
+            Some(header) => request.header("authorization", header),
+            None => request,
+        })
+        .await
+}
+
+fn basic_header(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+/// How a client that has a secret proves itself, and how it does not; whoever is proven is told `proven`.
+pub(crate) async fn authenticates_in_one_way(
+    attack: &Attack,
+    basic: &OAuthClient,
+    public: &OAuthClient,
+    proven: &str,
+) {
     let (id, secret) = (basic.id(), basic.registration["client_secret"].as_str().unwrap());
     let ask = async |header: Option<String>, extra: &[(&str, &str)]| -> Answer {
-        let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", "x")];
-        form.extend(extra);
-        let request = attack.http.post(endpoint(&basic)).form(&form);
-        attack
-            .send(match header {
-                Some(header) => request.header("authorization", header),
-                None => request,
-            })
-            .await
+        ask(attack, basic, header, extra).await
     };
     let encoded = |text: &str| STANDARD.encode(text);
     let right = encoded(&format!("{id}:{secret}"));
     for good in [format!("Basic {right}"), format!("basic {right}"), format!("BASIC  {right}")] {
-        assert!(ask(Some(good.clone()), &[]).await.is_error(400, "invalid_grant"), "{good}");
+        assert!(ask(Some(good.clone()), &[]).await.is_error(400, proven), "{good}");
     }
-    assert!(ask(Some(format!("Basic {right}")), &[("client_id", id)]).await.is_error(400, "invalid_grant"));
+    assert!(ask(Some(format!("Basic {right}")), &[("client_id", id)]).await.is_error(400, proven));
     let cases = [
         (format!("Basic {right}"), vec![("client_secret", secret)]),
         (format!("Basic {right}"), vec![("client_id", public.id())]),
@@ -289,22 +333,11 @@ pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
         assert!(answer.is_error(401, "invalid_client"), "{header}: {} {}", answer.status, answer.text);
         assert!(answer.challenge.starts_with("Basic "), "{header}: {}", answer.challenge);
     }
-    // The secret of another client, and that of this one at another tenant.
-    let other = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
-    let theirs = other.registration["client_secret"].as_str().unwrap();
-    let foreign = attack.client_as(attack.c(), "client_secret_basic", REDIRECT_URI).await;
-    let of_c = foreign.registration["client_secret"].as_str().unwrap();
-    for (id, secret) in
-        [(id, theirs), (id, of_c), (foreign.id(), of_c), (id, &secret[1..]), (id, &secret.to_uppercase())]
-    {
-        let header = format!("Basic {}", encoded(&format!("{id}:{secret}")));
-        assert!(ask(Some(header), &[]).await.is_error(401, "invalid_client"));
-    }
-    let twice = attack.http.post(endpoint(&basic)).header("authorization", format!("Basic {right}"));
+    let twice = attack.http.post(endpoint(basic)).header("authorization", format!("Basic {right}"));
     let twice =
         twice.header("authorization", format!("Basic {right}")).form(&[("grant_type", "refresh_token")]);
     assert!(attack.send(twice).await.is_error(401, "invalid_client"));
-    let in_query = attack.http.post(format!("{}?client_id={id}&client_secret={secret}", endpoint(&basic)));
+    let in_query = attack.http.post(format!("{}?client_id={id}&client_secret={secret}", endpoint(basic)));
     let in_query = in_query.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
     let answer = attack.send(in_query).await;
     assert!(answer.is_error(400, "invalid_request"), "{} {}", answer.status, answer.text);
@@ -319,9 +352,13 @@ pub(crate) async fn r083_a_client_authenticates_in_one_way(attack: &Attack) {
     }
 }
 
-/// An assertion beside a secret, of a client that has none, and of no kind that there is.
 pub(crate) async fn r083_assertions_of_clients_that_have_none(attack: &Attack) {
     let basic = attack.client_as(attack.a(), "client_secret_basic", REDIRECT_URI).await;
+    assertions_are_refused(attack, &basic).await;
+}
+
+/// An assertion beside a secret, of a client that has none, and of no kind that there is.
+pub(crate) async fn assertions_are_refused(attack: &Attack, basic: &OAuthClient) {
     let id = basic.id();
     let secret = basic.registration["client_secret"].as_str().unwrap();
     let right = STANDARD.encode(format!("{id}:{secret}"));
@@ -340,7 +377,7 @@ pub(crate) async fn r083_assertions_of_clients_that_have_none(attack: &Attack) {
                 ("refresh_token", "x"),
             ];
             for header in [None, Some(format!("Basic {right}"))] {
-                let request = attack.http.post(endpoint(&basic)).form(&extra);
+                let request = attack.http.post(endpoint(basic)).form(&extra);
                 let request =
                     header.iter().fold(request, |request, value| request.header("authorization", value));
                 let answer = attack.send(request).await;

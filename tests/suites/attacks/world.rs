@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::redis::AsyncCommands;
@@ -39,6 +39,10 @@ pub(crate) const PASSWORD_HASH: &str =
 pub(crate) const TEN_MINUTES: Duration = Duration::from_secs(600);
 /// How long access tokens live.
 pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
+/// How long a replica may go on with what it knows: an end that happened elsewhere, or a file before it changed.
+pub(crate) const SEEN: Duration = Duration::from_secs(5);
+/// What a busy machine adds to that.
+pub(crate) const SLACK: Duration = Duration::from_secs(1);
 /// The host of tenant C.
 const HOST: &str = "tools.test";
 
@@ -112,13 +116,13 @@ pub(crate) async fn local(
     namespace: &str,
     host: Option<&'static str>,
 ) -> (Gateway, Backend) {
-    local_at(watch, &redis.url(), namespace, host).await
+    local_by(watch, &[&redis.url()], namespace, host).await
 }
 
-/// [`local`], whose Redis is reached at this URL.
-pub(crate) async fn local_at(
+/// [`local`], whose replicas reach their Redis at these URLs in turns.
+pub(crate) async fn local_by(
     watch: &Arc<Watch>,
-    redis: &str,
+    redis: &[&str],
     namespace: &str,
     host: Option<&'static str>,
 ) -> (Gateway, Backend) {
@@ -130,7 +134,7 @@ pub(crate) async fn local_at(
     let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
     watch.tenant(&setup.issuer());
     let setup = setup.with("backend", &backend.url());
-    (setup.redis_at(redis).watched(watch).replicas(2).start().await, backend)
+    (setup.redis_by(redis).watched(watch).replicas(2).start().await, backend)
 }
 
 fn local_manifest(names: &[String], namespace: &str) -> String {
@@ -352,18 +356,28 @@ pub(crate) async fn works(client: &OAuthClient, access: &str, user: &str) -> boo
     true
 }
 
-/// Whether an access token is refused for what it is, at each replica.
-async fn is_dead(client: &OAuthClient, access: &str) -> bool {
-    for replica in 0..2 {
-        let answer = caller(client, access, replica).await;
-        if answer.status != 401 || !answer.challenge.contains("error=\"invalid_token\"") {
-            return false;
-        }
-    }
-    true
+/// Waits until an access token opens nothing on either replica, each of which sees its end within [`SEEN`].
+pub(crate) async fn dies(client: &OAuthClient, access: &str) {
+    let late = outlives(client, access, &[0, 1]).await;
+    assert!(late <= SEEN + SLACK, "a token was taken {late:?} after its end");
 }
 
-/// Waits until an access token opens nothing on either replica.
-pub(crate) async fn dies(client: &OAuthClient, access: &str) {
-    eventually("the access token to die", async || is_dead(client, access).await.then_some(())).await;
+/// Waits until each of these replicas refuses an access token for what it is. How long after now the last call began that
+/// the token still opened: how long a refusal takes is no part of it.
+pub(crate) async fn outlives(client: &OAuthClient, access: &str, replicas: &[usize]) -> Duration {
+    let (begun, mut last) = (Instant::now(), Duration::ZERO);
+    eventually("the access token to die", async || {
+        let mut dead = true;
+        for &replica in replicas {
+            let asked = begun.elapsed();
+            let answer = caller(client, access, replica).await;
+            if answer.status == 200 {
+                last = asked;
+            }
+            dead &= answer.status == 401 && answer.challenge.contains("error=\"invalid_token\"");
+        }
+        dead.then_some(())
+    })
+    .await;
+    last
 }
