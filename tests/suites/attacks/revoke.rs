@@ -1,17 +1,23 @@
 //! `/oauth/revoke` (RFC 7009): a client ends what is its own, once and for all, and nothing else.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     balancer::REPLICA,
     browser::Browser,
+    net::eventually,
     oauth::{Answer, OAuthClient, REDIRECT_URI},
+    redis::Redis,
+    wire::Wire,
 };
 use reqwest::Method;
 
 use crate::{
     load::REPLICAS,
-    world::{Attack, dies, works},
+    world::{Attack, SEEN, SLACK, caller, dies, local, local_by, outlives, works},
 };
 
 async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String) {
@@ -103,6 +109,70 @@ pub(crate) async fn revoke_ends_a_sign_in_on_every_replica(attack: &Attack) {
         works(&client, &other_access, browser.user()).await,
         "another sign-in of the same user and client lives"
     );
+}
+
+pub(crate) async fn revoke_is_seen_elsewhere_within_a_second(attack: &Attack) {
+    let redis = Redis::start().await;
+    let (gateway, _backend) = local(&attack.world.watch, &redis, "team-f", None).await;
+    let client = attack.client(&gateway).await;
+    let (browser, _) = attack.local();
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let (access, refresh) = client.tokens(&browser).await;
+        remembers(&redis, &client, &access).await;
+        let revoked = client.post("/oauth/revoke", &[("token", &refresh)], &[(REPLICA, REPLICAS[1])]).await;
+        assert!(is_done(&revoked), "{} {}", revoked.status, revoked.text);
+        let late = outlives(&client, &access, &[0]).await;
+        assert!(late <= SEEN + SLACK, "a token was taken {late:?} after its end");
+        fastest = fastest.min(late);
+    }
+    assert!(fastest <= Duration::from_secs(1), "none was seen before {fastest:?}");
+    attack.inspect(&gateway, &redis).await;
+}
+
+/// Waits until replica 0 answers for a token from memory: nothing is looked up in a Redis that nobody else asks.
+async fn remembers(redis: &Redis, client: &OAuthClient, access: &str) {
+    eventually("replica 0 to remember a token", async || {
+        let before = redis.calls("evalsha").await;
+        let answer = caller(client, access, 0).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        (redis.calls("evalsha").await == before).then_some(())
+    })
+    .await;
+}
+
+/// A replica that hears nothing of Redis any more trusts what it remembers no longer than that.
+pub(crate) async fn revoke_reaches_a_replica_that_is_cut_off(attack: &Attack) {
+    attack.expect(&[503]);
+    let redis = Redis::start().await;
+    let wire = Wire::to(&redis.address()).await;
+    let (cut, whole) = (format!("redis://{}", wire.address), redis.url());
+    let (gateway, _backend) = local_by(&attack.world.watch, &[&cut, &whole], "team-w", None).await;
+    let client = attack.client(&gateway).await;
+    let (browser, _) = attack.local();
+    let (access, refresh) = client.tokens(&browser).await;
+    remembers(&redis, &client, &access).await;
+    wire.hold();
+    let begun = Instant::now();
+    assert_eq!(caller(&client, &access, 0).await.status, 200, "from memory");
+    let revoked = client.post("/oauth/revoke", &[("token", &refresh)], &[(REPLICA, REPLICAS[1])]).await;
+    assert!(is_done(&revoked), "{} {}", revoked.status, revoked.text);
+    let mut last = Duration::ZERO;
+    eventually("replica 0 to stop trusting what it remembers", async || {
+        let asked = begun.elapsed();
+        let answer = caller(&client, &access, 0).await;
+        match answer.status {
+            200 => last = asked,
+            503 => return Some(()),
+            _ => panic!("it cannot know better: {} {}", answer.status, answer.text),
+        }
+        None
+    })
+    .await;
+    assert!(last <= SEEN + SLACK, "a token was taken {last:?} after the replica was cut off");
+    wire.release();
+    dies(&client, &access).await;
+    attack.inspect(&gateway, &redis).await;
 }
 
 pub(crate) async fn revoke_leaves_nothing_of_a_race_with_refreshes(attack: &Attack) {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::{
     account, authorization,
     bystanders::Bystander,
-    callback, consent, discovery, https, listed, load, outage, proxy, refresh, registration,
+    callback, consent, discovery, https, line_feeds, listed, load, outage, proxy, refresh, registration,
     resource, revoke, scopes, tokens, upstream,
     world::{Attack, World},
 };
@@ -148,6 +148,8 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
         revoke:
             revoke_ends_nothing_of_others,
             revoke_ends_a_sign_in_on_every_replica,
+            revoke_is_seen_elsewhere_within_a_second,
+            revoke_reaches_a_replica_that_is_cut_off,
             revoke_leaves_nothing_of_a_race_with_refreshes,
             revoke_reads_posted_forms_alone;
         account:
@@ -180,5 +182,7 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r022_a_flood_of_bodies_takes_no_memory,
             r022_requests_that_never_end,
             r104_requests_that_two_parsers_would_read_differently;
+        line_feeds:
+            r104_a_bare_line_feed_hides_no_request;
     })
 }
