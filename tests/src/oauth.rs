@@ -1,5 +1,10 @@
 //! An OAuth and MCP client at the level of HTTP, for what the SDKs do not let a test do wrong.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, RequestBuilder, Response, header::HeaderMap};
 use serde_json::{Value, json};
@@ -8,6 +13,7 @@ use url::Url;
 
 use crate::{
     browser::{Browser, Page},
+    idp::{now, signing::SigningKey},
     net::http,
 };
 
@@ -28,7 +34,12 @@ pub struct OAuthClient {
     /// The registration's answer.
     pub registration: Value,
     http: Client,
+    /// What it signs its assertions with.
+    key: Option<Arc<SigningKey>>,
 }
+
+/// The kind of an assertion that is a JWT (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// An answer, read.
 #[derive(Debug, Clone)]
@@ -116,7 +127,25 @@ impl OAuthClient {
             redirect_uri: metadata["redirect_uris"][0].as_str().expect("it has one").to_owned(),
             registration: answer.json(),
             http,
+            key: None,
         }
+    }
+
+    /// A public client that registers nowhere: `id` is the URL of its document.
+    pub fn named(http: Client, issuer: &str, id: &str, redirect_uri: &str) -> Self {
+        Self {
+            url: format!("{issuer}/mcp"),
+            issuer: issuer.to_owned(),
+            redirect_uri: redirect_uri.to_owned(),
+            registration: json!({ "client_id": id }),
+            http,
+            key: None,
+        }
+    }
+
+    /// Proves itself with this key from now on (`private_key_jwt`).
+    pub(crate) fn signs_with(&mut self, key: Arc<SigningKey>) {
+        self.key = Some(key);
     }
 
     /// Its id.
@@ -202,7 +231,11 @@ impl OAuthClient {
     /// Posts a form to an endpoint of programs with more headers, authenticated as it was registered.
     pub async fn post(&self, path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let secret = self.registration["client_secret"].as_str();
+        let assertion = self.key.as_ref().map(|key| key.sign(&self.claims()));
         let mut form = form.to_vec();
+        if let Some(assertion) = &assertion {
+            form.extend([("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion)]);
+        }
         let mut request = self.http.post(format!("{}{path}", self.issuer));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -215,6 +248,16 @@ impl OAuthClient {
             (None, _) => form.push(("client_id", self.id())),
         }
         Answer::of(request.form(&form).send().await.expect("the gateway answers")).await
+    }
+
+    /// What an assertion says of it (RFC 7523 section 3), each once.
+    fn claims(&self) -> Value {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let (id, now) = (self.id(), now());
+        json!({
+            "iss": id, "sub": id, "aud": format!("{}/oauth/token", self.issuer), "iat": now, "exp": now + 60,
+            "jti": format!("assertion-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        })
     }
 
     /// A POST to the MCP endpoint.

@@ -1,10 +1,13 @@
 //! Clients that cannot be had, as scripts that do what is publicly known of them.
 
+mod documents;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use self::documents::ClientDocument;
 use crate::{
     browser::Browser,
     net::http,
@@ -33,6 +36,8 @@ pub struct Profile {
     resource_documents: &'static [&'static str],
     /// What it does when a call needs a scope more.
     step_up: Challenged,
+    /// What it names itself by, instead of registering, where it can ([`Scripted::by_document`]).
+    pub document: Option<ClientDocument>,
     /// Where that is known from.
     pub sources: &'static [&'static str],
 }
@@ -66,6 +71,7 @@ pub const PROFILES: [Profile; 4] = [
         registers_anew: true,
         resource_documents: &[ROOT, INSERTED],
         step_up: Challenged::Reconnects,
+        document: Some(documents::CLAUDE_AI),
         sources: &[
             // Its name, its callback, and that it registers anew when the token endpoint says invalid_client.
             "https://support.claude.com/en/articles/11503834-building-custom-connectors-via-remote-mcp-servers",
@@ -91,6 +97,7 @@ pub const PROFILES: [Profile; 4] = [
         registers_anew: false,
         resource_documents: &[INSERTED],
         step_up: Challenged::Unknown,
+        document: Some(documents::CHATGPT),
         sources: &[
             "https://developers.openai.com/apps-sdk/build/auth",
             // The callback of each connector, and that it has no secret.
@@ -119,6 +126,7 @@ pub const PROFILES: [Profile; 4] = [
         registers_anew: false,
         resource_documents: &[INSERTED],
         step_up: Challenged::Unknown,
+        document: None,
         sources: &[
             // The three of them in one request, and which one it uses.
             "https://github.com/erp-mafia/accounted/pull/2225",
@@ -146,6 +154,7 @@ pub const PROFILES: [Profile; 4] = [
         registers_anew: false,
         resource_documents: &[INSERTED],
         step_up: Challenged::SignsIn,
+        document: Some(documents::VS_CODE),
         sources: &[
             // All of its registration, and that it compares the resource with the URL.
             "https://github.com/microsoft/vscode/blob/main/src/vs/base/common/oauth.ts",
@@ -165,6 +174,9 @@ pub struct Scripted {
     browser: Browser,
     redirect_uris: Vec<String>,
     callback: String,
+    connector: String,
+    /// Whether it names itself by its document.
+    by_document: bool,
     client: Option<OAuthClient>,
     tokens: Option<(String, String)>,
     /// How often it has registered.
@@ -199,10 +211,30 @@ impl Scripted {
             browser: Browser::of(user).stopping_at(&callback),
             redirect_uris: profile.redirect_uris.iter().map(|uri| own(uri)).collect(),
             callback,
+            connector,
+            by_document: false,
             client: None,
             tokens: None,
             registrations: 0,
         }
+    }
+
+    /// [`Scripted::with_callback`], which registers nowhere: it names itself by its document.
+    ///
+    /// # Panics
+    /// When the client is not known to have one.
+    pub fn by_document(profile: &'static Profile, url: &str, user: &str, callback: &str) -> Self {
+        assert!(profile.document.is_some(), "{} has no document", profile.name);
+        Self { by_document: true, ..Self::with_callback(profile, url, user, callback) }
+    }
+
+    /// Its id, once it has signed in.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client.as_ref().map(OAuthClient::id)
+    }
+
+    fn document(&self) -> Option<&'static ClientDocument> {
+        self.profile.document.as_ref().filter(|_| self.by_document)
     }
 
     /// Whom the backend takes the caller for, after whatever that takes: a refresh, or a new sign-in.
@@ -259,7 +291,11 @@ impl Scripted {
     /// Signs its user in, for `scope` instead of what it asks for at first.
     async fn sign_in(&mut self, scope: Option<&str>) {
         let found = self.discover().await;
-        if self.client.is_none() || self.profile.registers_anew {
+        if let Some(document) = self.document() {
+            let (name, issuer) = (self.profile.client_name, &found.issuer);
+            let client = document.client(&self.http, name, issuer, &self.connector, &self.callback).await;
+            self.client = Some(client);
+        } else if self.client.is_none() || self.profile.registers_anew {
             self.client = Some(self.register(&found).await);
             self.registrations += 1;
         }
@@ -298,8 +334,11 @@ impl Scripted {
         let metadata = format!("{issuer}/.well-known/oauth-authorization-server");
         let metadata = Answer::of(self.http.get(&metadata).send().await.unwrap()).await.json();
         assert_eq!(metadata["issuer"], issuer.as_str(), "{metadata}");
+        let wanted = self.document().map_or(self.profile.auth_method, ClientDocument::auth_method);
         let methods = metadata["token_endpoint_auth_methods_supported"].as_array().unwrap();
-        assert!(methods.iter().any(|m| m == self.profile.auth_method), "{metadata}");
+        assert!(methods.iter().any(|m| m == wanted), "{metadata}");
+        let documents = &metadata["client_id_metadata_document_supported"];
+        assert!(!self.by_document || documents == true, "{metadata}");
         let scopes = documents[0]["scopes_supported"].as_array().into_iter().flatten();
         let scopes: Vec<_> = scopes.filter_map(Value::as_str).collect();
         let scope = refused.challenge_parameter("scope");

@@ -30,6 +30,11 @@ static DOCUMENTS: LazyLock<Mutex<HashMap<String, Value>>> = LazyLock::new(|| {
 /// Serves a client's document at `url`, which is its `client_id`, from now on.
 pub fn publish(url: &str, mut document: Value) {
     document["client_id"] = url.into();
+    put(url, document);
+}
+
+/// Serves something else of a client's at `url`.
+pub(crate) fn put(url: &str, document: Value) {
     DOCUMENTS.lock().unwrap().insert(url.to_owned(), document);
 }
 

@@ -1,9 +1,9 @@
-//! Real clients at an https issuer, behind TLS, that come with a metadata document: from the sign-in to a refresh under its
-//! URL, and nothing registers.
+//! Clients at an https issuer, behind TLS, that come with a metadata document: from the sign-in to a refresh under its URL,
+//! and nothing registers. Real ones, and scripts in the place of those that cannot be had.
 
 #![expect(clippy::expect_used, reason = "what a suite cannot prepare fails it")]
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use e2e::{
     backend::{Backend, Callers},
@@ -11,8 +11,9 @@ use e2e::{
     dev::{Gateway, Setup, gatehouse},
     manifests::with_documents,
     net::http,
-    oauth::{REDIRECT_URI, mcp},
+    oauth::{OAuthClient, REDIRECT_URI, mcp},
     process::Process,
+    profiles::{PROFILES, Scripted},
     redis::Redis,
     rmcp_client::Rmcp,
     tap::{Heard, Tap},
@@ -170,4 +171,60 @@ async fn the_command_that_prints_a_token_trusts_a_private_authority() {
     assert_eq!(answer.status(), 200);
     let answer = mcp(&http(), &world.gateway.url, None, &begins).send().await.expect("it is reached");
     assert_eq!(answer.status(), 401, "the token is looked at");
+}
+
+/// The profile of this name, once for each address at which it has its codes.
+async fn script_comes_by_its_document(name: &str) -> (World, Vec<Scripted>) {
+    let world = World::start().await;
+    let profile = PROFILES.iter().find(|profile| profile.name == name).expect("there is one");
+    let url = &world.gateway.url;
+    let mut clients: Vec<Scripted> = profile
+        .callbacks
+        .iter()
+        .map(|callback| Scripted::by_document(profile, url, "alice", callback))
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.whoami().await, "alice");
+    }
+    world.access_token_runs_out().await;
+    for client in &mut clients {
+        assert_eq!(client.whoami().await, "alice");
+        assert_eq!(client.registrations, 0);
+        world.knows_only(client.client_id().expect("it has signed in"));
+    }
+    assert_eq!(
+        world.tap.redeemed(),
+        clients.len(),
+        "nobody had to sign in again: {:#?}",
+        world.tap.summary()
+    );
+    (world, clients)
+}
+
+#[tokio::test]
+async fn claude_ai_by_script() {
+    script_comes_by_its_document("claude.ai").await;
+}
+
+#[tokio::test]
+async fn vs_code_by_script() {
+    script_comes_by_its_document("VS Code").await;
+}
+
+/// It signs: an assertion of its own with each request, and what it was given is of no use without one.
+#[tokio::test]
+async fn chatgpt_by_script() {
+    let (world, mut clients) = script_comes_by_its_document("ChatGPT").await;
+    let tokens = world.tap.heard("POST /oauth/token");
+    let assertions: HashSet<String> = tokens.iter().filter_map(|h| h.form("client_assertion")).collect();
+    assert_eq!(assertions.len(), tokens.len(), "{:#?}", world.tap.summary());
+    let id = tokens[0].form("client_id").expect("it says who it is");
+    let thief = OAuthClient::named(http(), &world.gateway.issuer, &id, "https://chatgpt.com/");
+    let newest = tokens.iter().filter_map(|h| h.json()["refresh_token"].as_str().map(str::to_owned)).last();
+    let refused = thief.refresh(&newest.expect("it was given one")).await;
+    assert!(refused.is_error(400, "invalid_grant"), "{} {}", refused.status, refused.text);
+    // It was the token that the client goes on with, and still is.
+    world.access_token_runs_out().await;
+    assert_eq!(clients[0].whoami().await, "alice");
+    assert_eq!(world.tap.redeemed(), 1, "{:#?}", world.tap.summary());
 }

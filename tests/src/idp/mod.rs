@@ -1,7 +1,7 @@
 //! A stand-in for an OpenID Connect provider: discovery, authorization with PKCE and nonce, rotating keys, user-info.
 
 mod endpoints;
-mod signing;
+pub(crate) mod signing;
 
 use std::{
     collections::HashMap,
@@ -208,6 +208,7 @@ impl Provider {
 
 /// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "ID tokens are dated by the machine's clock")]
-fn now() -> u64 {
+/// The seconds since 1970.
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }

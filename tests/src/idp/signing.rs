@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// A key that signs, made when it is needed.
-pub(super) struct SigningKey {
+pub(crate) struct SigningKey {
     pub(super) id: String,
     key: CoreRsaPrivateSigningKey,
 }
@@ -22,7 +22,7 @@ impl std::fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// A new key. `openssl` makes it: RSA primes in an unoptimised build take a minute.
-    pub(super) async fn generate(id: &str) -> Self {
+    pub(crate) async fn generate(id: &str) -> Self {
         let output = Command::new("openssl").args(["genrsa", "-traditional", "2048"]).output().await;
         let output = output.expect("openssl is installed (tests/run installs it)");
         let pem = String::from_utf8(output.stdout).expect("PEM is text");
@@ -31,14 +31,14 @@ impl SigningKey {
     }
 
     /// Its public half as a JSON Web Key.
-    pub(super) fn public(&self) -> Value {
+    pub(crate) fn public(&self) -> Value {
         let mut key = serde_json::to_value(self.key.as_verification_key()).expect("a key is JSON");
         key["alg"] = "RS256".into();
         key
     }
 
     /// A JWT with these claims.
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let head = json!({ "alg": "RS256", "typ": "JWT", "kid": self.id });
         let text = unsigned(&head, claims);
         let signature = self.key.sign(&CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256, text.as_bytes());
