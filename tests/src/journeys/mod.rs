@@ -1,6 +1,7 @@
 //! What users do in a browser, written once for every browser.
 
 mod account;
+mod https;
 mod landings;
 mod pages;
 mod policy;
@@ -8,6 +9,7 @@ mod world;
 
 pub use self::{
     account::{by_keyboard_alone, disconnect_and_sign_out, reload_back_and_a_second_tab},
+    https::at_an_https_issuer,
     landings::every_landing,
     pages::{every_page, every_page_of_a_provider, every_page_of_trouble},
     policy::form_action,
@@ -49,6 +51,11 @@ macro_rules! journeys {
         #[tokio::test]
         async fn users_of_openid_connect_arrive_at_every_kind_of_client() {
             $crate::journeys::every_landing($kind, $crate::journeys::Identity::Oidc).await;
+        }
+
+        #[tokio::test]
+        async fn users_arrive_at_an_https_issuer_whose_cookies_are_its_own() {
+            $crate::journeys::at_an_https_issuer($kind).await;
         }
 
         #[tokio::test]

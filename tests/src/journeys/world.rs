@@ -53,13 +53,22 @@ enum Provider {
 impl World {
     /// Starts a gateway that lets web clients have their codes at `web`.
     pub(super) async fn start(identity: Identity, web: &str) -> Self {
+        Self::at(None, identity, web).await
+    }
+
+    /// The same, at an https issuer of this host if it has one.
+    pub(super) async fn at(host: Option<&'static str>, identity: Identity, web: &str) -> Self {
         let (manifest, server) = match identity {
             Identity::Local => (LOCAL, "tools"),
             Identity::GitHub => (GITHUB, "github"),
             Identity::Oidc => (OIDC, "sso"),
         };
         let tap = Arc::new(Tap::default());
-        let setup = Setup::manifest(&format!("{manifest}{POLICY}"));
+        let manifest = format!("{manifest}{POLICY}");
+        let setup = match host {
+            Some(host) => Setup::https(host, &manifest),
+            None => Setup::manifest(&manifest),
+        };
         let provider = match identity {
             Identity::Local => Provider::Gateway,
             Identity::GitHub => Provider::GitHub(GitHub::start(App::at(&setup.issuer())).await),

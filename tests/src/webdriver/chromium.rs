@@ -58,6 +58,7 @@ impl Chromium {
             "Navigate" => (Method::POST, "/url".to_owned()),
             "GetCurrentURL" => (Method::GET, "/url".to_owned()),
             "ExecuteScript" => (Method::POST, "/execute/sync".to_owned()),
+            "GetCookies" => (Method::GET, "/cookie".to_owned()),
             "FindElement" => (Method::POST, "/element".to_owned()),
             "GetActiveElement" => (Method::GET, "/element/active".to_owned()),
             "ElementSendKeys" => (Method::POST, format!("/element/{element}/value")),

@@ -128,7 +128,12 @@ impl Connection {
         self.stream.write_all(message.as_bytes()).await.expect("Firefox reads");
         let answer = self.read().await;
         assert_eq!(answer[1], self.sent, "an answer to something else: {answer}");
-        if answer[2].is_null() { answer[3]["value"].clone() } else { answer[2].clone() }
+        match (&answer[2], &answer[3]) {
+            // A list is the answer itself.
+            (Value::Null, list @ Value::Array(_)) => list.clone(),
+            (Value::Null, object) => object["value"].clone(),
+            (error, _) => error.clone(),
+        }
     }
 
     async fn read(&mut self) -> Value {

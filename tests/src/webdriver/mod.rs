@@ -170,6 +170,12 @@ impl WebDriver {
         complaints.into_iter().filter(about).collect()
     }
 
+    /// The cookies that it has for the page (W3C WebDriver section 14).
+    pub async fn cookies(&self) -> Vec<Value> {
+        let cookies = self.command("GetCookies", json!({})).await;
+        cookies.as_array().unwrap_or_else(|| panic!("no list: {cookies}")).clone()
+    }
+
     /// The addresses for which the application was started, oldest first.
     pub fn applications(&self) -> Vec<String> {
         self.applications.all()
