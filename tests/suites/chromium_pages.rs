@@ -1,7 +1,10 @@
 //! What people see in Chromium. Pictures are kept in `target/tests/pictures`.
 
 use e2e::{
-    journeys::{by_keyboard_alone, every_page, every_page_of_a_provider, every_page_of_trouble},
+    journeys::{
+        by_keyboard_alone, every_page, every_page_of_a_document, every_page_of_a_provider,
+        every_page_of_trouble, whoever_is_denied,
+    },
     webdriver::Kind,
 };
 
@@ -23,6 +26,16 @@ fn nothing_here_can_call_out() {
 #[tokio::test]
 async fn the_pages_of_trouble_are_readable_on_every_screen() {
     every_page_of_trouble(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn the_pages_of_clients_with_documents_are_readable_on_every_screen() {
+    every_page_of_a_document(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn whoever_is_denied_is_told_on_the_account_page() {
+    whoever_is_denied(Kind::Chromium).await;
 }
 
 #[tokio::test]

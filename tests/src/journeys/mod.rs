@@ -1,6 +1,7 @@
 //! What users do in a browser, written once for every browser.
 
 mod account;
+mod documents;
 mod https;
 mod landings;
 mod pages;
@@ -9,9 +10,10 @@ mod world;
 
 pub use self::{
     account::{by_keyboard_alone, disconnect_and_sign_out, reload_back_and_a_second_tab},
+    documents::every_page_of_a_document,
     https::at_an_https_issuer,
     landings::every_landing,
-    pages::{every_page, every_page_of_a_provider, every_page_of_trouble},
+    pages::{every_page, every_page_of_a_provider, every_page_of_trouble, whoever_is_denied},
     policy::form_action,
     world::Identity,
 };

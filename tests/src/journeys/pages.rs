@@ -1,5 +1,7 @@
 //! What people see: each page readable on a small and a large screen, light and dark.
 
+use gatehouse_gateway_config::AccessRule;
+
 use super::{APPROVE, DENY, LOGIN, SIGN_OUT, TO_SIGN_IN, account::connect, sign_in};
 use crate::{
     dev::Setup,
@@ -59,7 +61,7 @@ return found;
 "#;
 
 /// Looks at the page on each screen.
-async fn look(browser: &WebDriver, name: &str) {
+pub(super) async fn look(browser: &WebDriver, name: &str) {
     for (width, dark) in [(360, false), (360, true), (900, false), (900, true)] {
         browser.screen(width, dark).await;
         browser.picture(&format!("page-{name}-{width}-{}", if dark { "dark" } else { "light" })).await;
@@ -155,6 +157,40 @@ pub async fn every_page_of_trouble(kind: Kind) {
     browser.fill(LOGIN, "alice").await;
     browser.click("form button").await;
     look_at(&browser, "not-allowed", "You may not use").await;
+}
+
+/// Looks at the account page of a user who was let in, and is denied by now: it says so, and ends what acts for them.
+pub async fn whoever_is_denied(kind: Kind) {
+    let redis = Redis::start().await;
+    let setup = Setup::manifest(GITHUB);
+    let github = GitHub::start(App::at(&setup.issuer())).await;
+    let setup = setup.with("provider", &github.url()).with("backend", "http://127.0.0.1:9/mcp");
+    let gateway = setup.redis(&redis).start().await;
+    let browser = WebDriver::start(kind).await;
+    browser.open(&format!("{}/account", gateway.issuer)).await;
+    browser.click(TO_SIGN_IN).await;
+    browser.fill(LOGIN, "alice").await;
+    browser.click("form button").await;
+    browser.wait_for(SIGN_OUT).await;
+    connect(&gateway, &browser).await;
+    let account = format!("{}/account", gateway.issuer);
+    browser.open(&account).await;
+    browser.wait_for("button[value=disconnect]").await;
+    let platform = AccessRule { groups: vec!["acme/platform".to_owned()], ..AccessRule::default() };
+    gateway.deny(&redis, "team-a.github", vec![platform]).await;
+    eventually("the user to be denied", async || {
+        browser.reload().await;
+        browser.text().await.contains("You may not use").then_some(())
+    })
+    .await;
+    look_at(&browser, "account-denied", "You can still disconnect them").await;
+    browser.click("button[value=disconnect]").await;
+    look_at(&browser, "account-denied-empty", "No application acts for you").await;
+    let text = browser.text().await;
+    assert!(
+        text.contains("any more.") && !text.contains("To connect one"),
+        "nothing is to be connected:\n{text}"
+    );
 }
 
 /// A client that the administrator listed.
