@@ -76,7 +76,7 @@ impl Cluster {
             (Some(kubectl), Some(helm)) if std::env::var_os(STATE).is_none() => {
                 return Self { kubectl, helm, system };
             }
-            _ => PathBuf::from(said(&mut script("build")).await),
+            _ => PathBuf::from(said(&mut script("tools")).await),
         };
         Self { kubectl: kit.join("kubectl"), helm: kit.join("helm"), system }
     }
@@ -94,8 +94,13 @@ impl Cluster {
         };
         let images = ["operator", "gateway", "demo", "redis"];
         let wanted = if self.is_ours() { &images[..] } else { &images[..3] };
-        let status =
-            script("load").args(wanted.iter().map(|i| directory.join(format!("{i}.tar")))).status().await;
+        let mut load = script("load");
+        load.args(wanted.iter().map(|i| directory.join(format!("{i}.tar"))));
+        // It asks kubectl which cluster it is.
+        let kit = self.kubectl.parent().expect("it is a file").to_path_buf();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::env::split_paths(&path).chain([kit]));
+        let status = load.env("PATH", path.expect("PATH was one")).status().await;
         assert!(status.is_ok_and(|s| s.success()), "the images cannot be given to the cluster");
     }
 
