@@ -220,7 +220,8 @@ async fn chatgpt_by_script() {
     assert_eq!(assertions.len(), tokens.len(), "{:#?}", world.tap.summary());
     let id = tokens[0].form("client_id").expect("it says who it is");
     let thief = OAuthClient::named(http(), &world.gateway.issuer, &id, "https://chatgpt.com/");
-    let newest = tokens.iter().filter_map(|h| h.json()["refresh_token"].as_str().map(str::to_owned)).last();
+    let newest =
+        tokens.iter().filter_map(|h| h.json()["refresh_token"].as_str().map(str::to_owned)).next_back();
     let refused = thief.refresh(&newest.expect("it was given one")).await;
     assert!(refused.is_error(400, "invalid_grant"), "{} {}", refused.status, refused.text);
     // It was the token that the client goes on with, and still is.

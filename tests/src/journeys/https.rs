@@ -17,10 +17,10 @@ pub async fn at_an_https_issuer(kind: Kind) {
         let world = World::at(Some(HOST), identity, &landing.redirect_uri).await;
         let client = OAuthClient::register_with(&world.gateway.issuer, "none", &landing.redirect_uri).await;
         let mut visit = Visit { browser: WebDriver::start(kind).await, world, client, landing };
-        visit.from_a_client().await;
+        visit.comes_by_a_client().await;
         // Another user's machine, on which nobody is signed in.
         visit.browser = WebDriver::start(kind).await;
-        visit.from_the_account_page().await;
+        visit.comes_by_the_account_page().await;
     }
 }
 
@@ -32,7 +32,7 @@ struct Visit {
 }
 
 impl Visit {
-    async fn from_a_client(&mut self) {
+    async fn comes_by_a_client(&mut self) {
         let (world, browser) = (&self.world, &self.browser);
         browser.open(&self.client.authorize_url()).await;
         if !world.has_provider() {
@@ -56,7 +56,7 @@ impl Visit {
         }
     }
 
-    async fn from_the_account_page(&mut self) {
+    async fn comes_by_the_account_page(&mut self) {
         let (world, browser) = (&self.world, &self.browser);
         let account = format!("{}/account", world.gateway.issuer);
         browser.open(&account).await;

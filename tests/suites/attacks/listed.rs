@@ -251,7 +251,24 @@ pub(crate) async fn r082_r083_a_robot_acts_for_itself_alone(attack: &Attack) {
     .await;
     assertions_are_refused(attack, &robot).await;
     other_grants(&robot).await;
-    // Nobody else is it: by another's secret, by none, by its name in another spelling, or where `access` lets it not in.
+    nobody_else_is_a_robot(attack, &tenant, &robot).await;
+    is_a_robot_nowhere_else(attack, &robot, &access).await;
+    // Its tokens are its own to end.
+    let others =
+        [("stray", ROBOT), ("console", OLD)].map(|(id, secret)| tenant.client(id, secret, METHODS[1]));
+    for thief in others.iter().chain([&tenant.public]) {
+        let answer = thief.revoke(&access).await;
+        assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
+    }
+    assert!(works(&robot, &access, "everybody").await, "nothing of that ended it");
+    assert_eq!(robot.revoke(&access).await.status, 200);
+    dies(&robot, &access).await;
+    assert!(works(&robot, &token(&robot, &[]).await.get("access_token"), "everybody").await);
+    attack.inspect(&tenant.gateway, &attack.world.redis).await;
+}
+
+/// By another's secret, by none, by its name in another spelling, or where `access` does not let it in.
+async fn nobody_else_is_a_robot(attack: &Attack, tenant: &Tenant, robot: &OAuthClient) {
     for (id, secret) in [
         ("robot", OLD),
         ("robot", ""),
@@ -269,13 +286,16 @@ pub(crate) async fn r082_r083_a_robot_acts_for_itself_alone(attack: &Attack) {
     for refused in [token(&stray, &[]).await, token(&tenant.public, &[]).await] {
         assert!(refused.is_error(400, "unauthorized_client"), "{} {}", refused.status, refused.text);
     }
-    assert!(token(&robot, &[("scope", "admin")]).await.is_error(400, "invalid_scope"));
+    assert!(token(robot, &[("scope", "admin")]).await.is_error(400, "invalid_scope"));
     let elsewhere = [("resource", attack.b().url.as_str())];
-    assert!(token(&robot, &elsewhere).await.is_error(400, "invalid_target"));
-    // Nor anywhere else: neither its token nor its secret.
+    assert!(token(robot, &elsewhere).await.is_error(400, "invalid_target"));
+}
+
+/// Neither its token nor its secret is good at another tenant.
+async fn is_a_robot_nowhere_else(attack: &Attack, robot: &OAuthClient, access: &str) {
     let there = attack.client(attack.b()).await;
     for replica in 0..2 {
-        let answer = caller(&there, &access, replica).await;
+        let answer = caller(&there, access, replica).await;
         assert!(
             answer.status == 401 && answer.challenge.contains("error=\"invalid_token\""),
             "{}",
@@ -285,14 +305,4 @@ pub(crate) async fn r082_r083_a_robot_acts_for_itself_alone(attack: &Attack) {
     let mut abroad = there.clone();
     abroad.registration.clone_from(&robot.registration);
     assert!(token(&abroad, &[]).await.is_error(401, "invalid_client"));
-    // Its tokens are its own to end.
-    for thief in [&tenant.public, &stray, &tenant.client("console", OLD, METHODS[1])] {
-        let answer = thief.revoke(&access).await;
-        assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
-    }
-    assert!(works(&robot, &access, "everybody").await, "nothing of that ended it");
-    assert_eq!(robot.revoke(&access).await.status, 200);
-    dies(&robot, &access).await;
-    assert!(works(&robot, &token(&robot, &[]).await.get("access_token"), "everybody").await);
-    attack.inspect(&tenant.gateway, &attack.world.redis).await;
 }
