@@ -1,6 +1,6 @@
 //! A tool backend and what its calls carry.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,8 @@ pub struct BackendConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BackendTarget {
-    /// A Service of the server's own namespace; its addresses are exempt from the egress check.
+    /// A Service of the server's own namespace; its addresses are exempt from the egress check, and nothing else that its
+    /// name may lead to one day: a Service can be turned into an alias of any name.
     #[serde(rename_all = "camelCase")]
     Service {
         /// `http://name.namespace.svc:port/path`, or https with `tls`.
@@ -43,6 +44,12 @@ pub enum BackendTarget {
         /// The headless twin, by which sessions are pinned to pods. Absent: the Service's own address is used.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pods: Option<PodsConfig>,
+        /// The addresses that the Service has. Empty: they are not known, or it has none of its own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        addresses: Vec<IpAddr>,
+        /// Whether the Service is headless itself: its name leads to pods, which its twin's name must lead to as well.
+        #[serde(default, skip_serializing_if = "crate::is_default")]
+        headless: bool,
     },
     /// Any URL; every address that is not globally routable is refused unless `egress.allow` lists it.
     Url(String),

@@ -73,6 +73,11 @@ pub(super) fn needs_address_entry(address: IpAddr) -> bool {
         || not_global(address).is_some_and(|reason| [LINK_LOCAL, MULTICAST, METADATA].contains(&reason))
 }
 
+/// Whether neither a Service nor a pod can have an address: what is the gateway's own, its node's, or nobody's.
+pub(super) fn is_of_no_service(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback() || needs_address_entry(address)
+}
+
 fn not_global_v6(ip: Ipv6Addr) -> Option<Reason> {
     if ip.is_loopback() {
         return Some(LOOPBACK);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::address::{needs_address_entry, not_global};
+use super::address::{is_of_no_service, needs_address_entry, not_global};
 
 /// The parsed `egress.allow`.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +93,21 @@ impl AllowList {
             host.clone()
         };
         Err(Refusal { found: format!("{address} is {reason}"), host, line })
+    }
+
+    /// Decides on `address`, to which the name of a Service of the server's own namespace leads, or its pod has.
+    ///
+    /// # Errors
+    /// When no Service and no pod can have it, and no entry names it.
+    pub fn check_service(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
+        match not_global(address) {
+            Some(reason) if is_of_no_service(address) && !self.has(address) => Err(Refusal {
+                host: normal(host),
+                found: format!("{address} is {reason}"),
+                line: address.to_canonical().to_string(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn names(&self, host: &str) -> bool {

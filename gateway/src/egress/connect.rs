@@ -21,6 +21,7 @@ use tokio::{
 use tower::Service;
 
 use super::{
+    Pinned,
     allow::{AllowList, Refusal, is_relative_cluster_name},
     resolve::Resolve,
 };
@@ -37,6 +38,14 @@ pub enum ConnectError {
     /// The destination is not allowed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The name of a Service leads elsewhere.
+    #[error("{host} leads to {address}, which is no address of that Service as it was accepted")]
+    Astray {
+        /// The host.
+        host: String,
+        /// Where it leads to.
+        address: IpAddr,
+    },
     /// The URL names no host.
     #[error("the URL names no host")]
     NoHost,
@@ -119,11 +128,17 @@ impl Search {
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) resolver: Arc<dyn Resolve>,
-    /// `None`: the destination is exempt, and reached without the proxy.
-    pub(super) allow: Option<Arc<AllowList>>,
+    pub(super) allow: Arc<AllowList>,
+    /// The destination is a Service, and reached without the proxy.
+    pub(super) service: Option<Pinned>,
     /// `host:port`.
     pub(super) proxy: Option<(String, u16)>,
     pub(super) timeout: Duration,
+}
+
+/// The address that a host is, if it is one and no name.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 impl Service<Uri> for Tcp {
@@ -146,8 +161,8 @@ impl Rules {
         let host = uri.host().ok_or(ConnectError::NoHost)?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = self.permitted(host).await?;
-        let stream = match (&self.allow, &self.proxy) {
-            (Some(_), Some(proxy)) => self.tunnel(proxy, SocketAddr::new(addresses[0], port)).await?,
+        let stream = match (&self.service, &self.proxy) {
+            (None, Some(proxy)) => self.tunnel(proxy, SocketAddr::new(addresses[0], port)).await?,
             _ => self.dial(host, &addresses, port).await?,
         };
         // Small JSON messages must not wait for Nagle's algorithm; failing to say so costs only time.
@@ -157,12 +172,14 @@ impl Rules {
 
     /// The addresses that may be connected to: these very ones are, whatever the name says a moment later.
     async fn permitted(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let Some(allow) = &self.allow else { return self.resolve(host, Search::System).await };
+        if let Some(pin) = &self.service {
+            return self.of_service(host, pin).await;
+        }
         let found = self.resolve(host, Search::of(host)).await?;
         let mut refusal = None;
         let mut permitted = Vec::new();
         for address in found {
-            match allow.check(host, address) {
+            match self.allow.check(host, address) {
                 Ok(()) => permitted.push(address),
                 Err(refused) => refusal = Some(refused),
             }
@@ -173,11 +190,33 @@ impl Rules {
         }
     }
 
+    /// The addresses of a Service, or of a pod that the gateway itself has found.
+    async fn of_service(&self, host: &str, pin: &Pinned) -> Result<Vec<IpAddr>, ConnectError> {
+        let found = self.resolve(host, Search::System).await?;
+        for address in &found {
+            self.allow.check_service(host, *address)?;
+        }
+        let pinned = match pin {
+            // The configuration names Services by name; what is a number is the address of a pod.
+            _ if literal(host).is_some() => return Ok(found),
+            Pinned::Any => return Ok(found),
+            Pinned::Addresses(addresses) => addresses.clone(),
+            Pinned::Name(name) => self.resolve(name, Search::System).await?,
+        };
+        let astray = |address| ConnectError::Astray { host: host.to_owned(), address };
+        let (own, others): (Vec<IpAddr>, Vec<IpAddr>) =
+            found.iter().partition(|found| pinned.contains(found));
+        match others.first() {
+            Some(address) if own.is_empty() => Err(astray(*address)),
+            _ => Ok(own),
+        }
+    }
+
     async fn resolve(&self, host: &str, search: Search) -> Result<Vec<IpAddr>, ConnectError> {
-        let bare = host.trim_matches(['[', ']']);
-        if let Ok(address) = bare.parse() {
+        if let Some(address) = literal(host) {
             return Ok(vec![address]);
         }
+        let bare = host.trim_matches(['[', ']']);
         let unresolved =
             |reason: String| ConnectError::Unresolved { host: bare.chars().take(253).collect(), reason };
         let absolute;

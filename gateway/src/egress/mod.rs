@@ -12,9 +12,9 @@
 //! let http = HttpClient::new(egress.transport(Destination::default(), refs.clone()));
 //! let answer: http::Response<Bytes> = http.send(request).await?;
 //!
-//! // A backend: pooled connections, streaming bodies, the caller's own time limits. `exempt` is for `service` targets.
+//! // A backend: pooled connections, streaming bodies, the caller's own time limits.
 //! let backend: Transport<BackendBody> = egress.transport(
-//!     Destination { exempt: true, connect_timeout: timeouts.connect, tls: tls.unwrap_or_default() },
+//!     Destination { service: Some(pin), connect_timeout: timeouts.connect, tls: tls.unwrap_or_default() },
 //!     refs.clone(),
 //! );
 //! let response: http::Response<hyper::body::Incoming> = backend.client()?.request(request).await?;
@@ -29,6 +29,7 @@ mod resolve;
 mod tls;
 
 use std::{
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -83,17 +84,28 @@ pub enum EgressError {
 /// How a destination is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// Not checked and not proxied: a Service of the server's own namespace.
-    pub exempt: bool,
+    /// A Service of the server's own namespace, which is neither checked by `egress.allow` nor proxied.
+    pub service: Option<Pinned>,
     /// To connect, TLS included.
     pub connect_timeout: Duration,
     /// CA, client certificate and server name.
     pub tls: TlsConfig,
 }
 
+/// What the name of a Service may lead to: whoever owns the Service can turn it into an alias of any name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pinned {
+    /// Whatever an address of a Service or a pod can be.
+    Any,
+    /// These alone.
+    Addresses(Vec<IpAddr>),
+    /// What another name leads to as well.
+    Name(String),
+}
+
 impl Default for Destination {
     fn default() -> Self {
-        Self { exempt: false, connect_timeout: Duration::from_secs(5), tls: TlsConfig::default() }
+        Self { service: None, connect_timeout: Duration::from_secs(5), tls: TlsConfig::default() }
     }
 }
 
@@ -131,7 +143,8 @@ impl Egress {
         let tls = tls::client_config(&destination.tls, &self.roots, refs)?;
         let rules = Rules {
             resolver: Arc::clone(&self.resolver),
-            allow: (!destination.exempt).then(|| Arc::clone(&self.allow)),
+            allow: Arc::clone(&self.allow),
+            service: destination.service.clone(),
             proxy: self.proxy.clone(),
             timeout: destination.connect_timeout,
         };

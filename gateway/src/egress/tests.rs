@@ -248,14 +248,47 @@ async fn a_proxy_is_asked_for_the_checked_address() {
 }
 
 #[tokio::test]
-async fn an_exempt_destination_is_neither_checked_nor_proxied() {
-    let (address, _) = serve("127.0.0.1", ok("pod")).await;
-    let config = EgressConfig { proxy: Some("http://127.0.0.1:9".to_owned()), ..EgressConfig::default() };
-    let destination = Destination { exempt: true, ..Destination::default() };
-    let transport: Transport<Full<Bytes>> =
-        Egress::new(&config).unwrap().transport(destination, Arc::new(FixedRefs::default()));
-    let request = Request::get(format!("http://{address}/")).body(Full::default()).unwrap();
-    assert_eq!(transport.client().unwrap().request(request).await.unwrap().status(), 200);
+async fn a_service_is_not_proxied_and_is_where_it_was_accepted() {
+    let (address, seen) = serve("127.0.0.1", ok("pod")).await;
+    // A Service has no address of the machine itself; here one stands for its own.
+    let get = async |host: &str, allow: &str, pin: Pinned, answers: &[&[&str]]| {
+        let config = EgressConfig {
+            allow: vec![allow.to_owned()],
+            proxy: Some("http://127.0.0.1:9".to_owned()),
+            ca: None,
+        };
+        let egress = Egress::new(&config).unwrap().with_resolver(Scripted::new(answers));
+        let destination = Destination { service: Some(pin), ..Destination::default() };
+        let transport: Transport<Full<Bytes>> = egress.transport(destination, Arc::new(FixedRefs::default()));
+        let request = Request::get(format!("http://{host}:{}/", address.port()));
+        let answer = transport.client().unwrap().request(request.body(Full::default()).unwrap()).await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| find(&error).unwrap().to_string())
+    };
+    let (name, here, open) = ("tools.team-a.svc", "127.0.0.1", "127.0.0.0/8");
+    let own = || Pinned::Addresses(vec![here.parse().unwrap()]);
+    assert_eq!(get(name, open, Pinned::Any, &[&[here]]).await, Ok(200));
+    assert_eq!(get(name, open, own(), &[&[here]]).await, Ok(200));
+    assert_eq!(
+        get(here, open, Pinned::Addresses(vec!["10.0.0.1".parse().unwrap()]), &[&[]]).await,
+        Ok(200),
+        "a pod"
+    );
+    let twin = Pinned::Name("twin.team-a.svc".to_owned());
+    assert_eq!(get(name, open, twin.clone(), &[&["127.0.0.9", here], &[here]]).await, Ok(200));
+
+    // The name is that of something else since.
+    let elsewhere = get(name, open, Pinned::Addresses(vec!["10.0.0.1".parse().unwrap()]), &[&[here]]).await;
+    assert!(elsewhere.unwrap_err().contains("leads to 127.0.0.1"));
+    assert!(
+        get(name, open, twin, &[&[here], &["127.0.0.9"]]).await.unwrap_err().contains("leads to 127.0.0.1")
+    );
+    for never in
+        ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1"]
+    {
+        let refused = get(name, "10.0.0.0/8", Pinned::Any, &[&[never]]).await.unwrap_err();
+        assert!(refused.starts_with(&format!("{name} is refused: {never} is ")), "{refused}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 4);
 }
 
 #[test]

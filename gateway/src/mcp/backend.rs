@@ -16,7 +16,7 @@ use super::{
     scan::Patterns,
 };
 use crate::{
-    egress::{self, Destination, Egress, Transport},
+    egress::{self, Destination, Egress, Pinned, Transport},
     model::scope::ScopesError,
     refs::Refs,
 };
@@ -83,9 +83,16 @@ impl Backend {
         refs: Arc<dyn Refs>,
         directory: Arc<dyn Directory>,
     ) -> Result<Self, BackendError> {
-        let (url, exempt, pods) = match &config.target {
-            BackendTarget::Service { url, pods } => (url, true, pods.as_ref()),
-            BackendTarget::Url(url) => (url, false, None),
+        let (url, service, pods) = match &config.target {
+            BackendTarget::Service { url, pods, addresses, headless } => {
+                let pin = match pods {
+                    Some(pods) if *headless => Pinned::Name(pods.host.clone()),
+                    _ if addresses.is_empty() => Pinned::Any,
+                    _ => Pinned::Addresses(addresses.clone()),
+                };
+                (url, Some(pin), pods.as_ref())
+            }
+            BackendTarget::Url(url) => (url, None, None),
         };
         let (uri, host) = parse_url(config, url)?;
         let fixed: Vec<_> = config
@@ -98,7 +105,7 @@ impl Backend {
             ours.push(name(config, &inject.header)?);
         }
         let destination = Destination {
-            exempt,
+            service,
             connect_timeout: config.timeouts.connect,
             tls: config.tls.clone().unwrap_or_default(),
         };

@@ -28,7 +28,9 @@ pub(super) fn seen(backends: &Backends, scope: &str, event: &Event<DynamicObject
 /// What is kept of a Service: what of it a pass looks at, and its version.
 fn sighting(service: &DynamicObject) -> Sighting {
     let spec = service.data.get("spec");
-    let digest =
-        fingerprint(&["type", "selector", "ports"].map(|field| spec.and_then(|spec| spec.get(field))));
+    let digest = fingerprint(
+        &["type", "selector", "ports", "clusterIP", "clusterIPs"]
+            .map(|field| spec.and_then(|spec| spec.get(field))),
+    );
     Sighting { digest, version: fingerprint(&service.resource_version()) }
 }

@@ -600,11 +600,35 @@ fn services_that_do_not_resolve() {
     fetched.services.insert("github-tools".to_owned(), serde_json::from_value(external).unwrap());
     let found = problem(good(), &fetched, &config);
     says(&found, Reason::RefNotPermitted, "spec.backends[0].service.name", &["ExternalName"]);
+    let written = json!({ "spec": { "clusterIP": "None", "ports": [{ "port": 8080 }] } });
+    fetched.services.insert("github-tools".to_owned(), serde_json::from_value(written).unwrap());
+    let found = problem(good(), &fetched, &config);
+    says(&found, Reason::RefNotPermitted, "spec.backends[0].service.name", &["neither an address", "url"]);
     fetched.services.clear();
     let found = problem(good(), &fetched, &config);
     says(&found, Reason::ServiceNotFound, "spec.backends[0].service.name", &["github-tools", "team-a"]);
     fetched.assume_refs = true;
     assert!(check(good(), &fetched, &config).unwrap().twin.is_none());
+}
+
+/// A Service can be turned into an alias of any name after it was accepted.
+#[test]
+fn a_service_is_told_to_the_gateway_by_its_addresses_too() {
+    let target = |spec: &str, ips: serde_json::Value| {
+        let mut fetched = world();
+        let live = fetched.services.get_mut("github-tools").unwrap();
+        let mut value = serde_json::to_value(&*live).unwrap();
+        value["spec"][spec] = ips;
+        *live = serde_json::from_value(value).unwrap();
+        let valid = check(good(), &fetched, &OperatorConfig::offline()).unwrap();
+        serde_json::to_value(&valid.server().backends[0].target).unwrap()["service"].clone()
+    };
+    let both = json!(["10.0.0.7", "fd00::7"]);
+    assert_eq!(target("clusterIPs", both.clone())["addresses"], both);
+    assert_eq!(target("clusterIP", json!("10.0.0.7"))["addresses"], json!(["10.0.0.7"]));
+    let headless = target("clusterIP", json!("None"));
+    assert_eq!((&headless["headless"], &headless["addresses"]), (&json!(true), &json!(null)));
+    assert!(headless["pods"]["host"].is_string(), "{headless}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `spec.backends` and `spec.credentials`: where calls go and what they carry.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use gatehouse_gateway_config::{
     BackendConfig, BackendTarget, CredentialConfig, CredentialKind, HeaderConfig, InjectConfig, PodsConfig,
@@ -160,14 +160,35 @@ fn service_target(
                 format!("Service \"{}\" does not exist in namespace \"{}\"", service.name, checks.namespace);
             checks.unresolved(Reason::ServiceNotFound, "spec.backends[0].service.name", message);
         }
-        return Some((BackendTarget::Service { url, pods: None }, None));
+        let target = BackendTarget::Service { url, pods: None, addresses: Vec::new(), headless: false };
+        return Some((target, None));
     };
     let port = service_port(checks, service, live)?.clone();
     let twin = twin(&names::twin(&checks.name, &backend.name), live, &port);
+    let ips = cluster_ips(live);
+    let headless = ips.contains(&"None");
+    if headless && twin.is_none() {
+        let message = format!(
+            "Service \"{}\" has neither an address of its own nor a selector, so its name leads to wherever somebody writes; \
+             give the backend a url instead",
+            service.name
+        );
+        checks.unresolved(Reason::RefNotPermitted, "spec.backends[0].service.name", message);
+        return None;
+    }
+    let addresses: Vec<IpAddr> = ips.iter().filter_map(|ip| ip.parse().ok()).collect();
     let pods = twin
         .as_ref()
         .map(|t| PodsConfig { host: format!("{}.{}.svc", t.name, checks.namespace), port: port_name(&port) });
-    Some((BackendTarget::Service { url, pods }, twin))
+    Some((BackendTarget::Service { url, pods, addresses, headless }, twin))
+}
+
+/// The addresses of a Service, or `None` by its word; empty where it is not from an API server.
+fn cluster_ips(live: &Service) -> Vec<&str> {
+    let Some(spec) = &live.spec else { return Vec::new() };
+    let all = spec.cluster_ips.as_deref().filter(|ips| !ips.is_empty());
+    let all = all.unwrap_or(spec.cluster_ip.as_slice());
+    all.iter().map(String::as_str).filter(|ip| !ip.is_empty()).collect()
 }
 
 fn service_port<'a>(
