@@ -27,6 +27,7 @@ const MAX_JTI: usize = 256;
 /// An assertion whose claims are as they must be, and whose signature nobody has looked at.
 #[derive(Debug)]
 pub struct UnverifiedAssertion {
+    client_id: String,
     jti: String,
     signed: Arc<Signed>,
 }
@@ -68,18 +69,17 @@ impl UnverifiedAssertion {
         };
         claims.check(audiences, now)?;
         let signed = Signed {
-            client_id: claims.sub,
             key_id,
             algorithm: algorithm(&header)?,
             message: message.as_bytes().to_vec(),
             signature,
         };
-        Ok(Self { jti: claims.jti, signed: Arc::new(signed) })
+        Ok(Self { client_id: claims.sub, jti: claims.jti, signed: Arc::new(signed) })
     }
 
     /// Who signed it, if the signature is right.
     pub fn client_id(&self) -> &str {
-        &self.signed.client_id
+        &self.client_id
     }
 
     /// Verifies the signature; what is remembered of the assertion when it is spent.
@@ -92,7 +92,7 @@ impl UnverifiedAssertion {
         signing: &Signing,
     ) -> Result<Result<Hash32, Mismatch>, OAuthError> {
         let verified = signing.verify(source, &self.signed).await?;
-        Ok(verified.map(|()| keys::assertion_id(self.client_id(), &self.jti)))
+        Ok(verified.map(|()| keys::assertion_id(&self.client_id, &self.jti)))
     }
 }
 
