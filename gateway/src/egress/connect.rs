@@ -192,16 +192,18 @@ impl Rules {
 
     /// The addresses of a Service, or of a pod that the gateway itself has found.
     async fn of_service(&self, host: &str, pin: &Pinned) -> Result<Vec<IpAddr>, ConnectError> {
+        // The configuration names Services by name; what is a number is the address of a pod.
+        let host = match pin {
+            Pinned::Name(name) if literal(host).is_none() => name.as_str(),
+            _ => host,
+        };
         let found = self.resolve(host, Search::System).await?;
         for address in &found {
             self.allow.check_service(host, *address)?;
         }
         let pinned = match pin {
-            // The configuration names Services by name; what is a number is the address of a pod.
-            _ if literal(host).is_some() => return Ok(found),
-            Pinned::Any => return Ok(found),
-            Pinned::Addresses(addresses) => addresses.clone(),
-            Pinned::Name(name) => self.resolve(name, Search::System).await?,
+            Pinned::Addresses(addresses) if literal(host).is_none() => addresses,
+            _ => return Ok(found),
         };
         let astray = |address| ConnectError::Astray { host: host.to_owned(), address };
         let (own, others): (Vec<IpAddr>, Vec<IpAddr>) =

@@ -99,7 +99,7 @@ pub enum Pinned {
     Any,
     /// These alone.
     Addresses(Vec<IpAddr>),
-    /// What another name leads to as well.
+    /// What this name leads to, which is asked instead: the operator's own copy of a Service that has no address.
     Name(String),
 }
 
