@@ -56,17 +56,25 @@ pub(super) fn ask(mcp: &Arc<Mcp>, user: UserId) -> Question {
     if let Some(question) = asked.get(&user) {
         return question.clone();
     }
-    let theirs = mcp.clone();
-    let task = mcp.tasks.spawn(async move {
-        let check = theirs.server.credentials.confirm(&user).await;
-        // Headers that were made before may carry a token that was just renewed.
-        theirs.cache.forget(&user);
-        theirs.confirmations.end(&user);
-        check
-    });
+    let end = End { mcp: mcp.clone(), user };
+    let task = mcp.tasks.spawn(async move { end.mcp.server.credentials.confirm(&end.user).await });
     let question = async move { task.await.unwrap_or(Check::Tolerated) }.boxed().shared();
     asked.insert(user, question.clone());
     question
+}
+
+/// The end of a question, however it comes: one that panicked must not stand for ever.
+struct End {
+    mcp: Arc<Mcp>,
+    user: UserId,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Headers that were made before may carry a token that was just renewed.
+        self.mcp.cache.forget(&self.user);
+        self.mcp.confirmations.end(&self.user);
+    }
 }
 
 /// The caller of these headers as they stand after a question about them that is under way here. The answer that gave

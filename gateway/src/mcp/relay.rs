@@ -39,8 +39,8 @@ pub(super) struct Relay {
     ended: bool,
 }
 
-/// An answer that takes longer can be ended under way, as event streams can from their start. Within this one it would
-/// have to have ended, a revocation need not be known anyway; and nearly all answers are over, and cost nothing more.
+/// An answer that takes longer, from its head on, can be ended under way, as event streams can from their start. Nearly all
+/// are over by then and cost nothing more. What was asked for in time and answered whole is let through: it has been done.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Why an answer ends that is not complete. Whoever reads it must see that: the connection breaks.
