@@ -97,14 +97,14 @@ reasons! {
         /// `ResolvedRefs=True`: every object that the spec names exists.
         Resolved => "Resolved", "Nothing.";
         /// `ResolvedRefs=False`: a Secret or ConfigMap does not exist.
-        RefNotFound => "RefNotFound", "Create it; it is seen within 17 s.";
+        RefNotFound => "RefNotFound", "Create it; for ten minutes it is seen within 17 s, later within six minutes.";
         /// `ResolvedRefs=False`: a Secret or ConfigMap lacks the key that is named.
-        KeyNotFound => "KeyNotFound", "Add the key, or name another; it is seen within 17 s.";
+        KeyNotFound => "KeyNotFound", "Add the key, or name another; for ten minutes it is seen within 17 s, later within six minutes.";
         /// `ResolvedRefs=False`: a Secret or ConfigMap exists and its content cannot be used, or a file of the operator's own.
         InvalidRef => "InvalidRef", "Correct the content as the message says.";
         /// `ResolvedRefs=False`: a Service or its port does not exist.
         ServiceNotFound => "ServiceNotFound", "Create it, or name one of the ports that the message lists; it is seen at once.";
-        /// `ResolvedRefs=False`: a Service leads elsewhere (`ExternalName`).
+        /// `ResolvedRefs=False`: a Service leads elsewhere (`ExternalName`), or wherever somebody writes (no address and no selector).
         RefNotPermitted => "RefNotPermitted", "Give the backend a `url` instead.";
         /// `ResolvedRefs=False`: the generated keys are gone, or others are in their place; pods go on with those they have.
         KeysLost => "KeysLost", "Restore the Secret; or `kubectl annotate mcps NAME gatehouse.dev/accept-key-loss=INSTANCE`, and everybody signs in again.";

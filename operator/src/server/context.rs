@@ -51,8 +51,8 @@ struct Memory {
     failures: u32,
     /// Refusals by the API server in a row.
     refusals: u32,
-    /// Passes in a row that found something missing of which nothing tells.
-    unresolved: u32,
+    /// The generation in which something is missing of which nothing tells, and since when.
+    unresolved: Option<(i64, Instant)>,
     /// The status that was written last.
     written: Written<McpServerStatus>,
     /// The Redis user that is kept for it.
@@ -248,17 +248,18 @@ impl Context {
         self.remember(server, |memory| memory.refusals = 0);
     }
 
-    /// How often in a row something was missing of which nothing tells, this time included.
-    pub fn unresolved(&self, server: &ServerName) -> u32 {
-        self.remember(server, |memory| {
-            memory.unresolved = memory.unresolved.saturating_add(1);
-            memory.unresolved
-        })
+    /// For how long something has been missing of which nothing tells, since the server was edited last.
+    pub fn unresolved(&self, server: &ServerName, generation: i64, now: Instant) -> Duration {
+        let (_, since) = self.remember(server, |memory| {
+            let known = memory.unresolved.filter(|(of, _)| *of == generation);
+            *memory.unresolved.insert(known.unwrap_or((generation, now)))
+        });
+        now.saturating_duration_since(since)
     }
 
     /// Notes that nothing is missing.
     pub fn resolved(&self, server: &ServerName) {
-        self.remember(server, |memory| memory.unresolved = 0);
+        self.remember(server, |memory| memory.unresolved = None);
     }
 
     /// Notes the Redis user of a server, and ends the one of an earlier instance. What kept a pass from having one says
@@ -357,6 +358,21 @@ mod tests {
         assert_eq!(backoff(2, 0.0), Duration::from_secs(1));
         assert_eq!(backoff(40, 0.0), Duration::from_secs(150));
         assert!(backoff(40, 0.999) <= LAST_RETRY);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_missing_since_the_last_edit() {
+        let (scope, ..) = testing::scope();
+        let context = testing::context(testing::client(|_| None), OperatorConfig::offline(), &scope);
+        let server = ServerName { namespace: "a".to_owned(), name: "s".to_owned() };
+        let begin = Instant::now();
+        let missing = |generation, seconds| {
+            context.unresolved(&server, generation, begin + Duration::from_secs(seconds)).as_secs()
+        };
+        assert_eq!([missing(1, 0), missing(1, 15), missing(1, 700)], [0, 15, 700]);
+        assert_eq!([missing(2, 701), missing(2, 710)], [0, 9], "another Secret may be named");
+        context.resolved(&server);
+        assert_eq!(missing(2, 800), 0);
     }
 
     #[tokio::test]

@@ -41,9 +41,9 @@ const RECHECK: Duration = Duration::from_secs(30 * 60);
 const RECHECK_AWAITED: Duration = Duration::from_secs(5 * 60);
 /// How often a server is looked at that waits for something of which nothing tells, such as a Secret.
 const RECHECK_UNRESOLVED: Duration = Duration::from_secs(15);
-/// How many times it is looked at so often: ten minutes. Whoever comes later can wait as for what a watch tells, and servers
-/// that nobody mends do not hold up the others.
-const LOOKS_UNRESOLVED: u32 = 40;
+/// For how long it is looked at so often. Whoever comes later can wait as for what a watch tells, and servers that nobody
+/// mends do not hold up the others.
+const UNRESOLVED: Duration = Duration::from_secs(10 * 60);
 /// How long a pass waits for Redis to take a new user, so that a first pass need not report what is a moment away.
 const REDIS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -173,17 +173,22 @@ async fn look_at(
         return Ok(context.refused(name));
     }
     context.admitted(name);
-    Ok(spread(pause(name, &found, context), context))
+    Ok(spread(pause(name, server, &found, context), context))
 }
 
 /// How long a server may go unlooked at.
-fn pause(name: &ServerName, found: &Findings<'_>, context: &Context) -> Duration {
+fn pause(name: &ServerName, server: &McpServer, found: &Findings<'_>, context: &Context) -> Duration {
     if found.is_unresolved() {
-        let is_late = context.unresolved(name) > LOOKS_UNRESOLVED;
-        return if is_late { RECHECK_AWAITED } else { RECHECK_UNRESOLVED };
+        let generation = server.metadata.generation.unwrap_or_default();
+        return unresolved_pause(context.unresolved(name, generation, Instant::now()));
     }
     context.resolved(name);
     if found.is_awaited() { RECHECK_AWAITED } else { RECHECK }
+}
+
+/// The pause of a server that has waited so long for something of which nothing tells.
+fn unresolved_pause(waited: Duration) -> Duration {
+    if waited < UNRESOLVED { RECHECK_UNRESOLVED } else { RECHECK_AWAITED }
 }
 
 /// Step 1 (IO): everything that `validate` looks at. `None` when the server is gone.
@@ -196,7 +201,7 @@ async fn fetch(
     let policies = context.policies_of(&name.namespace);
     let mut gathered = Gathered::default();
     let is_there = source(context).gather(&mut gathered, server, &rivals, policies).await;
-    // Whatever becomes of the rest of the pass: no other made them.
+    // Also where the rest of the pass fails: no other made them.
     tell_keys(server, &gathered, context).await;
     if !is_there? {
         return Ok(None);
