@@ -15,7 +15,7 @@ async fn start() -> (Gateway, ()) {
 
 e2e::every_client!(start);
 
-/// The README's way without a client, run by a shell word for word. The command is installed already, the port is another,
+/// The README's way without a client, run by a shell word for word. The command is where it was built, the port is another,
 /// and at each sign-in the user sits at the browser whom the line's comment names.
 #[tokio::test]
 async fn a_bearer_for_curl() {
@@ -23,7 +23,7 @@ async fn a_bearer_for_curl() {
     let blocks = include_str!("../../README.md").split("```sh\n").skip(1);
     let mut blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0));
     let block = blocks.find(|block| block.contains("$(gatehouse token")).expect("the README has it");
-    let lines = block.lines().filter(|line| !line.starts_with("cargo install ")).map(|line| {
+    let lines = block.lines().map(|line| {
         let user = line.split_once("sign in as ").map(|(_, user)| format!("export BROWSE_USER={user}\n"));
         // curl ends no line.
         let end = if line.starts_with("curl ") { "\necho" } else { "" };
