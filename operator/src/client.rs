@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Method, Request, Response, Uri};
@@ -21,12 +22,24 @@ use crate::{
 #[error("not written: this process no longer holds the lease")]
 pub struct NotLeading;
 
-/// A client whose writes pass through `fence`.
+/// How long an API server may say nothing: longer than a watch without news, which it ends within five minutes, and of which
+/// it tells each minute that there is none.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// A client whose writes pass through `fence`. A connection whose other end is gone without a word is given up: nothing else
+/// would end a list that waits on one.
 ///
 /// # Errors
 /// When the configuration cannot be used, such as a certificate that is not one.
 pub fn build(config: kube::Config, fence: Fence, metrics: Metrics) -> Result<kube::Client, kube::Error> {
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Guard { fence, metrics }).build())
+    Ok(ClientBuilder::try_from(patient(config))?.with_layer(&Guard { fence, metrics }).build())
+}
+
+fn patient(mut config: kube::Config) -> kube::Config {
+    config.read_timeout.get_or_insert(SILENCE);
+    // Not what a pooled connection was idle before.
+    config.reset_reader_on_write = true;
+    config
 }
 
 /// The layer that [`build`] puts around kube's stack.
@@ -152,6 +165,17 @@ mod tests {
         );
         assert_eq!(seen(&Method::GET, "/api/v1/namespaces/a"), named("get", "namespaces"));
         assert_eq!(seen(&Method::GET, "/apis"), named("get", "discovery"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_given_up() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+        let mut config = kube::Config::new(url);
+        assert_eq!(patient(config.clone()).read_timeout, Some(SILENCE));
+        config.read_timeout = Some(Duration::from_millis(20));
+        let client = build(config, Fence::default(), Metrics::default()).unwrap();
+        assert!(client.apiserver_version().await.is_err());
     }
 
     #[tokio::test]
