@@ -114,6 +114,7 @@ async fn a_refusal_is_told_alone_and_keys_that_were_made_are_noted() {
     };
     let before = ["Accepted", "ResolvedRefs", "Available", "Ready"].map(condition_of);
     let mut known = server();
+    known["metadata"]["generation"] = json!(2);
     known["status"] = json!({ "observedGeneration": 1, "conditions": before });
     objects.put(SERVER, known);
     objects.forbid(USERS);
@@ -127,6 +128,7 @@ async fn a_refusal_is_told_alone_and_keys_that_were_made_are_noted() {
         assert_eq!((&told["status"], &told["reason"]), (&json!(is), &json!("ApplyFailed")), "{type_}");
         assert!(told["message"].as_str().unwrap().contains("quota exceeded"), "{told}");
     }
+    assert_eq!(status["observedGeneration"], 2, "else whoever waits by kstatus waits on: {status}");
     assert!(status["keys"]["instance"].is_string(), "{status}");
     assert!(objects.get(KEYS).is_object());
 }

@@ -129,7 +129,8 @@ pub fn interrupted(server: &McpServer, old: &McpServerStatus, why: &str, now: Ti
 }
 
 /// The status of a server of which the API server let the operator see no more, for this reason: nothing else is known
-/// to have changed, and somebody must act. Keys that were made before that are noted, so that their loss is noticed.
+/// to have changed, and somebody must act, which tools that wait are told only of the generation that they wait for. Keys that
+/// were made before that are noted, so that their loss is noticed.
 pub fn refused(
     server: &McpServer,
     old: &McpServerStatus,
@@ -138,7 +139,8 @@ pub fn refused(
     now: Timestamp,
 ) -> McpServerStatus {
     let conditions = conditions::refused(server.metadata.generation, &old.conditions, why, now);
-    let mut status = McpServerStatus { conditions, ..old.clone() };
+    let observed_generation = server.metadata.generation;
+    let mut status = McpServerStatus { observed_generation, conditions, ..old.clone() };
     note_keys(&mut status, &server.metadata, keys);
     status
 }
