@@ -1,10 +1,9 @@
 //! The connections of a gateway: how many there may be, in all and from one address.
 
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,22 +13,22 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::oauth::source::Source;
+use crate::{
+    oauth::source::Source,
+    shares::{Held, Shares},
+};
 
 /// The connections that are open, and room for further ones.
 pub(crate) struct Connections {
     pub(crate) open: GracefulShutdown,
     room: Arc<Semaphore>,
-    peers: Arc<Peers>,
+    /// How many connections each peer holds.
+    peers: Shares,
     /// What one peer may hold: half of the room.
     share: usize,
     /// Proxies bring the connections of everybody: they have no share.
     trusted: Vec<IpNet>,
 }
-
-/// How many connections each peer holds.
-#[derive(Debug, Default)]
-struct Peers(Mutex<HashMap<String, usize>>);
 
 /// A connection's place; given back when this is dropped.
 #[derive(Debug)]
@@ -38,17 +37,11 @@ pub(crate) struct Place {
     _peer: Option<Held>,
 }
 
-#[derive(Debug)]
-struct Held {
-    peers: Arc<Peers>,
-    peer: String,
-}
-
 impl Connections {
     /// Room for `most`.
     pub(crate) fn new(most: usize, trusted: Vec<IpNet>) -> Self {
         let (open, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(most)));
-        Self { open, room, peers: Arc::default(), share: most.div_ceil(2), trusted }
+        Self { open, room, peers: Shares::default(), share: most.div_ceil(2), trusted }
     }
 
     /// The next connection, once there is room for it: until then it waits in the kernel's queue and takes no memory
@@ -75,36 +68,12 @@ impl Connections {
             return Ok(None);
         }
         let peer = Source(Some(peer)).to_string();
-        let mut held = self.peers.lock();
-        let count = held.entry(peer.clone()).or_default();
-        if *count >= self.share {
-            return Err(Full);
-        }
-        *count += 1;
-        Ok(Some(Held { peers: self.peers.clone(), peer }))
+        self.peers.take(peer, self.share).map(Some).ok_or(Full)
     }
 }
 
 /// A peer holds its share.
 struct Full;
-
-impl Peers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut held = self.peers.lock();
-        if let Some(count) = held.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.peer);
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -163,7 +132,7 @@ mod tests {
         let proxy: Vec<_> = (0..3).map(|_| hold("10.1.2.3").unwrap()).collect();
         assert!(proxy.iter().all(Option::is_none));
         drop(held);
-        assert!(connections.peers.lock().is_empty());
+        assert!(connections.peers.is_empty());
         hold("203.0.113.1").unwrap();
     }
 }

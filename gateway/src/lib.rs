@@ -28,6 +28,7 @@ pub mod refs;
 pub mod reload;
 pub mod serve;
 pub mod server;
+mod shares;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

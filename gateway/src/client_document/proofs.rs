@@ -4,11 +4,7 @@
 //!
 //! Right ones count too: who publishes a key can send the same right one again and again.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use openidconnect::core::CoreJwsSigningAlgorithm;
 use tokio::sync::Semaphore;
@@ -21,6 +17,7 @@ use crate::{
         limits::{Limit, Limiter},
         source::Source,
     },
+    shares::Shares,
 };
 
 /// How long one waits for those before it.
@@ -54,12 +51,12 @@ pub(super) struct Proofs {
     limiter: Arc<Limiter>,
     one_at_a_time: Arc<Semaphore>,
     /// How many of each network wait or are looked at.
-    under_way: Arc<Mutex<HashMap<String, usize>>>,
+    under_way: Shares,
 }
 
 impl Proofs {
     pub(super) fn new(clock: Arc<dyn Clock>, limiter: Arc<Limiter>) -> Self {
-        Self { clock, limiter, one_at_a_time: Arc::new(Semaphore::new(1)), under_way: Arc::default() }
+        Self { clock, limiter, one_at_a_time: Arc::new(Semaphore::new(1)), under_way: Shares::default() }
     }
 
     /// Verifies what came from `source` with `keys`.
@@ -75,47 +72,19 @@ impl Proofs {
         let (now, network) = (self.clock.monotonic(), source.network().to_string());
         self.limiter.count(SOURCE, &source.to_string(), now)?;
         self.limiter.count(NETWORK, &network, now)?;
-        let place = self.place(network).ok_or(OAuthError::Unavailable { retry_after: QUEUE })?;
+        let place = self.under_way.take(network, AT_ONCE);
+        let place = place.ok_or(OAuthError::Unavailable { retry_after: QUEUE })?;
         let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(OAuthError::Unavailable { retry_after: QUEUE }) };
         let (keys, signed) = (Arc::clone(keys), Arc::clone(signed));
         let verified = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the request, which may end before it.
             let _held = (turn, place);
-            let Signed { key_id, algorithm, message, signature, .. } = &*signed;
+            let Signed { key_id, algorithm, message, signature } = &*signed;
             keys.verify(key_id.as_deref(), algorithm, message, signature)
         })
         .await;
         Ok(verified.unwrap_or(Err(Mismatch::Signature)))
-    }
-
-    fn place(&self, network: String) -> Option<Place> {
-        let mut all = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = all.entry(network.clone()).or_default();
-        if *taken == AT_ONCE {
-            return None;
-        }
-        *taken += 1;
-        Some(Place { under_way: self.under_way.clone(), network })
-    }
-}
-
-/// One of those that a network may have under way.
-#[derive(Debug)]
-struct Place {
-    under_way: Arc<Mutex<HashMap<String, usize>>>,
-    network: String,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = all.get_mut(&self.network) {
-            *taken -= 1;
-            if *taken == 0 {
-                all.remove(&self.network);
-            }
-        }
     }
 }
 
@@ -203,6 +172,6 @@ mod tests {
         }
         assert!(!other.await);
         assert!(!world.is_held_back("203.0.113.2").await, "their places are free again");
-        assert!(world.proofs.under_way.lock().unwrap().is_empty());
+        assert!(world.proofs.under_way.is_empty());
     }
 }
