@@ -47,7 +47,7 @@ pub enum BackendTarget {
         /// The addresses that the Service has. Empty: they are not known, or it has none of its own.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         addresses: Vec<IpAddr>,
-        /// Whether the Service is headless itself: its name leads to pods, which its twin's name must lead to as well.
+        /// Whether the Service is headless itself and has no address: its twin's name is asked instead of its own.
         #[serde(default, skip_serializing_if = "crate::is_default")]
         headless: bool,
     },

@@ -203,7 +203,7 @@ impl Signing {
     /// Verifies what came from `source`, by the algorithm that the client said it would use, if it did.
     ///
     /// # Errors
-    /// When too many came that prove nothing; within, as [`KeySet::verify`].
+    /// When too many came, or there is no turn; within, as [`KeySet::verify`].
     pub async fn verify(
         &self,
         source: &Source,
