@@ -39,7 +39,7 @@ decisions! {
     SignInThrottled "sign_in" "throttled" "A sign-in was not looked at: too many attempts.";
     AccessDenied "access" "denied" "A user proved who they are and may not use the server.";
     ConsentApproved "consent" "approved" "The user approved a client.";
-    ConsentDenied "consent" "denied" "The user declined a client.";
+    ConsentDenied "consent" "denied" "The user declined a client; the reason says what that took back: an approval (`after_approval`), or a code that no client had redeemed (`code_withdrawn`).";
     ConsentRefused "consent" "refused" "An answer to the consent page was refused: not this browser's, or not by its user.";
     CodeIssued "code" "issued" "A client got an authorization code.";
     CodeRedeemed "code" "redeemed" "A code was redeemed for tokens.";

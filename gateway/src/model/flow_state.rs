@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! Pending ─pin─▶ Pending ─approve─▶ Approved(1) ─complete─▶ Done
-//!    └─deny─▶ Denied                  │ ▲
+//!    └─deny─▶ Denied ◀─────────deny───┤ ▲               │
+//!               ▲                     │ │               │
+//!               └───────────deny──────┼─┼───────────────┘ while its code waits
 //!                                     ├─┘ claim: the first answer to the attempt under way, once
 //!                                     └─again─▶ Approved(n + 1), unclaimed
 //! ```
@@ -76,9 +78,14 @@ impl FlowState {
         }
     }
 
-    /// The user says no; what was approved cannot be denied any more.
-    pub fn deny(&self) -> Option<Self> {
-        matches!(self, Self::Pending { .. }).then_some(Self::Denied)
+    /// The user says no, which ends also what they approved, until the application has it: `code_waits` says whether
+    /// the code of a finished sign-in was not redeemed yet.
+    pub fn deny(&self, code_waits: bool) -> Option<Self> {
+        match self {
+            Self::Pending { .. } | Self::Approved { .. } => Some(Self::Denied),
+            Self::Done { .. } => code_waits.then_some(Self::Denied),
+            Self::Denied => None,
+        }
     }
 
     /// Another attempt at the identity provider; answers to those before it are late.

@@ -33,7 +33,7 @@ use crate::{
     identity::{IdentityError, Provider, UpstreamRequest},
     model::{Flow, FlowState, Hash32, Prompt},
     server::{Identity, Server},
-    store::{Approval, UserUpdate},
+    store::{Approval, CodeStanding, UserUpdate},
 };
 
 /// Takes the decision.
@@ -75,12 +75,32 @@ async fn deny(
     let request = &flow.request;
     match server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await? {
         Some(_) => {
+            if let Some(reason) = taken_back(&flow.state) {
+                event.because(reason);
+            }
             server.audit.write(event.decide(Decision::ConsentDenied));
             let error = OAuthError::AccessDenied("the user declined");
             let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), &error);
             Ok(redirect::see_other(&to))
         }
-        None => finish::over(server, flow, cookie).await,
+        // What it says is never the redirect with the code: a cancelled sign-in connects nothing.
+        None => Err(match server.store.flow(&request.id).await?.map(|flow| flow.state) {
+            Some(FlowState::Done { code, .. }) => match server.store.code_standing(&code).await? {
+                CodeStanding::Redeemed => Failure::TooLate,
+                CodeStanding::Waits | CodeStanding::Gone => Failure::Lapsed,
+            },
+            Some(FlowState::Denied) => Failure::Declined,
+            Some(FlowState::Pending { .. } | FlowState::Approved { .. }) | None => Failure::Expired,
+        }),
+    }
+}
+
+/// What a denial undid, for the audit trail.
+fn taken_back(before: &FlowState) -> Option<&'static str> {
+    match before {
+        FlowState::Approved { .. } => Some("after_approval"),
+        FlowState::Done { .. } => Some("code_withdrawn"),
+        FlowState::Pending { .. } | FlowState::Denied => None,
     }
 }
 

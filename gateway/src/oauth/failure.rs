@@ -35,8 +35,12 @@ pub enum Failure {
     OtherBrowser,
     /// Another site, or a prefetch, opened the link.
     NotByUser,
-    /// The sign-in is over and its code was used.
+    /// The sign-in is over, and the client has what came of it.
     Finished,
+    /// As [`Self::Finished`], and the user wanted to cancel it.
+    TooLate,
+    /// The sign-in is over, and nothing is left of it: the client did not come for its code, or it was disconnected.
+    Lapsed,
     /// The user said no before.
     Declined,
     /// The identity provider did not sign the user in.
@@ -146,7 +150,12 @@ impl Failure {
             Self::TimedOut => Some("timed_out"),
             Self::TooMany(_) => Some("too_many_requests"),
             Self::Unavailable(_) => Some("temporarily_unavailable"),
-            Self::Finished | Self::Declined | Self::TryAgain(_) | Self::NotAllowed(_) => None,
+            Self::Finished
+            | Self::TooLate
+            | Self::Lapsed
+            | Self::Declined
+            | Self::TryAgain(_)
+            | Self::NotAllowed(_) => None,
         }
     }
 
@@ -173,10 +182,11 @@ impl Failure {
             | Self::BadRedirect(_)
             | Self::BadDocument(_)
             | Self::Expired
+            | Self::Lapsed
             | Self::TryAgain(_) => StatusCode::BAD_REQUEST,
             Self::LongLink => StatusCode::URI_TOO_LONG,
             Self::OtherBrowser | Self::NotByUser | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
-            Self::Finished | Self::Declined => StatusCode::OK,
+            Self::Finished | Self::TooLate | Self::Declined => StatusCode::OK,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -233,6 +243,22 @@ impl Failure {
                 Tone::Good,
                 "You are signed in",
                 &["Your application is connected. You can close this page."],
+            ),
+            Self::TooLate => MessagePage {
+                links: vec![Link { label: "Your account".to_owned(), href: site.account_link.clone() }],
+                ..say(
+                    Tone::Warn,
+                    "It is too late to cancel",
+                    &["Your application is connected already. You can disconnect it on your account page."],
+                )
+            },
+            Self::Lapsed => say(
+                Tone::Warn,
+                "This sign-in is over",
+                &[
+                    "Nothing is connected by it: your application did not finish it in time, or was disconnected since.",
+                    "Start again from your application.",
+                ],
             ),
             Self::Declined => say(
                 Tone::Warn,

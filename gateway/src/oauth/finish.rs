@@ -18,7 +18,7 @@ use crate::{
         access::{Attribute, Decision as Access},
     },
     server::Server,
-    store::{Completion, StoreError, UserUpdate},
+    store::{CodeStanding, Completion, StoreError, UserUpdate},
 };
 
 /// What a client learns whose user is not allowed.
@@ -103,9 +103,11 @@ pub(super) async fn over(server: &Server, flow: &Flow, cookie: &CookieSecret) ->
             let place = flow.request.id.as_bytes();
             let location = Sealed::from_text(sealed_redirect)
                 .and_then(|sealed| open_for(cookie.expose(), place, &sealed));
-            match location.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-                Some(location) if server.store.code_exists(code).await? => Ok(redirect::see_other(location)),
-                _ => Err(Failure::Finished),
+            let location = location.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+            match (server.store.code_standing(code).await?, location) {
+                (CodeStanding::Waits, Some(location)) => Ok(redirect::see_other(location)),
+                (CodeStanding::Redeemed, _) => Err(Failure::Finished),
+                (CodeStanding::Waits | CodeStanding::Gone, _) => Err(Failure::Lapsed),
             }
         }
         FlowState::Denied => Err(Failure::Declined),

@@ -28,9 +28,9 @@ pub use account::{
     AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, SESSIONS_LISTED,
 };
 pub use steps::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Event, EventBatch, EventCursor,
-    GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Revocation, RobotGrant, Rotated,
-    Rotation, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Event,
+    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption,
+    Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -95,7 +95,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
         cookie: &Hash32,
         life: Duration,
     ) -> Result<Approval>;
-    /// The user says no: pending → denied. `None`: no such pending flow with this nonce and cookie.
+    /// The user says no: → denied; a code that was issued and waits ends with its grant. `None`: there is no such flow
+    /// with this nonce and cookie, or it is denied, or its code was redeemed.
     async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>>;
     /// Starts the next attempt of an approved flow ("try again"); `None`: there is no such flow with this cookie.
     async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;
@@ -105,8 +106,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// that it ended, because the user had [`keys::GRANTS_KEPT`]. `None`: the flow is not approved at that attempt any
     /// more, and nothing was written.
     async fn complete_flow(&self, completion: &Completion) -> Ending<Option<Vec<Grant>>>;
-    /// Whether a code can still be redeemed.
-    async fn code_exists(&self, code: &Hash32) -> Result<bool>;
+    /// What became of a code that was issued in the last minutes.
+    async fn code_standing(&self, code: &Hash32) -> Result<CodeStanding>;
     /// When this user gave this consent before, in seconds since 1970.
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>>;
 

@@ -25,6 +25,17 @@ pub enum Approval {
     Unknown,
 }
 
+/// What became of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeStanding {
+    /// It can be redeemed.
+    Waits,
+    /// It was redeemed, and what came of it is in force.
+    Redeemed,
+    /// It expired, or was redeemed and what came of it has ended.
+    Gone,
+}
+
 /// What the identity provider's answer may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallbackClaim {

@@ -4,7 +4,7 @@ use gatehouse_gateway::{
     credentials::standing,
     identity::IdentityError,
     model::{AuthorizationCode, IdentityState},
-    store::{StoreError, keys::BATCH},
+    store::{CodeStanding, StoreError, keys::BATCH},
 };
 use http::StatusCode;
 use serde_json::json;
@@ -317,7 +317,8 @@ async fn who_hangs_up_stops_no_disconnection_halfway() {
     let (mut browser, code) = many(&gateway).await;
     let code = AuthorizationCode::parse(&gateway.server.keys, &code).unwrap().hash();
     let page = browser.get(&gateway, "/account").await;
-    let begun = async { while gateway.server.store.code_exists(&code).await.unwrap() {} };
+    let begun =
+        async { while gateway.server.store.code_standing(&code).await.unwrap() == CodeStanding::Waits {} };
     tokio::select! {
         _ = browser.act(&strict, &page, &[("action", "disconnect-all")]) => {}
         () = begun => {}

@@ -7,6 +7,7 @@ mod assertions;
 mod audit;
 mod authorization;
 mod callback;
+mod cancel;
 #[path = "../store_contract/chaos.rs"]
 #[expect(dead_code, reason = "the store's contract needs more of it")]
 mod chaos;

@@ -76,14 +76,14 @@ pub(crate) async fn one_more_than_a_user_may_have_ends_the_one_used_longest_ago(
         let done = completion(&lab.approved().await, 1);
         let ended = lab.store.complete_flow(&done).await.unwrap().unwrap();
         assert!(ended.len() == 1 && oldest.contains(&&ended[0]), "{ended:?}");
-        assert!(lab.store.code_exists(&done.code).await.unwrap());
+        assert!(lab.code_waits(&done.code).await);
     }
     let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
     assert_eq!(told.iter().filter(|event| matches!(event, Event::Grant(_))).count(), 3);
     for gone in &clients[1..3] {
         assert!(!lab.lives(&gone.access).await);
     }
-    assert!(!lab.store.code_exists(&waiting.code).await.unwrap());
+    assert!(!lab.code_waits(&waiting.code).await);
     assert!(lab.lives(&clients[0].access).await && lab.lives(&others.access).await);
     let user = clients[0].done.user.id;
     assert_eq!(lab.store.revoke_for_user(&user, None).await.unwrap().len(), GRANTS_KEPT, "all of them end");
@@ -136,7 +136,7 @@ pub(crate) async fn a_user_revokes_only_their_own_grants(lab: &Lab) {
     expected.sort();
     assert_eq!(ended, expected);
     assert!(!lab.lives(&again.access).await && lab.lives(&bob.access).await);
-    assert!(!store.code_exists(&waiting.code).await.unwrap(), "a code that waits ends, too");
+    assert!(!lab.code_waits(&waiting.code).await, "a code that waits ends, too");
     assert!(store.account(&user).await.unwrap().grants.is_empty());
 }
 

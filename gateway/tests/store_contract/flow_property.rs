@@ -134,7 +134,7 @@ impl Run<'_> {
         match op {
             Op::Pin(user) => yes(state.pin(user_update(user).id, self.sessions[usize::from(user) - 1])),
             Op::Approve => state.approve().map_or(stays(Told::Over), |next| (Told::At(next.clone()), next)),
-            Op::Deny => state.deny().map_or(stays(Told::No), |next| (Told::At(next.clone()), next)),
+            Op::Deny => state.deny(true).map_or(stays(Told::No), |next| (Told::At(next.clone()), next)),
             Op::Again => yes(state.again()),
             Op::Claim(attempt) => match state.claim(attempt) {
                 Claim::First(next) => (Told::At(next.clone()), next),
@@ -180,7 +180,7 @@ async fn holds(lab: &Lab, steps: Vec<Step>) {
         run.step(step).await;
         assert_eq!(lab.store.flow(&run.request.id).await.unwrap().unwrap().state, run.state);
         if let FlowState::Done { code, .. } = &run.state {
-            assert!(lab.store.code_exists(code).await.unwrap(), "its code is there");
+            assert!(lab.code_waits(code).await, "its code is there");
         }
     }
 }

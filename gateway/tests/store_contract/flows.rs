@@ -1,11 +1,14 @@
 //! Contracts of a sign-in.
 
 use gatehouse_gateway::{
-    model::{FlowState, Session},
-    store::{Approval, CallbackClaim},
+    model::{FlowRequest, FlowState, Session},
+    store::{Approval, CallbackClaim, CodeStanding, Redemption},
 };
 
-use crate::lab::{HOUR, Lab, MINUTE, completion, hash, request, sealed, user_update};
+use crate::{
+    lab::{HOUR, Lab, MINUTE, completion, hash, proof, request, sealed, user_update},
+    tokens::new_tokens,
+};
 
 const LIFE: std::time::Duration = MINUTE;
 
@@ -25,7 +28,7 @@ pub(crate) async fn a_sign_in_goes_from_pending_to_done(lab: &Lab) {
     let done = completion(&request, 1);
     assert_eq!(store.consented(&done.user.id, &done.consent).await.unwrap(), None);
     assert!(store.complete_flow(&done).await.unwrap().is_some());
-    assert!(store.code_exists(&done.code).await.unwrap());
+    assert!(lab.code_waits(&done.code).await);
     assert!(store.consented(&done.user.id, &done.consent).await.unwrap().unwrap() > 900_000);
     let over = FlowState::Done { sealed_redirect: done.sealed_redirect, code: done.code };
     assert_eq!(store.flow(&request.id).await.unwrap().unwrap().state, over);
@@ -75,6 +78,40 @@ pub(crate) async fn a_denied_flow_stays_denied(lab: &Lab) {
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert!(matches!(approval, Approval::Over(flow) if flow.state == FlowState::Denied));
     assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_denial_takes_back_what_no_client_has(lab: &Lab) {
+    let store = &lab.store;
+    let deny = async |request: &FlowRequest| {
+        let denied = store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap();
+        denied.map(|flow| flow.state)
+    };
+    // The browser is at the identity provider.
+    let request = lab.approved().await;
+    assert_eq!(deny(&request).await, Some(FlowState::Denied));
+    let late = store.claim_callback(&request.id, &request.cookie, 1).await.unwrap();
+    assert!(matches!(late, CallbackClaim::Over(flow) if flow.state == FlowState::Denied));
+    assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none());
+
+    // The code was sent, and nobody came with it.
+    let request = lab.approved().await;
+    let done = completion(&request, 1);
+    assert!(store.complete_flow(&done).await.unwrap().is_some());
+    assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Waits);
+    assert_eq!(deny(&request).await, Some(FlowState::Denied));
+    assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Gone);
+    let late = store.redeem_code(&proof(&done), &new_tokens(lab, &done)).await.unwrap();
+    assert_eq!(late, Redemption::Refused);
+
+    // The client has its tokens: what ends them is a revocation.
+    let request = self::request();
+    let done = lab.sign_in_with(&request).await;
+    let redeemed = store.redeem_code(&proof(&done), &new_tokens(lab, &done)).await.unwrap();
+    assert!(matches!(redeemed, Redemption::Redeemed { .. }));
+    assert_eq!(deny(&request).await, None);
+    assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Redeemed);
+    lab.revoke(&done.grant).await;
+    assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Gone);
 }
 
 pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
@@ -158,7 +195,7 @@ pub(crate) async fn a_finished_flow_cannot_be_finished_again(lab: &Lab) {
     assert_eq!(finished.iter().filter(|f| matches!(f, Ok(Some(_)))).count(), 1);
     let mut codes = 0;
     for done in &all {
-        codes += usize::from(lab.store.code_exists(&done.code).await.unwrap());
+        codes += usize::from(lab.code_waits(&done.code).await);
     }
     assert_eq!(codes, 1);
 }

@@ -8,8 +8,8 @@ use gatehouse_gateway::{
     model::{AccessToken, FlowId, FlowKind, FlowRequest, Grant, GrantId, Hash32, RefreshToken, UserId},
     refs::{FixedRefs, Refs},
     store::{
-        CodeProof, Completion, NewTokens, Revocation, Rotation, Store, UserUpdate, memory::MemoryStore,
-        redis::RedisStore,
+        CodeProof, CodeStanding, Completion, NewTokens, Revocation, Rotation, Store, UserUpdate,
+        memory::MemoryStore, redis::RedisStore,
     },
 };
 use gatehouse_gateway_config::{KeyRef, RedisAuthConfig, RedisConfig, denial::Denial, keys::Keyring};
@@ -109,6 +109,11 @@ impl Lab {
 
     pub(crate) fn refresh(&self, grant: GrantId, generation: u32) -> RefreshToken {
         RefreshToken::mint(&self.keys, &SystemEntropy, grant, generation)
+    }
+
+    /// Whether a code can still be redeemed.
+    pub(crate) async fn code_waits(&self, code: &Hash32) -> bool {
+        self.store.code_standing(code).await.unwrap() == CodeStanding::Waits
     }
 
     /// A flow that is approved and whose callback was claimed.

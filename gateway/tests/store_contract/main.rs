@@ -62,6 +62,7 @@ contracts! {
     flows::approval_needs_nonce_and_cookie
     flows::fifty_approvals_are_one
     flows::a_denied_flow_stays_denied
+    flows::a_denial_takes_back_what_no_client_has
     flows::a_callback_is_claimed_once_for_each_attempt
     flows::a_flow_ends
     flows::a_local_user_is_pinned_and_must_be_the_one

@@ -353,7 +353,7 @@ async fn a_sign_in_that_no_replica_acknowledged_says_what_it_ended() {
     }
     let done = completion(&lab.approved().await, 1);
     assert_eq!(unacknowledged(store.complete_flow(&done).await), Some(vec![first]));
-    assert!(lab.store.code_exists(&done.code).await.unwrap());
+    assert!(lab.code_waits(&done.code).await);
     assert_eq!(unacknowledged(store.complete_flow(&done).await), None, "it is over");
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
 
     assert!(store.purge_user(&alice.done.user.id).await.unwrap());
     assert!(!lab.lives(&alice.access).await);
-    assert!(!store.code_exists(&waiting.code).await.unwrap());
+    assert!(!lab.code_waits(&waiting.code).await);
     assert_eq!(store.session(&id).await.unwrap(), None);
     assert_eq!(store.user(&alice.done.user.id).await.unwrap(), None);
     assert_eq!(store.credential(&alice.done.user.id, IDENTITY_CREDENTIAL).await.unwrap(), None);
@@ -125,7 +125,7 @@ pub(crate) async fn ended_sign_ins_leave_the_user_and_others(lab: &Lab) {
     expected.sort();
     assert_eq!((grants.as_slice(), ended.sessions), (expected.as_slice(), 1));
     assert!(!lab.lives(&alice.access).await && lab.lives(&bob.access).await);
-    assert!(!store.code_exists(&waiting.code).await.unwrap());
+    assert!(!lab.code_waits(&waiting.code).await);
     assert_eq!(store.session(&id).await.unwrap(), None);
     assert_eq!(store.user(&user).await.unwrap().unwrap().state, IdentityState::Live);
     assert!(store.credential(&user, IDENTITY_CREDENTIAL).await.unwrap().is_some());

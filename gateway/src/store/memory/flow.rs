@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{Approval, CallbackClaim, Completion, Event, UserUpdate, keys::CONSENT_LIFE},
+    super::{Approval, CallbackClaim, CodeStanding, Completion, Event, UserUpdate, keys::CONSENT_LIFE},
     State,
     grant::Family,
     token::Code,
@@ -11,8 +11,8 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{
-        CodeState, Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, flow_state::Claim,
-        user::IDENTITY_CREDENTIAL,
+        CodeState, Flow, FlowId, FlowRequest, FlowState, Grant, GrantId, Hash32, Session, UserId,
+        flow_state::Claim, user::IDENTITY_CREDENTIAL,
     },
 };
 
@@ -78,8 +78,30 @@ impl State {
 
     pub(super) fn deny_flow(&mut self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Option<Flow> {
         let flow = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce)?;
-        flow.state = flow.state.deny()?;
-        Some(flow.clone())
+        let (request, state) = (flow.request.clone(), flow.state.clone());
+        let waiting = match &state {
+            FlowState::Done { code, .. } => self.waiting(code),
+            _ => None,
+        };
+        let denied = Flow { request, state: state.deny(waiting.is_some())? };
+        self.flow_of(id, cookie)?.state = denied.state.clone();
+        if let Some(grant) = waiting {
+            self.revoke(&grant);
+        }
+        Some(denied)
+    }
+
+    /// The grant of a code that was not redeemed.
+    fn waiting(&self, code: &Hash32) -> Option<GrantId> {
+        self.codes.get(code, self.now).filter(|code| code.state == CodeState::Live).map(|code| code.grant)
+    }
+
+    pub(super) fn code_standing(&self, code: &Hash32) -> CodeStanding {
+        match self.codes.get(code, self.now) {
+            Some(code) if code.state == CodeState::Live => CodeStanding::Waits,
+            Some(code) if self.grants.get(&code.grant, self.now).is_some() => CodeStanding::Redeemed,
+            _ => CodeStanding::Gone,
+        }
     }
 
     pub(super) fn next_attempt(&mut self, id: &FlowId, cookie: &Hash32, life: Duration) -> Option<u32> {

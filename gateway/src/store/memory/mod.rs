@@ -24,16 +24,16 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, Event, EventBatch,
-    EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation,
-    RobotGrant, Rotated, Rotation, Store, UserUpdate,
+    Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Ending, Event,
+    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result,
+    Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate,
 };
 use crate::{
     clock::Clock,
     keys::Sealed,
     model::{
-        AttemptId, CodeState, CredentialRecord, Flow, FlowId, FlowRequest, Grant, GrantId, Hash32,
-        IdentityState, Session, UserId, UserRecord,
+        AttemptId, CredentialRecord, Flow, FlowId, FlowRequest, Grant, GrantId, Hash32, IdentityState,
+        Session, UserId, UserRecord,
     },
 };
 
@@ -173,8 +173,8 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.complete_flow(completion)))
     }
 
-    async fn code_exists(&self, code: &Hash32) -> Result<bool> {
-        Ok(self.step(|s| s.codes.get(code, s.now).is_some_and(|code| code.state == CodeState::Live)))
+    async fn code_standing(&self, code: &Hash32) -> Result<CodeStanding> {
+        Ok(self.step(|s| s.code_standing(code)))
     }
 
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>> {

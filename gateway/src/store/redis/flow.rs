@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use redis::Value;
-
 use super::{
     RedisStore,
     script::{self, Reply, millis, unexpected},
@@ -13,7 +11,7 @@ use crate::{
     model::{
         Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL,
     },
-    store::{Approval, CallbackClaim, Completion, Ending, Result, UserUpdate, keys},
+    store::{Approval, CallbackClaim, CodeStanding, Completion, Ending, Result, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -91,7 +89,7 @@ impl RedisStore {
 
     pub(super) async fn deny(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
         let step = self.step(&script::DENY).arg(keys::flow(id)).arg(nonce.to_string());
-        let mut reply = self.run(step.arg(cookie.to_string())).await?;
+        let mut reply = self.claim(step.arg(cookie.to_string())).await?;
         reply.tag()?;
         Ok(self.read_flow(id, &mut reply))
     }
@@ -158,10 +156,14 @@ impl RedisStore {
         self.ending(step, read, |ended| ended).await
     }
 
-    pub(super) async fn exists(&self, key: &str) -> Result<bool> {
-        let mut exists = redis::cmd("EXISTS");
-        exists.arg(self.full(key));
-        Ok(self.main.command(exists).await? == Value::Int(1))
+    pub(super) async fn standing_of_code(&self, code: &Hash32) -> Result<CodeStanding> {
+        let step = self.step(&script::CODE_STANDING).arg(keys::code(code)).arg(keys::spent_code(code));
+        match self.run(step).await?.tag()?.as_str() {
+            "waits" => Ok(CodeStanding::Waits),
+            "redeemed" => Ok(CodeStanding::Redeemed),
+            "gone" => Ok(CodeStanding::Gone),
+            _ => Err(unexpected()),
+        }
     }
 }
 

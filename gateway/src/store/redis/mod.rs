@@ -40,9 +40,9 @@ use self::{
     time::RedisClock,
 };
 use super::{
-    Approval, CallRecord, CallbackClaim, CodeProof, Completion, EndedSignIns, Ending, EventBatch,
-    EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result, Revocation,
-    RobotGrant, Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
+    Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Ending,
+    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result,
+    Revocation, RobotGrant, Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
 };
 use crate::{
     clock::Clock,
@@ -218,8 +218,8 @@ impl Store for RedisStore {
         self.complete(completion).await
     }
 
-    async fn code_exists(&self, code: &Hash32) -> Result<bool> {
-        self.exists(&keys::code(code)).await
+    async fn code_standing(&self, code: &Hash32) -> Result<CodeStanding> {
+        self.standing_of_code(code).await
     }
 
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>> {

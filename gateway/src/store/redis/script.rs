@@ -28,6 +28,7 @@ scripts! {
     APPROVE "approve"
     CALL "call"
     CLAIM_CALLBACK "claim_callback"
+    CODE_STANDING "code_standing"
     COMPLETE "complete"
     CREATE_FLOW "create_flow"
     CREDENTIAL "credential"
