@@ -164,8 +164,10 @@ impl<'a> Jar<'a> {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+        let lines = self.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+        // One that is no text is another site's, and hides none of ours.
+        pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
     }
 
     fn write(&self, suffix: &str, value: &str, max_age: u64) -> Option<HeaderValue> {
@@ -224,6 +226,18 @@ mod tests {
         let bare = sent[header::COOKIE].to_str().unwrap().replace("__Host-", "");
         let bare = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(&bare).unwrap())]);
         assert!(Jar::new(&urls, &bare).flow(&id).is_none());
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_hides_none_of_ours() {
+        let (urls, entropy) = (urls("https://h.example"), SeededEntropy::new(1));
+        let (secret, id) = (CookieSecret::mint(&entropy), FlowId::new(&ManualClock::at(0), &entropy));
+        let ours = Jar::new(&urls, &HeaderMap::new()).set_flow(&id, &secret)[0].clone();
+        let ours = ours.as_bytes().split(|byte| *byte == b';').next().unwrap();
+        for line in [[b"a=\xe9; ", ours].concat(), [ours, "; b=é".as_bytes()].concat()] {
+            let sent = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_bytes(&line).unwrap())]);
+            assert_eq!(Jar::new(&urls, &sent).flow(&id).unwrap().hash(), secret.hash());
+        }
     }
 
     #[test]
