@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Decision, Field, Value};
 use crate::{
+    client_document::DocumentUrl,
     model::{self, FlowKind, FlowRequest, Grant, GrantId, UserId},
     oauth::source::Source,
 };
@@ -45,6 +46,12 @@ impl Event {
         Self { decision, reason: None, user: None, client: None, grant: None, source: None }
     }
 
+    /// Another decision of the same request.
+    #[must_use]
+    pub fn beside(&self, decision: Decision) -> Self {
+        Self { source: self.source, ..Self::new(decision) }
+    }
+
     /// What was decided.
     pub fn decision(&self) -> Decision {
         self.decision
@@ -71,6 +78,12 @@ impl Event {
     /// The client.
     pub fn client(&mut self, client: &model::Client) -> &mut Self {
         self.client = Some(Client::new(&client.id, client.name()));
+        self
+    }
+
+    /// The client that a request names and whose document makes none: its id is a URL, its name not known.
+    pub fn claimed(&mut self, url: &DocumentUrl) -> &mut Self {
+        self.client = Some(Client::new(url.as_str(), url.host()));
         self
     }
 
@@ -130,6 +143,8 @@ pub struct CallEvent<'a> {
     pub client: &'a Client,
     /// Under which grant.
     pub grant: &'a GrantId,
+    /// Where it came from.
+    pub source: Source,
     /// The method.
     pub method: &'static str,
     /// The tool, cut to a bounded length.
@@ -154,6 +169,9 @@ impl CallEvent<'_> {
         show(Field::Client, Value::Text(&self.client.name));
         show(Field::ClientId, Value::Text(&self.client.id));
         show(Field::Grant, Value::Id(self.grant.as_bytes()));
+        if let Some(source) = self.source.0 {
+            show(Field::Source, Value::Address(source));
+        }
         show(Field::Method, Value::Word(self.method));
         if let Some(tool) = self.tool {
             show(Field::Tool, Value::Text(tool));

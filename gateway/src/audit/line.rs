@@ -164,6 +164,7 @@ mod tests {
     use crate::{
         audit::{CallEvent, Client, Decision, Event, What},
         model::{GrantId, UserId},
+        oauth::source::Source,
     };
 
     fn line(what: What<'_>) -> String {
@@ -192,6 +193,7 @@ mod tests {
             user: &UserId::from_bytes([1; 32]),
             client: &client,
             grant: &GrantId::from_bytes([2; 16]),
+            source: Source(Some([192, 0, 2, 7].into())),
             method: "tools/call",
             tool: Some(tool),
             status: 200,
@@ -207,6 +209,7 @@ mod tests {
         assert_eq!((&event["tool"], &event["client"]), (&json!(tool), &json!("{\"outcome\":\"ok\"}")));
         assert_eq!(event["client_id"].as_str().map(str::len), Some(MAX_TEXT));
         assert_eq!((&event["status"], &event["duration_us"]), (&json!(200), &json!(1500)));
+        assert_eq!(event["source"], "192.0.2.7");
         assert_eq!(event["user"], UserId::from_bytes([1; 32]).to_string());
         assert_eq!(cut(&"é".repeat(300)).len(), 512);
         assert_eq!(cut(&format!("a{}", "é".repeat(300))).len(), 511);

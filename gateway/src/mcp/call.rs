@@ -40,7 +40,7 @@ impl Message<'_> {
 }
 
 /// Serves one request. Without a good token nothing else of it is looked at (MCP, and every probing client).
-/// `source`, from the headers: where it came from, asked when there is something to hold against it.
+/// `source`: where it came from, by its headers.
 pub(super) async fn serve(
     mcp: &Arc<Mcp>,
     request: Request,
@@ -59,7 +59,7 @@ pub(super) async fn serve(
             return refusal.into_response(mcp, None);
         }
     };
-    let mut call = Trail::new(mcp, &caller, started);
+    let mut call = Trail::new(mcp, &caller, source(&parts.headers), started);
     call.subject(parts.method.as_str(), None);
     let exchange = Exchange { mcp, caller: &caller, method: &parts.method, headers: &parts.headers };
     exchange.serve(body, call).await

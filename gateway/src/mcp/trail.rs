@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 
 use super::{Mcp, caller::Caller, refusal::Refusal};
-use crate::{audit::CallEvent, metrics::CallLabels};
+use crate::{audit::CallEvent, metrics::CallLabels, oauth::source::Source};
 
 /// The longest tool name that is told, in bytes.
 const MAX_TOOL: usize = 128;
@@ -34,6 +34,7 @@ const METHODS: [&str; 16] = [
 pub(super) struct Trail {
     pub mcp: Arc<Mcp>,
     pub caller: Arc<Caller>,
+    source: Source,
     started: Duration,
     method: &'static str,
     tool: Option<String>,
@@ -43,12 +44,13 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// A call that began at `started` (monotonic). Until told otherwise it ends as `aborted`.
-    pub(super) fn new(mcp: &Arc<Mcp>, caller: &Arc<Caller>, started: Duration) -> Self {
+    /// A call from `source` that began at `started` (monotonic). Until told otherwise it ends as `aborted`.
+    pub(super) fn new(mcp: &Arc<Mcp>, caller: &Arc<Caller>, source: Source, started: Duration) -> Self {
         let (mcp, caller) = (mcp.clone(), caller.clone());
         Self {
             mcp,
             caller,
+            source,
             started,
             method: "other",
             tool: None,
@@ -92,6 +94,7 @@ impl Drop for Trail {
             user: &caller.record.user.id,
             client: &caller.client,
             grant: &caller.record.grant.id,
+            source: self.source,
             method: self.method,
             tool: self.tool.as_deref(),
             status: self.status,

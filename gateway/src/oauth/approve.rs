@@ -17,7 +17,7 @@ use super::{
     authorize::{client_flow, read_query},
     consent::{again_link, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
-    failure::TryAgain,
+    failure::{Over, TryAgain},
     finish, guard,
     params::Params,
     redirect,
@@ -86,10 +86,10 @@ async fn deny(
         // What it says is never the redirect with the code: a cancelled sign-in connects nothing.
         None => Err(match server.store.flow(&request.id).await?.map(|flow| flow.state) {
             Some(FlowState::Done { code, .. }) => match server.store.code_standing(&code).await? {
-                CodeStanding::Redeemed => Failure::TooLate,
-                CodeStanding::Waits | CodeStanding::Gone => Failure::Lapsed,
+                CodeStanding::Redeemed => Failure::Over(Over::TooLate),
+                CodeStanding::Waits | CodeStanding::Gone => Failure::Over(Over::Lapsed),
             },
-            Some(FlowState::Denied) => Failure::Declined,
+            Some(FlowState::Denied) => Failure::Over(Over::Declined),
             Some(FlowState::Pending { .. } | FlowState::Approved { .. }) | None => Failure::Expired,
         }),
     }
@@ -158,7 +158,7 @@ async fn approve_local(
             tell_approval(server, &flow, event.user(&user.id));
             event.decide(Decision::CodeRefused);
             let user = (local_update(server, &user), scope, rules);
-            finish::finish(server, &approved, attempt, cookie, user, None, None).await
+            finish::finish(server, (&approved, attempt), cookie, user, None, None, event).await
         }
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,
         Approval::Unknown => Err(Failure::Expired),
@@ -214,7 +214,7 @@ async fn approve_at_provider(
     };
     match provider.authorization_url(upstream).await {
         Ok(url) => Ok(redirect::see_other(url.as_str())),
-        Err(error) => Err(provider_failed(server, flow, cookie, attempt.number, &error)),
+        Err(error) => Err(provider_failed(server, flow, cookie, attempt.number, &error, event)),
     }
 }
 
@@ -225,6 +225,7 @@ pub(super) fn provider_failed(
     cookie: &CookieSecret,
     attempt: u32,
     error: &IdentityError,
+    event: &mut Event,
 ) -> Failure {
     tracing::warn!(%error, attempt, "a sign-in at the identity provider failed");
     let name = server.config.identity.display_name();
@@ -249,7 +250,7 @@ pub(super) fn provider_failed(
             true,
         ),
     };
-    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because(reason));
+    server.audit.write(event.decide(Decision::SignInFailed).request(&flow.request).because(reason));
     let told = OAuthError::ServerError("the identity provider failed");
     try_again(server, flow, cookie, attempt, (why, outage), &told)
 }

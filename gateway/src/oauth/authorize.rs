@@ -26,6 +26,7 @@ use super::{
 use crate::{
     app::App,
     audit::{Decision, Event},
+    client_document::DocumentUrl,
     model::{
         Client, Flow, FlowId, FlowKind, FlowRequest, FlowState, Hash32, Prompt, RedirectUri, client::Origin,
         pkce, resource,
@@ -79,6 +80,9 @@ async fn begin(
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
     if clients::may_fetch(server, client_id) {
         app.limiter.count(limits::AUTHORIZE, &source.to_string(), server.clock.monotonic())?;
+    }
+    if let Some(url) = DocumentUrl::parse(client_id) {
+        event.claimed(&url);
     }
     let client = clients::find_to_authorize(server, source, client_id).await?;
     event.client(&client);
@@ -216,19 +220,26 @@ fn prove_redirect_uri(
             .ok()
             .filter(|uri| registered.iter().any(|known| uri.is_registered_as(known)))
             .ok_or(Failure::BadRedirect(
-                "It asks for its answer at an address that it has not registered.",
+                "It asks for its answer at an address that it has not registered. Remove this server in your \
+                 application and add it again; if that does not help, tell whoever makes the application.",
             ))?,
         // RFC 6749 section 3.1.2.3: it may be left out when there is exactly one.
         None => match registered.as_slice() {
             [only] => only.clone(),
-            _ => return Err(Failure::BadRedirect("It does not say at which of its addresses to answer.")),
+            _ => {
+                return Err(Failure::BadRedirect(
+                    "It does not say at which of its addresses to answer. Tell whoever makes the application.",
+                ));
+            }
         },
     };
     // A client that the policy names brings its addresses with it.
     if matches!(client.origin, Origin::Listed(_)) || uri.is_allowed(&server.config.policy.redirect_uris) {
         Ok(uri)
     } else {
-        Err(Failure::BadRedirect("Its address is not allowed by this server's client policy."))
+        Err(Failure::BadRedirect(
+            "Its address is not allowed by this server's client policy. The administrator can allow it.",
+        ))
     }
 }
 

@@ -66,19 +66,19 @@ async fn receive(
 ) -> Result<Response, Failure> {
     let flow = match server.store.claim_callback(&attempt.flow, &cookie.hash(), attempt.number).await? {
         CallbackClaim::Claimed(flow) => flow,
-        CallbackClaim::Spent(flow) => return Err(spent(server, &flow, cookie, attempt.number)),
+        CallbackClaim::Spent(flow) => return Err(spent(server, &flow, cookie, attempt.number, event)),
         CallbackClaim::Over(flow) => return finish::over(server, &flow, cookie).await,
         CallbackClaim::Unknown => return unknown(server, attempt, cookie).await,
     };
     event.request(&flow.request);
     let Some(code) = params.some("code")?.filter(|_| params.all("error").next().is_none()) else {
-        return Err(refused(server, &flow, cookie, attempt.number, params.some("error")?));
+        return Err(refused(server, &flow, cookie, (attempt.number, params.some("error")?), event));
     };
     let answer =
         UpstreamAnswer { code, iss: params.some("iss")?, verifier: &attempt.verifier, nonce: &attempt.nonce };
     match provider.exchange(answer).await {
         Ok(signed_in) => complete((server, headers), (&flow, attempt.number), cookie, signed_in, event).await,
-        Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error)),
+        Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error, event)),
     }
 }
 
@@ -121,7 +121,8 @@ async fn complete(
     }
     server.audit.write(event.decide(Decision::SignedIn));
     event.decide(Decision::CodeRefused);
-    finish::finish(server, flow, attempt, cookie, (user, scope, rules), credential, Some(headers)).await
+    let user = (user, scope, rules);
+    finish::finish(server, (flow, attempt), cookie, user, credential, Some(headers), event).await
 }
 
 /// No flow, or one that was not approved, or another browser's.
@@ -131,13 +132,13 @@ async fn unknown(server: &Server, attempt: &Attempt, cookie: &CookieSecret) -> R
     Err(if others { Failure::OtherBrowser } else { Failure::Expired })
 }
 
-fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32) -> Failure {
+fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32, event: &mut Event) -> Failure {
     let current = match flow.state {
         crate::model::FlowState::Approved { attempt, .. } => attempt,
         _ => presented,
     };
     let why = "This answer was used before, or a newer sign-in was begun.".to_owned();
-    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because("answer_used"));
+    server.audit.write(event.request(&flow.request).because("answer_used"));
     let told = OAuthError::ServerError("the sign-in was not finished");
     try_again(server, flow, cookie, current, (why, false), &told)
 }
@@ -147,8 +148,8 @@ fn refused(
     server: &Server,
     flow: &Flow,
     cookie: &CookieSecret,
-    attempt: u32,
-    error: Option<&str>,
+    (attempt, error): (u32, Option<&str>),
+    event: &mut Event,
 ) -> Failure {
     let name = server.config.identity.display_name();
     let (reason, why, told) = match error {
@@ -170,6 +171,6 @@ fn refused(
             OAuthError::ServerError("the identity provider failed"),
         ),
     };
-    server.audit.write(Event::new(Decision::SignInFailed).request(&flow.request).because(reason));
+    server.audit.write(event.because(reason));
     try_again(server, flow, cookie, attempt, (why, false), &told)
 }

@@ -27,6 +27,9 @@ use crate::{
 /// # Errors
 /// As [`find`], or when its document is not good.
 pub async fn find_to_authorize(server: &Server, source: &Source, id: &str) -> Result<Client, Failure> {
+    if let Some(why) = closed_to(server, id) {
+        return Err(Failure::BadDocument(why));
+    }
     let mut client = find(server, id)?;
     if let Some(url) = document_of(&client) {
         let document = server.documents.get(&url, &server.config.policy.redirect_uris, source).await?;
@@ -93,10 +96,30 @@ fn look_up(
     Registration::open(&server.keys, &server.config.policy.registration, now()?, id).map(Client::from)
 }
 
+/// Whether the policy keeps documents of this host out.
+fn keeps_out(server: &Server, url: &DocumentUrl) -> bool {
+    server.config.policy.metadata_documents.as_ref().is_some_and(|policy| !policy.admits(url.host()))
+}
+
+/// Why a client is not admitted whose id is the URL of a document, in words for a person: registering anew, as unknown
+/// clients are told to, would be no help.
+fn closed_to(server: &Server, id: &str) -> Option<&'static str> {
+    let listed = server.config.policy.clients.iter().any(|listed| listed.client_id == id);
+    let url = DocumentUrl::parse(id).filter(|_| !listed)?;
+    if !server.takes_documents() {
+        return Some(
+            "It identifies itself by a document, and this server takes none. Its administrator can allow it.",
+        );
+    }
+    keeps_out(server, &url).then_some(
+        "It identifies itself by a document on a host that this server's client policy does not name. The \
+         administrator can allow it.",
+    )
+}
+
 /// A client of which only the URL of its document is known, if the policy admits such.
 fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError> {
-    let policy = &server.config.policy.metadata_documents;
-    if !server.takes_documents() || policy.as_ref().is_some_and(|policy| !policy.admits(url.host())) {
+    if !server.takes_documents() || keeps_out(server, url) {
         return Err(OpenError::Invalid);
     }
     Ok(Client {

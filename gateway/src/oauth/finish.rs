@@ -6,6 +6,7 @@ use gatehouse_gateway_config::{CredentialKind, IdentityConfig};
 use super::{
     Failure, OAuthError, account, clients,
     cookies::{CookieSecret, SESSION_LIFE},
+    failure::Over,
     redirect, session,
 };
 use crate::{
@@ -25,16 +26,16 @@ use crate::{
 pub(super) const NOT_ALLOWED: OAuthError =
     OAuthError::AccessDenied("the user signed in but is not allowed to use this server");
 
-/// Finishes an approved flow for `user`, who was admitted by `rules`. The browser whose `headers` these are gets a
+/// Finishes an approved flow, in this attempt, for `user`, who was admitted by `rules`; `event` is of the request. The browser whose `headers` these are gets a
 /// session: it shows who signed in here last, and opens the user's own page; no approval depends on it.
 pub(super) async fn finish(
     server: &Server,
-    flow: &Flow,
-    attempt: u32,
+    (flow, attempt): (&Flow, u32),
     cookie: &CookieSecret,
     (user, scope, rules): (UserUpdate, String, Hash32),
     identity_credential: Option<Sealed>,
     headers: Option<&HeaderMap>,
+    event: &Event,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
     // Its life may have ended, or been ended, while the user was deciding.
@@ -61,7 +62,7 @@ pub(super) async fn finish(
         session: opened.as_ref().map(|(_, (secret, session))| (secret.hash(), session.clone(), SESSION_LIFE)),
     };
     let id = completion.user.id;
-    if complete(server, completion).await? {
+    if complete(server, completion, event.beside(Decision::CodeIssued)).await? {
         let mut response = redirect::see_other(&location);
         if let Some((headers, (secret, _))) = opened {
             session::give(server, headers, (&secret, &id), &mut response).await;
@@ -75,12 +76,12 @@ pub(super) async fn finish(
 
 /// Whether the sign-in was finished. Its code is told in any case in which there is one: where this is not acknowledged,
 /// whoever repeats the request gets it.
-async fn complete(server: &Server, completion: Completion) -> Result<bool, StoreError> {
+async fn complete(server: &Server, completion: Completion, mut issued: Event) -> Result<bool, StoreError> {
     let (store, audit) = (server.store.clone(), server.audit.clone());
     to_its_end(&server.tasks, async move {
         let (ended, all) = told(store.complete_flow(&completion).await);
         if let Some(ended) = &ended {
-            audit.write(Event::new(Decision::CodeIssued).grant(&completion.grant));
+            audit.write(issued.grant(&completion.grant));
             tell_ended(&audit, ended);
         }
         all.map(|()| ended.is_some())
@@ -106,11 +107,11 @@ pub(super) async fn over(server: &Server, flow: &Flow, cookie: &CookieSecret) ->
             let location = location.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
             match (server.store.code_standing(code).await?, location) {
                 (CodeStanding::Waits, Some(location)) => Ok(redirect::see_other(location)),
-                (CodeStanding::Redeemed, _) => Err(Failure::Finished),
-                (CodeStanding::Waits | CodeStanding::Gone, _) => Err(Failure::Lapsed),
+                (CodeStanding::Redeemed, _) => Err(Failure::Over(Over::Finished)),
+                (CodeStanding::Waits | CodeStanding::Gone, _) => Err(Failure::Over(Over::Lapsed)),
             }
         }
-        FlowState::Denied => Err(Failure::Declined),
+        FlowState::Denied => Err(Failure::Over(Over::Declined)),
         FlowState::Pending { .. } | FlowState::Approved { .. } => Err(Failure::Expired),
     }
 }

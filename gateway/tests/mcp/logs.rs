@@ -86,6 +86,7 @@ async fn each_call_is_one_event_without_arguments_or_secrets() {
     );
     assert!(events.iter().all(|e| e["client"] == "test client" && e["duration_us"].is_u64()));
     assert!(events.iter().all(|e| e["target"] == "audit" && e["server"] == "team-a/tools"));
+    assert!(events.iter().all(|e| e["source"] == "127.0.0.1"));
     // A call without a token is no decision, one with a bad token is.
     let refused = kit.trail.with("event", "bearer");
     assert_eq!(refused.len(), 1, "{refused:?}");

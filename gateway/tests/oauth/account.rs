@@ -157,7 +157,8 @@ async fn only_the_users_own_page_acts() {
     let right = [("token", token.as_str()), ("action", "disconnect"), ("grant", grant.as_str())];
     for site in ["cross-site", "same-site", "none"] {
         let answer = browser.post_with(&gateway, "/account", &right, &[("sec-fetch-site", site)]).await;
-        assert!(answer.is_page(403), "{site}");
+        assert!(answer.is_page(403) && answer.body.contains("Nothing was changed"), "{site}: {answer:?}");
+        assert_eq!(answer.link("Your account"), "/account");
     }
     let mut other = Browser::default();
     let others = other.account(&gateway, "alice").await.field("token");

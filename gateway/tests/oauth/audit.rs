@@ -82,6 +82,36 @@ async fn each_step_at_a_provider_is_told_once() {
 }
 
 #[tokio::test]
+async fn every_decision_of_a_sign_in_says_where_it_was_asked_for() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser { address: Some([198, 51, 100, 7].into()), ..Browser::default() };
+    gateway.trail.take();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.fails(IdentityError::Refused("x".into()));
+    browser.get(&gateway, &path).await;
+    browser.get(&gateway, &path).await;
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    gateway.provider.signs_in("42");
+    browser.get(&gateway, &path).await;
+    let told = gateway.trail.take();
+    let words: Vec<_> =
+        told.iter().map(|e| format!("{} {}", e["event"], e["outcome"]).replace('"', "")).collect();
+    assert_eq!(
+        words,
+        [
+            "consent approved",
+            "sign_in failed",
+            "sign_in failed",
+            "consent approved",
+            "sign_in signed_in",
+            "code issued"
+        ]
+    );
+    assert!(told.iter().all(|event| event["source"] == "198.51.100.7"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_failing_provider_is_told_with_its_kind() {
     let gateway = Gateway::with_provider();
     let client = gateway.public_client().await;

@@ -490,19 +490,23 @@ async fn a_remembered_consent_is_for_the_document_as_it_was() {
 
 #[tokio::test]
 async fn a_policy_says_which_hosts_and_whether_at_all() {
-    for (policy, admitted) in [
-        (json!({"allowedHosts": ["client.example"]}), true),
-        (json!({"allowedHosts": ["*.client.example", "claude.ai"]}), false),
-        (json!({"mode": "Refused"}), false),
+    let another = "on a host that this server&#39;s client policy does not name";
+    for (policy, refused) in [
+        (json!({"allowedHosts": ["client.example"]}), None),
+        (json!({"allowedHosts": ["*.client.example", "claude.ai"]}), Some(another)),
+        (json!({"mode": "Refused"}), Some("this server takes none")),
     ] {
         let mut config = config();
         config["policy"] = json!({"metadataDocuments": policy});
         let world = World::with(config, ok(), &[PUBLIC]).await;
-        if admitted {
-            assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
-        } else {
-            world.refuses(ID, "does not know your application").await;
+        if let Some(why) = refused {
+            world.gateway.trail.take();
+            world.refuses(ID, why).await;
             assert_eq!(world.web.seen(), [""; 0]);
+            let told = world.gateway.trail.take();
+            assert_eq!((&told[0]["reason"], &told[0]["client_id"]), (&json!("client_document"), &json!(ID)));
+        } else {
+            assert_eq!(world.authorize(ID).await.status, StatusCode::SEE_OTHER);
         }
     }
 }

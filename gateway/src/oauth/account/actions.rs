@@ -57,6 +57,11 @@ pub async fn post(
         Ok(response)
     };
     let answer: Result<_, Failure> = answer.await;
+    let answer = answer.map_err(|failure| match failure {
+        Failure::BadLink => Failure::AccountForm { foreign: false },
+        Failure::NotByUser => Failure::AccountForm { foreign: true },
+        other => other,
+    });
     answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 

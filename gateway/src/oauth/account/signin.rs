@@ -52,7 +52,7 @@ pub async fn get(
         let mut response = match &server.identity {
             Identity::Local(_) => redirect::see_other(&consent::sign_in_link(server, &id)),
             Identity::Provider(provider) => {
-                to_provider(server, provider.as_ref(), request, &cookie, other).await?
+                to_provider(server, provider.as_ref(), request, &cookie, other, &mut event).await?
             }
         };
         redirect::set_cookies(&mut response, Jar::new(&server.urls, &headers).set_flow(&id, &cookie));
@@ -69,6 +69,7 @@ async fn to_provider(
     request: FlowRequest,
     cookie: &CookieSecret,
     other: bool,
+    event: &mut Event,
 ) -> Result<Response, Failure> {
     let approved = server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await?;
     let Approval::Approved { attempt, .. } = approved else { return Err(Failure::Expired) };
@@ -84,7 +85,7 @@ async fn to_provider(
         Ok(url) => Ok(redirect::see_other(url.as_str())),
         Err(error) => {
             let flow = Flow { request, state: FlowState::BEGUN };
-            Err(provider_failed(server, &flow, cookie, attempt.number, &error))
+            Err(provider_failed(server, &flow, cookie, attempt.number, &error, event))
         }
     }
 }
