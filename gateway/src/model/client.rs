@@ -1,6 +1,7 @@
 //! OAuth clients: who a client id stands for, however the client became known.
 
 use gatehouse_gateway_config::policy::{ClientGrant, StaticClientConfig};
+use unicode_normalization::char::is_combining_mark;
 
 use super::{Hash32, RedirectUri, registration::Registration};
 
@@ -116,11 +117,19 @@ impl From<Registration> for Client {
     }
 }
 
-/// What is kept of a name: no control, direction-changing or invisible characters, single spaces, at most
-/// [`MAX_NAME_CHARS`] characters. `None` when nothing is left.
+/// The most combining marks on one letter: more than any script's orthography writes, too few to reach other lines.
+const MAX_MARKS: usize = 4;
+
+/// What is kept of a name: no control, direction-changing or invisible characters, no towers of combining marks, single
+/// spaces, at most [`MAX_NAME_CHARS`] characters. `None` when nothing is left.
 pub fn display_name(text: &str) -> Option<String> {
+    let mut marks = 0;
+    let mut is_tower = |c: char| {
+        marks = if is_combining_mark(c) { marks + 1 } else { 0 };
+        marks > MAX_MARKS
+    };
     let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !is_invisible(*c));
-    let visible: String = visible.take(MAX_NAME_CHARS * 4).collect();
+    let visible: String = visible.filter(|c| !is_tower(*c)).take(MAX_NAME_CHARS * 4).collect();
     let joined = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     let name: String = joined.chars().take(MAX_NAME_CHARS).collect();
     let name = name.trim_end().to_owned();
@@ -183,6 +192,9 @@ mod tests {
         ] {
             assert_eq!(display_name(given).as_deref(), kept, "{given:?}");
         }
+        let marked = |marks: usize| format!("Z{}a", "\u{301}".repeat(marks));
+        assert_eq!(display_name(&marked(60)), Some(marked(4)));
+        assert_eq!(display_name(&marked(4)), Some(marked(4)));
         assert_eq!(display_name(&"ä".repeat(100_000)).unwrap().chars().count(), MAX_NAME_CHARS);
     }
 }

@@ -137,7 +137,7 @@ fn show(
         action: link(server),
         token: cookie.account_token(),
         clients: account.grants.into_iter().map(|listed| connected(listed, now)).collect(),
-        sessions: account.sessions.into_iter().map(|listed| open(listed, &here)).collect(),
+        sessions: account.sessions.into_iter().map(|listed| open(listed, &here, now)).collect(),
         other_account_link: format!("{}?account=other", sign_in_link(server)),
     };
     web::respond(StatusCode::OK, &site, &page)
@@ -158,11 +158,11 @@ fn connected(listed: ListedGrant, now: i64) -> ConnectedClient {
     }
 }
 
-fn open(listed: ListedSession, here: &crate::model::Hash32) -> OpenSession {
+fn open(listed: ListedSession, here: &crate::model::Hash32, now: i64) -> OpenSession {
     OpenSession {
         is_this: listed.id == *here,
         id: listed.id.to_string(),
         browser: listed.session.browser.unwrap_or_else(|| "A browser".to_owned()),
-        since: web::day(listed.session.auth_time),
+        since: web::ago(now, listed.session.auth_time),
     }
 }

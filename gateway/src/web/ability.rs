@@ -42,33 +42,32 @@ fn stays(lifetimes: &LifetimesConfig) -> String {
     }
 }
 
-/// What the asked scopes are for; of a server without scopes, that it is everything.
+/// What the asked scopes are for. What nothing is kept back by is told, too: of a server without scopes, that it is every
+/// tool; of one whose scopes no tool needs, that it is everything.
 fn asked(server: &Server, scope: &str, granted: bool) -> Vec<Ability> {
     let (config, name) = (&server.config, server.display_name());
     if config.scopes.is_empty() {
         return vec![Ability { what: format!("Use every tool of {name} as you"), detail: None }];
     }
-    let gates = |scope: &String| {
-        config.backends.iter().flat_map(|b| &b.tools.scopes).any(|rule| rule.scopes.contains(scope))
+    let all = if config.backends.iter().all(|backend| backend.tools.scopes.is_empty()) {
+        "Everything your account allows."
+    } else {
+        "Every tool but those that need a permission which is not in this list."
     };
     let asked = config.scopes.iter().filter(|s| scope.split(' ').any(|name| name == s.name));
     let asked = asked.map(|scope| Ability {
         what: scope.description.clone().unwrap_or_else(|| format!("Use {name} with \"{}\"", scope.name)),
-        detail: if !granted && scope.allow.is_some() {
-            Some("If your account may.".to_owned())
-        } else {
-            // No tool is kept for it, so it keeps nothing back.
-            (!gates(&scope.name)).then(|| "Everything your account allows.".to_owned())
-        },
+        detail: (!granted && scope.allow.is_some()).then(|| "If your account may.".to_owned()),
     });
-    std::iter::once(Ability { what: format!("Use {name} as you"), detail: None }).chain(asked).collect()
+    let head = Ability { what: format!("Use {name} as you"), detail: Some(all.to_owned()) };
+    std::iter::once(head).chain(asked).collect()
 }
 
 /// What is asked of the account at the identity provider.
 fn upstream_account(identity: &IdentityConfig, acts: bool) -> Option<Ability> {
     let scopes = match identity {
         IdentityConfig::Local(_) if acts => {
-            let what = "Act with the token that is kept for you here".to_owned();
+            let what = "Act with the access that is stored for you here".to_owned();
             return Some(Ability { what, detail: None });
         }
         IdentityConfig::Local(_) => return None,

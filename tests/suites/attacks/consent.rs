@@ -71,7 +71,7 @@ pub(crate) async fn r043_the_page_says_what_will_happen(attack: &Attack) {
         let client = attack.client_as(attack.a(), "none", redirect_uri).await;
         let page = consent(&client, &browser).await;
         for part in [
-            "Connect test to github?",
+            "Connect <bdi>test</bdi> to <bdi>github</bdi>?",
             "nobody has checked it",
             place,
             &format!("<code>{redirect_uri}</code>"),
