@@ -51,6 +51,8 @@ pub struct Balancer {
 #[derive(Debug)]
 struct Routes {
     replicas: std::sync::Mutex<Vec<String>>,
+    /// Other servers at this origin: a path and who has what is below it.
+    below: std::sync::Mutex<Vec<(&'static str, String)>>,
     next: AtomicUsize,
     client: Client<HttpConnector, Body>,
     watch: Option<Arc<dyn Witness>>,
@@ -84,6 +86,7 @@ impl Balancer {
     pub async fn watched(port: u16, replicas: Vec<String>, watch: Option<Arc<dyn Witness>>) -> Self {
         let routes = Arc::new(Routes {
             replicas: std::sync::Mutex::new(replicas),
+            below: std::sync::Mutex::default(),
             next: AtomicUsize::new(0),
             client: Client::builder(TokioExecutor::new()).build_http(),
             watch,
@@ -119,6 +122,11 @@ impl Balancer {
         receiver
     }
 
+    /// Sends what is below `path`, and what documents say of it, to another server at this origin (`host:port`).
+    pub fn send_below(&self, path: &'static str, replica: &str) {
+        self.routes.below.lock().unwrap().push((path, replica.to_owned()));
+    }
+
     /// Sends what follows to these replicas only.
     pub fn use_only(&self, replicas: Vec<String>) {
         *self.routes.replicas.lock().unwrap() = replicas;
@@ -131,12 +139,8 @@ async fn forward(
     mut request: Request,
 ) -> Response {
     let chosen = request.headers_mut().remove(REPLICA);
-    let replica = {
-        let replicas = routes.replicas.lock().unwrap();
-        let chosen = chosen.and_then(|value| value.to_str().ok()?.parse().ok());
-        let index = chosen.unwrap_or_else(|| routes.next.fetch_add(1, Ordering::Relaxed));
-        replicas[index % replicas.len()].clone()
-    };
+    let chosen = chosen.and_then(|value| value.to_str().ok()?.parse().ok());
+    let replica = routes.replica(chosen, request.uri().path());
     let what = format!("{} {}", request.method(), request.uri().path());
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let Ok(uri) = format!("http://{replica}{target}").parse::<Uri>() else {
@@ -159,6 +163,16 @@ async fn forward(
 }
 
 impl Routes {
+    fn replica(&self, chosen: Option<usize>, path: &str) -> String {
+        let below = self.below.lock().unwrap();
+        if let Some((_, replica)) = below.iter().find(|(of, _)| is_below(path, of)) {
+            return replica.clone();
+        }
+        let replicas = self.replicas.lock().unwrap();
+        let index = chosen.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        replicas[index % replicas.len()].clone()
+    }
+
     async fn pass(&self, request: Request) -> Response {
         match self.client.request(request).await {
             Ok(response) => response.map(Body::new).into_response(),
@@ -211,6 +225,14 @@ impl Routes {
         });
         Response::from_parts(parts, answer)
     }
+}
+
+/// Whether a path is below another, or that of a document about something that is (RFC 8414 section 3.1, RFC 9728
+/// section 3.1).
+fn is_below(path: &str, other: &str) -> bool {
+    let document = path.strip_prefix("/.well-known/").and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+    let rest = document.unwrap_or(path).strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What a balancer answers whose replica did not.

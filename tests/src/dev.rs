@@ -32,6 +32,10 @@ pub struct Setup {
     port: u16,
     /// The name of an https origin; else the origin is http on loopback.
     host: Option<&'static str>,
+    /// The path of its issuer; nothing where that is the origin.
+    path: &'static str,
+    /// Whether another server listens at its origin.
+    beside: bool,
     manifest: Option<String>,
     backends: Vec<String>,
     /// The ways to its Redis, which the replicas take in turns.
@@ -49,7 +53,7 @@ pub struct Setup {
 pub struct Gateway {
     /// The MCP URL.
     pub url: String,
-    /// The issuer: the URL's origin.
+    /// The issuer: the URL without its end.
     pub issuer: String,
     /// The processes.
     pub replicas: Vec<Process>,
@@ -71,6 +75,8 @@ impl Setup {
         Self {
             port: free_port(),
             host: None,
+            path: "",
+            beside: false,
             manifest: None,
             backends: Vec::new(),
             redis: Vec::new(),
@@ -81,7 +87,7 @@ impl Setup {
         }
     }
 
-    /// These manifests, in which `{issuer}` stands for the origin.
+    /// These manifests, in which `{issuer}` stands for the issuer, which is the origin.
     pub fn manifest(manifest: &str) -> Self {
         Self::with_manifest(Self::demo(), manifest)
     }
@@ -92,16 +98,32 @@ impl Setup {
         Self::with_manifest(Self { host: Some(host), ..Self::demo() }, manifest)
     }
 
+    /// The same at an issuer with this path.
+    pub fn below(path: &'static str, manifest: &str) -> Self {
+        Self::with_path(Self { path, ..Self::demo() }, manifest)
+    }
+
+    /// The same at the origin of another server, whose balancer has to send it what is below this path
+    /// ([`Balancer::send_below`]).
+    pub fn beside(other: &Gateway, path: &'static str, manifest: &str) -> Self {
+        Self::with_path(Self { port: other.setup.port, path, beside: true, ..Self::demo() }, manifest)
+    }
+
+    fn with_path(this: Self, manifest: &str) -> Self {
+        let url = "url: {issuer}/mcp";
+        Self::with_manifest(this, &manifest.replace(url, &format!("{url}\n  issuer: {{issuer}}")))
+    }
+
     fn with_manifest(mut this: Self, manifest: &str) -> Self {
         this.manifest = Some(manifest.replace("{issuer}", &this.issuer()));
         this
     }
 
-    /// The origin at which it will be.
+    /// The issuer that it will be: the origin at which it will be, and its path.
     pub fn issuer(&self) -> String {
         match self.host {
-            Some(host) => format!("https://{host}:{}", self.port),
-            None => format!("http://localhost:{}", self.port),
+            Some(host) => format!("https://{host}:{}{}", self.port, self.path),
+            None => format!("http://localhost:{}{}", self.port, self.path),
         }
     }
 
@@ -233,7 +255,7 @@ impl Setup {
             mounts.fill(manifest, &self.config());
         }
         let single = format!("127.0.0.1:{}", self.port);
-        let balanced = self.replicas > 1 || self.watch.is_some();
+        let balanced = self.replicas > 1 || self.watch.is_some() || self.beside;
         let addresses: Vec<String> = if balanced {
             (0..self.replicas).map(|_| format!("127.0.0.1:{}", free_port())).collect()
         } else {
@@ -256,7 +278,7 @@ impl Setup {
             // One after the other: the first makes the sealing keys that the others read.
             gateway.serves(index).await;
         }
-        if balanced {
+        if balanced && !gateway.setup.beside {
             let (public, watch) = (gateway.setup.port, gateway.setup.watch.clone());
             let port = if gateway.setup.host.is_some() { free_port() } else { public };
             let balancer = Balancer::watched(port, gateway.addresses.clone(), watch).await;
@@ -354,7 +376,8 @@ impl Gateway {
 
     /// Its host and port, as a `Host` header says them.
     pub fn host(&self) -> &str {
-        self.issuer.split_once("://").map_or("", |(_, host)| host)
+        let rest = self.issuer.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
     }
 
     fn process(&self, index: usize) -> Process {
@@ -364,14 +387,13 @@ impl Gateway {
     }
 
     async fn serves(&mut self, index: usize) {
-        let address = &self.addresses[index];
+        let (address, path, host) = (&self.addresses[index], self.setup.path, self.host().to_owned());
         let client = http();
         let replica = &mut self.replicas[index];
-        let host = self.issuer.split_once("://").map_or("", |(_, host)| host);
         eventually(&format!("gatehouse dev to serve at {address}"), async || {
             assert!(!replica.has_ended(), "gatehouse dev ended:\n{}", replica.output());
-            let request = client.get(format!("http://{address}/.well-known/oauth-protected-resource/mcp"));
-            request.header("host", host).send().await.ok().filter(|r| r.status().is_success())
+            let document = format!("http://{address}/.well-known/oauth-protected-resource{path}/mcp");
+            client.get(document).header("host", &host).send().await.ok().filter(|r| r.status().is_success())
         })
         .await;
     }

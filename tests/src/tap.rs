@@ -56,8 +56,14 @@ impl Tap {
 
     /// How many sign-ins a client has completed: codes that it redeemed.
     pub fn redeemed(&self) -> usize {
-        let code = |h: &Heard| h.form("grant_type").as_deref() == Some("authorization_code");
-        self.heard("POST /oauth/token").iter().filter(|h| h.status == 200 && code(h)).count()
+        self.granted("authorization_code")
+    }
+
+    /// How often a client was given tokens for a grant of this type, below whichever path.
+    pub fn granted(&self, grant_type: &str) -> usize {
+        let of_type = |h: &&Heard| h.form("grant_type").as_deref() == Some(grant_type);
+        let here = |h: &&Heard| h.what.starts_with("POST ") && h.what.ends_with("/oauth/token");
+        self.lock().iter().filter(here).filter(of_type).filter(|h| h.status == 200).count()
     }
 
     /// What was asked and how it was answered, a line each.
