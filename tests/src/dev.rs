@@ -42,6 +42,8 @@ pub struct Setup {
     redis: Vec<String>,
     replicas: usize,
     watch: Option<Arc<dyn Witness>>,
+    /// What its operator opens (`egress.allow`).
+    opened: &'static [&'static str],
     /// What its pods have mounted, where they are pods.
     mounts: Option<Mounts>,
     /// Manifests and sealing keys.
@@ -82,6 +84,7 @@ impl Setup {
             redis: Vec::new(),
             replicas: 1,
             watch: None,
+            opened: &[],
             mounts: None,
             files,
         }
@@ -168,6 +171,12 @@ impl Setup {
         self
     }
 
+    /// Its operator lets it connect to these (`egress.allow`). It has to be [`Setup::watched`].
+    #[must_use]
+    pub fn opened(self, opened: &'static [&'static str]) -> Self {
+        Self { opened, ..self }
+    }
+
     /// Shows every exchange to this witness: what comes through the balancer, which then stands before a single
     /// replica too and is believed about who asks.
     #[must_use]
@@ -243,9 +252,8 @@ impl Setup {
         if self.host.is_some() {
             config["egress"] = json!({ "ca": ca() });
         }
-        if self.mounts.is_some() {
-            config["egress"]["allow"] = json!(["127.0.0.0/8", "localhost"]);
-        }
+        let own: &[_] = if self.mounts.is_some() { &["127.0.0.0/8", "localhost"] } else { &[] };
+        config["egress"]["allow"] = json!([self.opened, own].concat());
         config
     }
 

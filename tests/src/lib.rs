@@ -33,6 +33,7 @@ pub mod redis_fleet;
 pub mod redis_program;
 pub mod rmcp_client;
 pub mod scenario;
+pub mod sink;
 pub mod step_up;
 pub mod tap;
 mod tls;

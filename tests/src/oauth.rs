@@ -39,7 +39,7 @@ pub struct OAuthClient {
 }
 
 /// The kind of an assertion that is a JWT (RFC 7523 section 2.2).
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// An answer, read.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ impl OAuthClient {
     }
 
     /// Proves itself with this key from now on (`private_key_jwt`).
-    pub(crate) fn signs_with(&mut self, key: Arc<SigningKey>) {
+    pub fn signs_with(&mut self, key: Arc<SigningKey>) {
         self.key = Some(key);
     }
 

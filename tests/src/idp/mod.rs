@@ -1,7 +1,7 @@
 //! A stand-in for an OpenID Connect provider: discovery, authorization with PKCE and nonce, rotating keys, user-info.
 
 mod endpoints;
-pub(crate) mod signing;
+pub mod signing;
 
 use std::{
     collections::HashMap,
@@ -209,6 +209,6 @@ impl Provider {
 /// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "ID tokens are dated by the machine's clock")]
 /// The seconds since 1970.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }

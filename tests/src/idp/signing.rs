@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// A key that signs, made when it is needed.
-pub(crate) struct SigningKey {
+pub struct SigningKey {
     pub(super) id: String,
     key: CoreRsaPrivateSigningKey,
 }
@@ -22,7 +22,7 @@ impl std::fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// A new key. `openssl` makes it: RSA primes in an unoptimised build take a minute.
-    pub(crate) async fn generate(id: &str) -> Self {
+    pub async fn generate(id: &str) -> Self {
         let output = Command::new("openssl").args(["genrsa", "-traditional", "2048"]).output().await;
         let output = output.expect("openssl is installed (tests/run installs it)");
         let pem = String::from_utf8(output.stdout).expect("PEM is text");
@@ -31,22 +31,26 @@ impl SigningKey {
     }
 
     /// Its public half as a JSON Web Key.
-    pub(crate) fn public(&self) -> Value {
+    pub fn public(&self) -> Value {
         let mut key = serde_json::to_value(self.key.as_verification_key()).expect("a key is JSON");
         key["alg"] = "RS256".into();
         key
     }
 
     /// A JWT with these claims.
-    pub(crate) fn sign(&self, claims: &Value) -> String {
-        let head = json!({ "alg": "RS256", "typ": "JWT", "kid": self.id });
-        let text = unsigned(&head, claims);
+    pub fn sign(&self, claims: &Value) -> String {
+        self.sign_below(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.id }), claims)
+    }
+
+    /// The same with this header.
+    pub fn sign_below(&self, head: &Value, claims: &Value) -> String {
+        let text = unsigned(head, claims);
         let signature = self.key.sign(&CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256, text.as_bytes());
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.expect("RS256 fits an RSA key")))
     }
 
     /// A JWT with these claims, signed with HS256 by the bytes of the public key, which everybody knows.
-    pub(super) fn sign_symmetric(&self, claims: &Value) -> String {
+    pub fn sign_symmetric(&self, claims: &Value) -> String {
         let text = unsigned(&json!({ "alg": "HS256", "typ": "JWT", "kid": self.id }), claims);
         let key = CoreHmacKey::new(self.public().to_string());
         let signature = key.sign(&CoreJwsSigningAlgorithm::HmacSha256, text.as_bytes());
@@ -55,7 +59,7 @@ impl SigningKey {
 }
 
 /// The part of a JWT that is signed.
-pub(super) fn unsigned(head: &Value, claims: &Value) -> String {
+pub fn unsigned(head: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(head), part(claims))
 }

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use reqwest::Client;
 use serde_json::json;
 
-use crate::{idp::signing::SigningKey, oauth::OAuthClient, web};
+use crate::{
+    idp::signing::SigningKey,
+    oauth::OAuthClient,
+    web::{self, Answer},
+};
 
 /// A document of a client. `{connector}` is an id that each connector has of its own.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ impl ClientDocument {
         let mut client = OAuthClient::named(http.clone(), issuer, &id, callback);
         if let Some(keys) = self.keys.map(own) {
             let key = SigningKey::generate("k1").await;
-            web::put(&keys, json!({ "keys": [key.public()] }));
+            web::serve(&keys, Answer::json(&json!({ "keys": [key.public()] })));
             document["jwks_uri"] = keys.into();
             document["token_endpoint_auth_signing_alg"] = "RS256".into();
             client.signs_with(Arc::new(key));

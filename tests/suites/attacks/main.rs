@@ -1,11 +1,12 @@
 //! What a gateway must stand: the numbered attacks, one test each, black box over HTTP.
 //!
-//! Tenants with two replicas each share one real Redis: A (users of a GitHub), B (users of its own) and C (as B, at an
-//! https issuer). Every test asks from an address of its own, with users of its own, while somebody else's sign-ins are
-//! under way, which must come to their end after it. It ends by looking at everything that was answered to it
-//! ([`e2e::watch`]), at what the replicas wrote and count, and at all that Redis holds: no server error, no panic, no
-//! redirect or link to an address that is not its client's, errors in the shape of OAuth or JSON-RPC, `no-store`, and
-//! none of its secrets in clear. Tests that break what others need (Redis, a replica) have a tenant to themselves.
+//! Tenants with two replicas each share one real Redis: A (users of a GitHub), B (users of its own), C (as B, at an
+//! https issuer) and D (as C, with documents of clients). Every test asks from an address of its own, with users of its
+//! own, while somebody else's sign-ins are under way, which must come to their end after it. It ends by looking at
+//! everything that was answered to it ([`e2e::watch`]), at what the replicas wrote and count, and at all that Redis holds:
+//! no server error, no panic, no redirect or link to an address that is not its client's, errors in the shape of OAuth or
+//! JSON-RPC, `no-store`, and none of its secrets in clear. Tests that break what others need (Redis, a replica) have a
+//! tenant to themselves.
 //! `/oauth/revoke` and `/account` have no numbers.
 //!
 //! The numbers have gaps. These are not here, because:
@@ -17,8 +18,7 @@
 //! | 78 | two replicas with clocks five minutes apart: in process, with clocks that a test sets; expiry is here |
 //! | 106 | one server a URL: there is no server id to guess, another path is 404 for everybody (100) |
 //! | 107 | with sessions, and in the modern era without: beside the code (`gateway/tests/mcp`); the theft is here |
-//! | 116 to 119, 121 | documents are fetched over TLS that the public vouches for, from names that DNS knows: beside the code, with a CA and a resolver of the test's own (`gateway/tests/oauth/documents.rs`, `egress`) |
-//! | 122 | the same (`gateway/tests/oauth/assertions.rs`); assertions of clients that have none are here (83) |
+//! | 117 | a name that changes its answer takes a resolver of the test's own: beside the code (`gateway/tests/oauth/documents.rs`, `egress`) |
 //! | 123, 125, 127, 129 | need a cluster or another topology of Redis |
 //! | 130 | every parser by properties: beside the code |
 //!
@@ -30,11 +30,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod account;
+mod assertions;
 mod authorization;
 mod bystanders;
 mod callback;
 mod consent;
 mod discovery;
+mod documents;
 mod https;
 mod line_feeds;
 mod listed;

@@ -6,10 +6,10 @@ use libtest_mimic::Trial;
 use tokio::runtime::Handle;
 
 use crate::{
-    account, authorization,
+    account, assertions, authorization,
     bystanders::Bystander,
-    callback, consent, discovery, https, line_feeds, listed, load, outage, proxy, refresh, registration,
-    resource, revoke, scopes, tokens, upstream,
+    callback, consent, discovery, documents, https, line_feeds, listed, load, outage, proxy, refresh,
+    registration, resource, revoke, scopes, tokens, upstream,
     world::{Attack, World},
 };
 
@@ -56,6 +56,12 @@ fn before_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r007_r110_https_pages_of_other_origins,
             r055_https_cookies_are_bound_to_their_host,
             r115_ids_that_are_no_documents_address;
+        documents:
+            r116_ids_that_lead_inside,
+            r118_documents_that_redirect,
+            r119_documents_that_are_none,
+            r121_a_thousand_documents_of_one_host,
+            r121_one_document_a_thousand_times;
         registration:
             r010_bodies_that_are_no_registration,
             r011_other_content_types,
@@ -126,6 +132,9 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r084_codes_and_tokens_stay_with_their_tenant,
             r095_refusals_take_the_same_time,
             r095_a_sign_in_form_does_not_tell_who_exists;
+        assertions:
+            r122_assertions_that_prove_nothing,
+            r122_keys_that_lead_inside;
         listed:
             r082_r083_either_secret_proves_a_listed_client,
             r082_r083_a_robot_acts_for_itself_alone;

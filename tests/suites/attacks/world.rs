@@ -22,14 +22,17 @@ use e2e::{
     oauth::{Answer, OAuthClient, REDIRECT_URI},
     raw::{self, Heard},
     redis::Redis,
+    sink::Sink,
     watch::Watch,
 };
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
 
+use crate::documents;
+
 /// A web client's callback, which the policies of both tenants allow.
 pub(crate) const WEB_CALLBACK: &str = "https://c1.test/cb";
-/// How many users tenants B and C have: more than all tests take.
+/// How many users tenants B, C and D have: more than all tests take.
 const LOCAL_USERS: u32 = 256;
 /// The password of each of them, long enough to be looked for in logs, and its hash.
 pub(crate) const PASSWORD: &str = "a-password-of-the-attack-suite";
@@ -43,8 +46,8 @@ pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const SEEN: Duration = Duration::from_secs(5);
 /// What a busy machine adds to that.
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
-/// The host of tenant C.
-const HOST: &str = "tools.test";
+/// The host of tenants C and D.
+pub(crate) const HOST: &str = "tools.test";
 
 const POLICY: &str = "
 ---
@@ -66,9 +69,13 @@ pub(crate) struct World {
     pub(crate) b: Gateway,
     /// Tenant C: as B, at an https issuer.
     pub(crate) c: Gateway,
+    /// Tenant D: as C, whose clients come by documents of [`e2e::web`].
+    pub(crate) d: Gateway,
     pub(crate) github: GitHub,
     pub(crate) backend_a: Backend,
-    _backends: [Backend; 2],
+    /// Where no document may lead.
+    pub(crate) sink: Sink,
+    _backends: [Backend; 3],
     next: AtomicU32,
     next_user: AtomicU32,
 }
@@ -81,15 +88,17 @@ impl World {
         for secret in github.into_iter().chain([idp::ACCESS, idp::REFRESH, idp::ID_TOKEN]) {
             watch.keep_upstream(secret);
         }
-        let redis = Redis::start().await;
-        let (hub, b, c) = tokio::join!(
+        let (redis, sink) = tokio::join!(Redis::start(), Sink::start());
+        let (hub, b, c, d) = tokio::join!(
             hub(&watch, &redis),
             local(&watch, &redis, "team-b", None),
-            local(&watch, &redis, "team-c", Some(HOST))
+            local(&watch, &redis, "team-c", Some(HOST)),
+            documents::tenant(&watch, &redis)
         );
-        let ((a, github, backend_a), (b, backend_b), (c, backend_c)) = (hub, b, c);
-        let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self { watch, redis, a, b, c, github, backend_a, _backends: [backend_b, backend_c], next, next_user }
+        let ((a, github, backend_a), (b, backend_b), (c, backend_c), (d, backend_d)) = (hub, b, c, d);
+        let (next, next_user, _backends) =
+            (AtomicU32::new(0), AtomicU32::new(0), [backend_b, backend_c, backend_d]);
+        Self { watch, redis, a, b, c, d, github, backend_a, sink, _backends, next, next_user }
     }
 }
 
@@ -126,15 +135,19 @@ pub(crate) async fn local_by(
     namespace: &str,
     host: Option<&'static str>,
 ) -> (Gateway, Backend) {
-    let names: Vec<String> = (0..LOCAL_USERS).map(|n| format!("user-{n}")).collect();
-    let tokens: Vec<(String, String)> = names.iter().map(|n| (format!("token-of-{n}"), n.clone())).collect();
-    let pairs: Vec<(&str, &str)> = tokens.iter().map(|(t, n)| (t.as_str(), n.as_str())).collect();
-    let backend = Backend::start(Callers::tokens(&pairs)).await;
-    let manifest = local_manifest(&names, namespace);
+    let (manifest, callers) = local_users(namespace);
+    let backend = Backend::start(callers).await;
     let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
     watch.tenant(&setup.issuer());
     let setup = setup.with("backend", &backend.url());
     (setup.redis_by(redis).watched(watch).replicas(2).start().await, backend)
+}
+
+/// The manifest of a tenant with users of its own, and how its backend knows them.
+pub(crate) fn local_users(namespace: &str) -> (String, Callers) {
+    let names: Vec<String> = (0..LOCAL_USERS).map(|n| format!("user-{n}")).collect();
+    let tokens = names.iter().map(|n| (format!("token-of-{n}"), n.clone())).collect();
+    (local_manifest(&names, namespace), Callers::Tokens(tokens))
 }
 
 fn local_manifest(names: &[String], namespace: &str) -> String {
@@ -195,6 +208,11 @@ impl Attack {
         &self.world.c
     }
 
+    /// Tenant D, which fetches documents.
+    pub(crate) fn d(&self) -> &Gateway {
+        &self.world.d
+    }
+
     /// Another address, as another machine.
     pub(crate) fn elsewhere(&self) -> Self {
         Self::new(self.world.clone())
@@ -217,7 +235,7 @@ impl Attack {
         Browser::with_password(user, PASSWORD).through(self.http.clone())
     }
 
-    /// A browser of a new user of tenants B and C, and the user's name.
+    /// A browser of a new user of tenants B, C and D, and the user's name.
     pub(crate) fn local(&self) -> (Browser, String) {
         let number = self.world.next_user.fetch_add(1, Ordering::Relaxed);
         assert!(number < LOCAL_USERS, "tenant B has too few users");
@@ -291,7 +309,8 @@ impl Attack {
 
     /// The standing invariants, for the tenants that all share.
     pub(crate) async fn finish(&self) {
-        self.look(&[&self.world.a, &self.world.b, &self.world.c], &self.world.redis).await;
+        let World { a, b, c, d, redis, .. } = self.world.as_ref();
+        self.look(&[a, b, c, d], redis).await;
     }
 
     /// The standing invariants, for a tenant of this test's own.
