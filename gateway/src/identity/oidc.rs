@@ -17,7 +17,7 @@ use super::{
     token::{ClientAuth, TokenEndpoint},
     userinfo::get,
 };
-use crate::model::{Profile, Prompt, UpstreamTokens};
+use crate::model::{Profile, Prompt, Told, UpstreamTokens, Voice};
 
 use claims::Claims;
 use discovery::{Discovery, Metadata};
@@ -75,6 +75,23 @@ impl Oidc {
             id_token::Error::Nonce => IdentityError::Foreign(error.to_string()),
             _ => IdentityError::Invalid(error.to_string()),
         })
+    }
+
+    /// The profile after a renewal. What its ID token leaves out although an earlier one told it is user-info's to tell,
+    /// as at sign-in, before it counts as gone.
+    async fn renewed(
+        &self,
+        token: &str,
+        tokens: &UpstreamTokens,
+        metadata: &Metadata,
+        known: &Profile,
+    ) -> Result<Profile, IdentityError> {
+        let mut claims = self.verify(token, None).await?;
+        let own = claims.told(&self.config, Voice::IdToken);
+        if claims.leaves_out(known, &self.config) {
+            claims = self.completed(claims, metadata, tokens).await?;
+        }
+        claims.update(known, &self.config, Voice::IdToken, own)
     }
 
     /// What the ID token leaves out, user-info may tell.
@@ -154,8 +171,9 @@ impl Provider for Oidc {
             .id_token
             .ok_or_else(|| IdentityError::Invalid("the answer holds no ID token".to_owned()))?;
         let claims = self.verify(&id_token, Some(answer.nonce)).await?;
+        let own = claims.told(&self.config, Voice::IdToken);
         let claims = self.completed(claims, &metadata, &granted.tokens).await?;
-        Ok(SignedIn { profile: claims.profile(&self.config)?, tokens: Some(granted.tokens) })
+        Ok(SignedIn { profile: claims.profile(&self.config, own)?, tokens: Some(granted.tokens) })
     }
 
     async fn ready(&self) -> Result<(), IdentityError> {
@@ -175,8 +193,12 @@ impl Provider for Oidc {
                 Ok(known.clone())
             };
         };
-        Claims::from_user_info(get(self.discovery.http(), endpoint, tokens).await?)?
-            .update(known, &self.config)
+        Claims::from_user_info(get(self.discovery.http(), endpoint, tokens).await?)?.update(
+            known,
+            &self.config,
+            Voice::UserInfo,
+            Told::default(),
+        )
     }
 
     async fn refresh(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Renewed, RenewError> {
@@ -185,7 +207,7 @@ impl Provider for Oidc {
         let profile = match &granted.id_token {
             None => None,
             // The tokens are new and must be kept whatever the ID token is worth.
-            Some(token) => match self.verify(token, None).await.and_then(|c| c.update(known, &self.config)) {
+            Some(token) => match self.renewed(token, &granted.tokens, &metadata, known).await {
                 Ok(profile) => Some(profile),
                 // OIDC Core section 12.2: these are somebody else's tokens.
                 Err(IdentityError::Refused(why)) => return Err(RenewError::Refused(why)),

@@ -31,6 +31,36 @@ pub struct Profile {
     /// What of this the provider did not tell.
     #[serde(default, skip_serializing_if = "Unknown::is_nothing")]
     pub unknown: Unknown,
+    /// Who told what may be taken away.
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub told: Told,
+}
+
+/// By what an OpenID Connect provider told something: when that is silent later, it is so no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Voice {
+    /// An ID token.
+    IdToken,
+    /// The user-info endpoint.
+    UserInfo,
+}
+
+/// By what each part of a profile was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The e-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Voice>,
+    /// The groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Voice>,
+}
+
+impl Told {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What an identity provider withheld: the user may hide it (by removing a scope from the sign-in's URL), so that its

@@ -8,7 +8,7 @@ use crate::{
         IdentityError,
         userinfo::{text, texts},
     },
-    model::{Profile, Unknown},
+    model::{Profile, Told, Unknown, Voice},
 };
 
 /// Verified claims of an ID token, or of user-info.
@@ -52,8 +52,22 @@ impl Claims {
         Ok(self)
     }
 
-    /// The profile at sign-in.
-    pub(super) fn profile(&self, config: &OidcConfig) -> Result<Profile, IdentityError> {
+    /// What these tell, in this voice.
+    pub(super) fn told(&self, config: &OidcConfig, voice: Voice) -> Told {
+        let told = |claim: &String| self.0.contains_key(claim).then_some(voice);
+        Told { email: told(&config.email_claim), groups: told(&config.groups_claim) }
+    }
+
+    /// Whether an ID token leaves out what an earlier one told.
+    pub(super) fn leaves_out(&self, known: &Profile, config: &OidcConfig) -> bool {
+        let now = self.told(config, Voice::IdToken);
+        let left_out =
+            |before: Option<Voice>, now: Option<Voice>| before == Some(Voice::IdToken) && now.is_none();
+        left_out(known.told.email, now.email) || left_out(known.told.groups, now.groups)
+    }
+
+    /// The profile at sign-in. `own`: what the ID token told of it, before user-info.
+    pub(super) fn profile(&self, config: &OidcConfig, own: Told) -> Result<Profile, IdentityError> {
         let subject = self.0.get(&config.subject_claim).and_then(text).ok_or_else(|| {
             IdentityError::Invalid(format!("the claim {:?} is missing or no text", config.subject_claim))
         })?;
@@ -65,12 +79,26 @@ impl Claims {
             unknown: Unknown { email: verified_email.is_none(), groups: !all_groups },
             verified_email,
             groups,
+            told: self.all_told(config, own),
             ..Profile::default()
         })
     }
 
-    /// The profile later: what this answer does not speak of stays as it is known.
-    pub(super) fn update(&self, known: &Profile, config: &OidcConfig) -> Result<Profile, IdentityError> {
+    /// By what all of this was told, where `own` is the ID token's part.
+    fn all_told(&self, config: &OidcConfig, own: Told) -> Told {
+        let all = self.told(config, Voice::UserInfo);
+        Told { email: own.email.or(all.email), groups: own.groups.or(all.groups) }
+    }
+
+    /// The profile later, by what speaks in `voice`; `own` as above. What it never spoke of stays as it is known. What it
+    /// told before and is silent of now is gone: providers leave an empty claim out, of whom is in no group any more.
+    pub(super) fn update(
+        &self,
+        known: &Profile,
+        config: &OidcConfig,
+        voice: Voice,
+        own: Told,
+    ) -> Result<Profile, IdentityError> {
         let subject = self.0.get(&config.subject_claim).and_then(text);
         // User-info always says `sub` (OIDC Core section 5.3.2); another claim may stand in ID tokens alone.
         let silent = subject.is_none() && config.subject_claim == "sub";
@@ -82,13 +110,16 @@ impl Claims {
         if has(&config.name_claim) {
             profile.name = self.0.get(&config.name_claim).and_then(text);
         }
-        if has(&config.email_claim) {
+        let now = self.all_told(config, own);
+        if has(&config.email_claim) || known.told.email == Some(voice) {
             profile.verified_email = self.verified_email(config);
             profile.unknown.email = profile.verified_email.is_none();
+            profile.told.email = now.email;
         }
-        if has(&config.groups_claim) {
+        if has(&config.groups_claim) || known.told.groups == Some(voice) {
             let (groups, all_groups) = texts(self.0.get(&config.groups_claim));
             (profile.groups, profile.unknown.groups) = (groups, !all_groups);
+            profile.told.groups = now.groups;
         }
         Ok(profile)
     }

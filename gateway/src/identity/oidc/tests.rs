@@ -204,6 +204,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("Alice".into()),
             verified_email: Some("alice@example.com".into()),
             groups: vec!["dev".into()],
+            told: Told { email: Some(Voice::IdToken), groups: Some(Voice::IdToken) },
             ..Profile::default()
         }
     );
@@ -378,6 +379,34 @@ async fn a_check_asks_user_info_and_a_renewal_reads_the_new_id_token() {
     idp.inner().id_token = Some(signed(9, &claims));
     let renewed = provider.refresh(&tokens, &known).await.unwrap();
     assert!(renewed.profile.is_none() && renewed.tokens.access == "at");
+}
+
+/// Providers leave an empty claim out: whoever left their last group must not keep it.
+#[tokio::test]
+async fn what_is_not_told_any_more_by_what_told_it_is_gone() {
+    let (provider, idp, _) = provider().await;
+    let signed_in = sign_in(&provider, &idp, signed(1, &idp.claims())).await.unwrap();
+    let (known, tokens) = (signed_in.profile, signed_in.tokens.unwrap());
+    let mut claims = idp.claims();
+    for claim in ["groups", "email", "email_verified", "nonce"] {
+        claims.as_object_mut().unwrap().remove(claim);
+    }
+    idp.inner().id_token = Some(signed(1, &claims));
+    let renewed = async || provider.refresh(&tokens, &known).await.unwrap().profile.unwrap();
+    // A shorter ID token is no news while user-info tells the same, as at sign-in.
+    let more = json!({"sub": "u-1", "email": "alice@example.com", "email_verified": true, "groups": ["dev"]});
+    idp.inner().user_info = Some(more);
+    let completed = renewed().await;
+    assert_eq!((&completed.groups, &completed.verified_email), (&known.groups, &known.verified_email));
+    assert_eq!(completed.told, Told { email: Some(Voice::UserInfo), groups: Some(Voice::UserInfo) });
+    idp.inner().user_info = Some(json!({"sub": "u-1"}));
+    let gone = renewed().await;
+    assert_eq!((gone.groups.len(), gone.verified_email), (0, None));
+    assert_eq!((gone.unknown, gone.told), (Unknown { email: true, groups: true }, Told::default()));
+    // User-info takes back what it told itself, and nothing else.
+    assert_eq!(provider.profile(&tokens, &known).await.unwrap().groups, known.groups);
+    let checked = provider.profile(&tokens, &completed).await.unwrap();
+    assert_eq!((checked.groups.len(), checked.verified_email), (0, None));
 }
 
 #[tokio::test]
