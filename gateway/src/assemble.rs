@@ -23,7 +23,7 @@ use crate::{
     refs::Refs,
     server::{Server, Urls, UrlsError},
     store::{
-        Store,
+        Store, StoreClock,
         memory::MemoryStore,
         redis::{RedisConfigError, RedisStore},
     },
@@ -105,10 +105,11 @@ pub fn assemble(
         }
     };
     let urls = Urls::new(&server.url, &server.issuer)?;
+    let dated: Arc<dyn Clock> = Arc::new(StoreClock::new(store.clone(), clock.clone()));
     let setup = Setup {
         egress: egress.clone(),
         refs: refs.clone(),
-        clock: clock.clone(),
+        clock: dated.clone(),
         redirect_uri: urls.endpoint("/oauth/callback"),
     };
     let identity = identity::connect(&server.identity, setup)?;
@@ -119,7 +120,7 @@ pub fn assemble(
         keys: keys.clone(),
         refs: refs.clone(),
         store: store.clone(),
-        clock: clock.clone(),
+        clock: dated,
         entropy: entropy.clone(),
         identity: identity.clone(),
         audit: audit.clone(),

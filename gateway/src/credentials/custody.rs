@@ -42,7 +42,7 @@ pub struct CustodyParts {
     pub refs: Arc<dyn Refs>,
     /// Its state.
     pub store: Arc<dyn Store>,
-    /// Time.
+    /// Time, as for the identity, which dates the tokens.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,

@@ -24,7 +24,9 @@ pub struct Setup {
     pub egress: Egress,
     /// The values of Secrets.
     pub refs: Arc<dyn Refs>,
-    /// Time.
+    /// Time, which dates what the provider gave: the store's ([`StoreClock`]).
+    ///
+    /// [`StoreClock`]: crate::store::StoreClock
     pub clock: Arc<dyn Clock>,
     /// Our own callback: `Urls::endpoint("/oauth/callback")`.
     pub redirect_uri: String,

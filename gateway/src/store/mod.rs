@@ -6,6 +6,7 @@
 //! One contract suite runs against both back ends.
 
 mod account;
+mod clock;
 pub mod keys;
 pub mod memory;
 pub mod redis;
@@ -27,6 +28,7 @@ use crate::{
 pub use account::{
     AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, SESSIONS_LISTED,
 };
+pub use clock::StoreClock;
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Event,
     EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption,
@@ -62,9 +64,13 @@ pub type Ending<T, D = T> = std::result::Result<T, Unfinished<D>>;
 pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// Whether steps would happen now.
     async fn ping(&self) -> Result<()>;
-    /// Seconds since 1970 by the store's own clock, which all replicas share, without asking for them: as last heard,
-    /// and carried on. `None`: this replica has not heard from the store yet, and nothing may be dated.
-    fn unix(&self) -> Option<i64>;
+    /// Milliseconds since 1970 by the store's own clock, which all replicas share, without asking for them: as last
+    /// heard, and carried on. `None`: this replica has not heard from the store yet, and nothing may be dated.
+    fn unix_millis(&self) -> Option<i64>;
+    /// The same in seconds.
+    fn unix(&self) -> Option<i64> {
+        self.unix_millis().map(|millis| millis.div_euclid(1000))
+    }
 
     // Sign-in
 

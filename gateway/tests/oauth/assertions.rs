@@ -34,7 +34,7 @@ fn key(seed: u8) -> CoreEdDsaPrivateSigningKey {
     CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, Some(JsonWebKeyId::new(format!("k{seed}")))).unwrap()
 }
 
-fn jwks(seeds: &[u8]) -> Value {
+pub(crate) fn jwks(seeds: &[u8]) -> Value {
     let keys = seeds.iter().map(|seed| serde_json::to_value(key(*seed).as_verification_key()).unwrap());
     json!({ "keys": keys.collect::<Vec<_>>() })
 }

@@ -20,6 +20,7 @@ mod encodings;
 mod faults;
 mod fetches;
 mod floods;
+mod id_tokens;
 mod issuer_path;
 mod methods;
 mod parsers;

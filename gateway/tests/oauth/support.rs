@@ -96,7 +96,7 @@ pub(crate) fn provider_config() -> Value {
     config
 }
 
-fn keyring(seed: u64) -> Keyring {
+pub(crate) fn keyring(seed: u64) -> Keyring {
     Keyring::generate(&mut StdRng::seed_from_u64(seed))
 }
 

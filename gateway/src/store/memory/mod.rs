@@ -111,8 +111,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn unix(&self) -> Option<i64> {
-        Some(self.clock.unix())
+    fn unix_millis(&self) -> Option<i64> {
+        Some(self.clock.unix_millis())
     }
 
     async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()> {

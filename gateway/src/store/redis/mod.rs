@@ -158,8 +158,8 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    fn unix(&self) -> Option<i64> {
-        self.clock.unix()
+    fn unix_millis(&self) -> Option<i64> {
+        self.clock.unix_millis()
     }
 
     async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()> {

@@ -26,11 +26,11 @@ impl RedisClock {
         *self.heard.write().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 
-    /// Seconds since 1970; `None` when nothing was heard yet.
-    pub(super) fn unix(&self) -> Option<i64> {
+    /// Milliseconds since 1970; `None` when nothing was heard yet.
+    pub(super) fn unix_millis(&self) -> Option<i64> {
         let (millis, at) = (*self.heard.read().unwrap_or_else(PoisonError::into_inner))?;
         let since = self.clock.monotonic().saturating_sub(at);
-        Some(millis.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).div_euclid(1000))
+        Some(millis.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -43,12 +43,12 @@ mod tests {
     fn the_date_of_the_machine_does_not_count() {
         let machine = ManualClock::at(9_000);
         let redis = RedisClock::new(Arc::new(machine.clone()));
-        assert_eq!(redis.unix(), None);
+        assert_eq!(redis.unix_millis(), None);
         redis.hear(1_000_900);
-        assert_eq!(redis.unix(), Some(1_000));
+        assert_eq!(redis.unix_millis(), Some(1_000_900));
         machine.advance(Duration::from_millis(100));
-        assert_eq!(redis.unix(), Some(1_001));
+        assert_eq!(redis.unix_millis(), Some(1_001_000));
         redis.hear(1_000_000);
-        assert_eq!(redis.unix(), Some(1_000), "what was heard last holds");
+        assert_eq!(redis.unix_millis(), Some(1_000_000), "what was heard last holds");
     }
 }
