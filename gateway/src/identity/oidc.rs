@@ -20,7 +20,7 @@ use super::{
 use crate::model::{Profile, Prompt, Told, UpstreamTokens, Voice};
 
 use claims::Claims;
-use discovery::{Discovery, Metadata};
+use discovery::{After, Discovery, Metadata};
 
 /// An OpenID Connect provider.
 #[derive(Debug)]
@@ -55,17 +55,19 @@ impl Oidc {
 
     /// The verified claims of an ID token. `nonce`: the one it must carry; `None`: that of a renewal, which has none.
     async fn verify(&self, token: &str, nonce: Option<&str>) -> Result<Claims, IdentityError> {
+        // A token that somebody brought waits for its keys; a renewal goes without what it says.
+        let after = if nonce.is_some() { After::TryAgain } else { After::FailFast };
         let expected = id_token::Expected {
             issuer: &self.config.issuer,
             client_id: &self.config.client_id,
             nonce,
             now: self.setup.clock.unix_millis(),
         };
-        let keys = self.discovery.keys(false).await?;
+        let keys = self.discovery.keys(false, after).await?;
         match id_token::verify(token, &expected, &keys) {
             // The provider may have rotated its keys since we fetched them.
             Err(id_token::Error::UnknownKey) => {
-                let keys = self.discovery.keys(true).await?;
+                let keys = self.discovery.keys(true, after).await?;
                 id_token::verify(token, &expected, &keys)
             }
             other => other,
@@ -123,7 +125,7 @@ impl Oidc {
 #[async_trait]
 impl Provider for Oidc {
     async fn authorization_url(&self, request: UpstreamRequest<'_>) -> Result<Url, IdentityError> {
-        let metadata = self.discovery.metadata().await?;
+        let metadata = self.discovery.metadata(After::FailFast).await?;
         let mut url = metadata.authorization_endpoint.clone();
         let scopes = self.config.scopes.iter().map(String::as_str).filter(|s| *s != "openid");
         let scope: Vec<&str> = std::iter::once("openid").chain(scopes).collect();
@@ -147,7 +149,7 @@ impl Provider for Oidc {
     }
 
     async fn exchange(&self, answer: UpstreamAnswer<'_>) -> Result<SignedIn, IdentityError> {
-        let metadata = self.discovery.metadata().await?;
+        let metadata = self.discovery.metadata(After::TryAgain).await?;
         // RFC 9207: before the code goes anywhere, so that another server's code never reaches this one.
         match answer.iss {
             Some(iss) if iss != self.config.issuer => {
@@ -177,11 +179,11 @@ impl Provider for Oidc {
     }
 
     async fn ready(&self) -> Result<(), IdentityError> {
-        self.discovery.metadata().await.map(|_| ())
+        self.discovery.metadata(After::FailFast).await.map(|_| ())
     }
 
     async fn profile(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Profile, IdentityError> {
-        let metadata = self.discovery.metadata().await?;
+        let metadata = self.discovery.metadata(After::FailFast).await?;
         let Some(endpoint) = &metadata.userinfo_endpoint else {
             // Nobody to ask: a refresh token decides where there is one, else the session lasts as its token does.
             let ended = tokens.expires_at.is_some_and(|end| end <= self.setup.clock.unix_millis());
@@ -202,7 +204,11 @@ impl Provider for Oidc {
     }
 
     async fn refresh(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Renewed, RenewError> {
-        let metadata = self.discovery.metadata().await.map_err(|e| RenewError::Transient(e.to_string()))?;
+        let metadata = self
+            .discovery
+            .metadata(After::FailFast)
+            .await
+            .map_err(|e| RenewError::Transient(e.to_string()))?;
         let granted = renew(self.endpoint(&metadata), tokens).await?;
         let profile = match &granted.id_token {
             None => None,

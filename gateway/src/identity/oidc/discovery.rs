@@ -28,6 +28,16 @@ const COOLDOWN: Duration = Duration::from_secs(60);
 /// After a failure, sign-ins fail fast for this long.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How an asker takes the failure of a moment ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// As the answer: who begins now may begin again.
+    FailFast,
+    /// As the provider's past: the user comes from there right now, and their code is good once. They try at once, those
+    /// who come together by one request.
+    TryAgain,
+}
+
 /// What we use of a provider's metadata (OpenID Connect Discovery section 3).
 #[derive(Debug)]
 pub(super) struct Metadata {
@@ -84,24 +94,62 @@ struct Cached<T> {
 struct State<T> {
     value: Option<(Arc<T>, Duration)>,
     failed: Option<(IdentityError, Duration)>,
+    /// How many fetches have failed.
+    failures: u64,
 }
 
 impl<T> Default for Cached<T> {
     fn default() -> Self {
-        Self { state: RwLock::new(State { value: None, failed: None }), fetching: Mutex::default() }
+        let state = State { value: None, failed: None, failures: 0 };
+        Self { state: RwLock::new(state), fetching: Mutex::default() }
     }
 }
 
 impl<T> Cached<T> {
-    /// The value, if it is younger than `age`; else the failure of a moment ago.
-    fn known(&self, now: Duration, age: Duration) -> Option<Result<Arc<T>, IdentityError>> {
+    /// The value, if it is younger than `age`, or what comes of one fetch, unless there was a failure a moment ago.
+    async fn get(
+        &self,
+        clock: &dyn Clock,
+        age: Duration,
+        after: After,
+        fetch: impl Future<Output = Result<T, IdentityError>>,
+    ) -> Result<Arc<T>, IdentityError> {
+        // A failure that somebody else's fetch meets meanwhile is this asker's, too.
+        let passed = match after {
+            After::FailFast => None,
+            After::TryAgain => Some(self.failures()),
+        };
+        if let Some(known) = self.known(clock.monotonic(), age, passed) {
+            return known;
+        }
+        let _turn = self.fetching.lock().await;
+        if let Some(known) = self.known(clock.monotonic(), age, passed) {
+            return known;
+        }
+        let fetched = fetch.await;
+        self.settle(clock.monotonic(), fetched)
+    }
+
+    fn failures(&self) -> u64 {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).failures
+    }
+
+    /// The value, if it is younger than `age`; else the failure of a moment ago, unless it is the one that `passed`.
+    fn known(
+        &self,
+        now: Duration,
+        age: Duration,
+        passed: Option<u64>,
+    ) -> Option<Result<Arc<T>, IdentityError>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let value = state.value.as_ref();
         if let Some((value, at)) = value.filter(|(_, at)| now.saturating_sub(*at) < age) {
             let _ = at;
             return Some(Ok(Arc::clone(value)));
         }
-        let (error, _) = state.failed.as_ref().filter(|(_, at)| now.saturating_sub(*at) < PAUSE)?;
+        let recent =
+            |(_, at): &&(_, Duration)| now.saturating_sub(*at) < PAUSE && passed != Some(state.failures);
+        let (error, _) = state.failed.as_ref().filter(recent)?;
         // A value that is past its time is better than none while the provider is away.
         Some(value.map_or_else(|| Err(error.clone()), |(value, _)| Ok(Arc::clone(value))))
     }
@@ -111,12 +159,13 @@ impl<T> Cached<T> {
         match fetched {
             Ok(value) => {
                 let value = Arc::new(value);
-                *state = State { value: Some((Arc::clone(&value), now)), failed: None };
+                (state.value, state.failed) = (Some((Arc::clone(&value), now)), None);
                 Ok(value)
             }
             Err(error) => {
                 tracing::warn!(%error, "the identity provider's documents cannot be fetched");
                 state.failed = Some((error.clone(), now));
+                state.failures += 1;
                 state.value.as_ref().map_or(Err(error), |(value, _)| Ok(Arc::clone(value)))
             }
         }
@@ -145,31 +194,22 @@ impl Discovery {
     }
 
     /// The provider's metadata.
-    pub(super) async fn metadata(&self) -> Result<Arc<Metadata>, IdentityError> {
-        if let Some(known) = self.metadata.known(self.clock.monotonic(), FRESH) {
-            return known;
-        }
-        let _turn = self.metadata.fetching.lock().await;
-        if let Some(known) = self.metadata.known(self.clock.monotonic(), FRESH) {
-            return known;
-        }
-        let fetched = self.fetch_metadata().await;
-        self.metadata.settle(self.clock.monotonic(), fetched)
+    pub(super) async fn metadata(&self, after: After) -> Result<Arc<Metadata>, IdentityError> {
+        self.metadata.get(self.clock.as_ref(), FRESH, after, self.fetch_metadata()).await
     }
 
     /// The provider's keys. `unknown`: a token named one that is not among them.
-    pub(super) async fn keys(&self, unknown: bool) -> Result<Arc<CoreJsonWebKeySet>, IdentityError> {
+    pub(super) async fn keys(
+        &self,
+        unknown: bool,
+        after: After,
+    ) -> Result<Arc<CoreJsonWebKeySet>, IdentityError> {
         let age = if unknown { COOLDOWN } else { FRESH };
-        if let Some(known) = self.keys.known(self.clock.monotonic(), age) {
-            return known;
-        }
-        let metadata = self.metadata().await?;
-        let _turn = self.keys.fetching.lock().await;
-        if let Some(known) = self.keys.known(self.clock.monotonic(), age) {
-            return known;
-        }
-        let fetched = self.json(&metadata.jwks_uri).await;
-        self.keys.settle(self.clock.monotonic(), fetched)
+        let fetch = async {
+            let metadata = self.metadata(after).await?;
+            self.json(&metadata.jwks_uri).await
+        };
+        self.keys.get(self.clock.as_ref(), age, after, fetch).await
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, IdentityError> {

@@ -70,6 +70,8 @@ struct Inner {
     /// What the discovery document says instead.
     overrides: Value,
     published: Vec<u8>,
+    /// Whether the keys cannot be had.
+    hidden: bool,
     id_token: Option<String>,
     user_info: Option<Value>,
     documents: usize,
@@ -137,11 +139,14 @@ async fn discovery(State(idp): State<Arc<Idp>>) -> Json<Value> {
     Json(document)
 }
 
-async fn jwks(State(idp): State<Arc<Idp>>) -> Json<Value> {
+async fn jwks(State(idp): State<Arc<Idp>>) -> axum::response::Response {
     let mut inner = idp.inner();
     inner.jwks += 1;
+    if inner.hidden {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
     let keys: Vec<_> = inner.published.iter().map(|seed| key(*seed).as_verification_key()).collect();
-    Json(json!({"keys": keys}))
+    Json(json!({"keys": keys})).into_response()
 }
 
 async fn token(
@@ -462,6 +467,42 @@ async fn a_provider_that_is_away_is_asked_again_after_a_pause() {
     idp.inner().overrides = Value::Null;
     clock.advance(Duration::from_secs(6));
     provider.authorization_url(request).await.unwrap();
+}
+
+/// Attack 128: who is on the way back while the provider is away does not meet the failure of somebody else's attempt.
+#[tokio::test]
+async fn a_user_who_comes_from_the_provider_is_not_told_that_it_is_away() {
+    let (provider, idp, clock) = provider().await;
+    let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt: None };
+    let broken = json!({"token_endpoint": 7});
+    let documents = |expected: usize, when: &str| assert_eq!(idp.inner().documents, expected, "{when}");
+    let begins = async |good: bool, when: &str| {
+        assert_eq!(provider.authorization_url(request).await.is_ok(), good, "{when}");
+    };
+    idp.inner().overrides = broken.clone();
+    begins(false, "away").await;
+    // Those who come together ask once, and what begins does not ask.
+    let returning = (0..10).map(|_| sign_in(&provider, &idp, signed(1, &idp.claims())));
+    let answers = futures::future::join_all(returning).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(IdentityError::Unavailable(_)))), "{answers:?}");
+    documents(2, "ten callbacks");
+    begins(false, "still away").await;
+    documents(2, "a failure is a failure");
+    idp.inner().overrides = Value::Null;
+    begins(false, "back, but not asked").await;
+    sign_in(&provider, &idp, signed(1, &idp.claims())).await.unwrap();
+    documents(3, "back");
+    begins(true, "back").await;
+    // The same of the keys, which are lacking although some are known.
+    clock.advance(Duration::from_secs(61));
+    idp.inner().published = vec![2];
+    idp.inner().hidden = true;
+    for _ in 0..2 {
+        assert!(refused(&provider, &idp, signed(2, &idp.claims())).await.contains("does not publish"));
+    }
+    idp.inner().hidden = false;
+    sign_in(&provider, &idp, signed(2, &idp.claims())).await.unwrap();
+    assert_eq!(idp.inner().jwks, 4);
 }
 
 #[tokio::test]
