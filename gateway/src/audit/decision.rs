@@ -44,7 +44,7 @@ decisions! {
     CodeIssued "code" "issued" "A client got an authorization code.";
     CodeRedeemed "code" "redeemed" "A code was redeemed for tokens.";
     CodeRefused "code" "refused" "A code was refused, or could not be issued.";
-    CodeReplayed "code" "replayed" "A code was presented again after it was redeemed; the reason says whether its grant was revoked.";
+    CodeReplayed "code" "replayed" "A code was presented again after it was redeemed; the reason says whether its grant was revoked, had ended before, or stays (`parallel`).";
     RefreshRotated "refresh" "rotated" "A refresh token was replaced.";
     RefreshSuccessor "refresh" "successor" "A token replaced a moment ago got the same successor again.";
     RefreshReused "refresh" "reused" "A refresh token was used after its grace: its grant was revoked.";

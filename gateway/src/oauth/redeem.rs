@@ -10,7 +10,7 @@ use crate::{
     keys::OpenError,
     model::{AuthorizationCode, Client, Grant, Hash32, TokenPair, UserRecord, pkce},
     server::Server,
-    store::{CodeProof, Redemption},
+    store::{CodeProof, Redemption, Replay},
 };
 
 const REFUSED: OAuthError = OAuthError::InvalidGrant(Cow::Borrowed(
@@ -103,13 +103,12 @@ fn answer(
             token::tell_forged(server, client, &proof.grant);
             Err(REFUSED)
         }
-        Redemption::Replayed { revoked } => {
-            event.decide(Decision::CodeReplayed);
-            if revoked {
-                token::tell_reuse(event, &proof.grant);
-            } else {
-                event.grant_id(&proof.grant).because("parallel");
-            }
+        Redemption::Replayed(replay) => {
+            event.decide(Decision::CodeReplayed).grant_id(&proof.grant).because(match replay {
+                Replay::Ended => token::GRANT_REVOKED,
+                Replay::EndedBefore => "grant_ended_before",
+                Replay::Parallel => "parallel",
+            });
             Err(REFUSED)
         }
     }

@@ -123,9 +123,12 @@ pub(super) fn unfinished(
     error.into()
 }
 
-/// Tells of a grant that ended because a code or a token of it was presented once more.
+/// The reason that is told of a grant that ended because a code or a token of it was presented once more.
+pub(super) const GRANT_REVOKED: &str = "grant_revoked";
+
+/// Tells of such a grant.
 pub(super) fn tell_reuse(event: &mut Event, grant: &GrantId) {
-    event.grant_id(grant).because("grant_revoked");
+    event.grant_id(grant).because(GRANT_REVOKED);
 }
 
 /// A new pair of tokens; the access token may be narrowed to a scope.

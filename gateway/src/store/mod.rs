@@ -31,7 +31,7 @@ pub use account::{
 pub use clock::StoreClock;
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Event,
-    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption,
+    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Replay,
     Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
 };
 

@@ -172,12 +172,19 @@ pub enum Redemption {
     Dead(Box<UserRecord>),
     /// The grant's record is not ours: it was ended.
     Forged,
-    /// The code was redeemed before with the same client and verifier. Later than two seconds after, that revoked
-    /// the grant.
-    Replayed {
-        /// Whether the family was revoked.
-        revoked: bool,
-    },
+    /// The code was redeemed before with the same client and verifier.
+    Replayed(Replay),
+}
+
+/// A code that is presented once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// Within two seconds of its redemption: one client's parallel requests. Nothing was changed.
+    Parallel,
+    /// Later, which ended the grant.
+    Ended,
+    /// Later, when there was nothing left to end.
+    EndedBefore,
 }
 
 /// Why a request for tokens ended the grant that it was about.

@@ -255,7 +255,9 @@ async fn each_grant_step_is_told_once() {
     gateway.clock.advance(seconds(3));
     gateway.trail.take();
     gateway.token(&redeem(&client, &code)).await;
-    assert_eq!(gateway.trail.decisions(), ["code replayed grant_revoked"]);
+    gateway.token(&redeem(&client, &code)).await;
+    let told = ["code replayed grant_revoked", "code replayed grant_ended_before"];
+    assert_eq!(gateway.trail.decisions(), told);
 }
 
 #[tokio::test]

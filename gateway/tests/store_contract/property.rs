@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatehouse_gateway::{
     keys::Sealed,
     model::{AccessToken, RefreshToken},
-    store::{Redemption, Revocation, Rotated},
+    store::{Redemption, Replay, Revocation, Rotated},
 };
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ enum Act {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Redeemed,
-    Replayed { revoked: bool },
+    Replayed(Replay),
     Rotated,
     Successor,
     Reused,
@@ -113,9 +113,14 @@ impl Model {
                 Told::Redeemed
             }
             Some(at) if self.now < at + 10 * MINUTE => {
-                let revoked = self.now > at + Duration::from_secs(2) && self.alive();
-                self.dead |= revoked;
-                Told::Replayed { revoked }
+                let late = self.now > at + Duration::from_secs(2);
+                let alive = self.alive();
+                self.dead |= late;
+                Told::Replayed(match (late, alive) {
+                    (false, _) => Replay::Parallel,
+                    (true, true) => Replay::Ended,
+                    (true, false) => Replay::EndedBefore,
+                })
             }
             _ => Told::Refused,
         }
@@ -185,7 +190,7 @@ impl Run<'_> {
         let pair = tokens(&access, &refresh);
         let told = match self.lab.store.redeem_code(&proof(&self.client.done), &pair).await.unwrap() {
             Redemption::Redeemed { .. } => Told::Redeemed,
-            Redemption::Replayed { revoked } => Told::Replayed { revoked },
+            Redemption::Replayed(replay) => Told::Replayed(replay),
             Redemption::Refused => Told::Refused,
             other => panic!("{other:?}"),
         };

@@ -10,8 +10,8 @@ use gatehouse_gateway::{
     model::{IdentityState, Session, user::IDENTITY_CREDENTIAL},
     refs::{FixedRefs, Refs, Value},
     store::{
-        AccountSteps, EndedSessions, EndedSignIns, Ending, GrantEnd, Quota, Redemption, Rotated, Store,
-        StoreError, Unfinished,
+        AccountSteps, EndedSessions, EndedSignIns, Ending, GrantEnd, Quota, Redemption, Replay, Rotated,
+        Store, StoreError, Unfinished,
         keys::{BATCH, GRANTS_KEPT},
         redis::RedisStore,
     },
@@ -76,7 +76,7 @@ async fn a_lost_answer_is_no_redemption_and_the_claim_stays_spent() {
     recovers(&store).await;
     let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
     let again = store.redeem_code(&proof(&done), &pair).await.unwrap();
-    assert_eq!(again, Redemption::Replayed { revoked: false });
+    assert_eq!(again, Redemption::Replayed(Replay::Parallel));
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn a_claim_that_no_replica_acknowledged_is_unavailable_and_spent() {
     let pair = tokens(&new_access(), &lab.refresh(done.grant.id, 1));
     assert_eq!(unacknowledged(store.redeem_code(&proof(&done), &pair).await), None);
     let again = lab.store.redeem_code(&proof(&done), &pair).await.unwrap();
-    assert_eq!(again, Redemption::Replayed { revoked: false });
+    assert_eq!(again, Redemption::Replayed(Replay::Parallel));
     store.call(&hash()).await.expect("only claims wait");
 }
 

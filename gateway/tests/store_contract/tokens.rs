@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatehouse_gateway::{
     model::{FlowRequest, Hash32, IdentityState},
-    store::{CodeProof, Completion, NewTokens, Redemption, Revocation, Rotated, Rotation},
+    store::{CodeProof, Completion, NewTokens, Redemption, Replay, Revocation, Rotated, Rotation},
 };
 use gatehouse_gateway_config::denial::Denial;
 
@@ -20,7 +20,7 @@ pub(crate) async fn a_hundred_redemptions_give_one_pair(lab: &Lab) {
     let all = futures::future::join_all(pairs.iter().map(|pair| lab.store.redeem_code(&proof, pair))).await;
     let redeemed = |r: &&_| matches!(r, Ok(Redemption::Redeemed { grant, .. }) if **grant == done.grant);
     assert_eq!(all.iter().filter(redeemed).count(), 1);
-    let lost = |r: &&_| matches!(r, Ok(Redemption::Replayed { revoked: false }));
+    let lost = |r: &&_| matches!(r, Ok(Redemption::Replayed(Replay::Parallel)));
     assert_eq!(all.iter().filter(lost).count(), 99, "{all:?}");
     let mut live = 0;
     for pair in &pairs {
@@ -82,11 +82,13 @@ pub(crate) async fn a_late_replay_ends_the_grant(lab: &Lab) {
     let foreign = CodeProof { client_id: "gc_other".to_owned(), ..right.clone() };
     assert_eq!(replay(&foreign).await, Redemption::Refused);
     assert!(lab.lives(&client.access).await);
-    assert_eq!(replay(&right).await, Redemption::Replayed { revoked: true });
+    assert_eq!(replay(&right).await, Redemption::Replayed(Replay::Ended));
     assert!(!lab.lives(&client.access).await);
     let (rotation, ..) = refresh_with(lab, &client.refresh);
     assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Refused);
-    assert_eq!(replay(&right).await, Redemption::Replayed { revoked: false }, "there is nothing left");
+    for _ in 0..2 {
+        assert_eq!(replay(&right).await, Redemption::Replayed(Replay::EndedBefore), "there is nothing left");
+    }
 }
 
 pub(crate) async fn a_code_is_redeemed_for_who_was_judged(lab: &Lab) {

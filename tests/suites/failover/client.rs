@@ -14,8 +14,8 @@ use gatehouse_gateway::{
     keys::{Keys, Sealed},
     model::{AccessToken, RefreshToken, UserId},
     store::{
-        Approval, CallbackClaim, CodeProof, Completion, NewTokens, Redemption, Result, Rotated, Rotation,
-        Store,
+        Approval, CallbackClaim, CodeProof, Completion, NewTokens, Redemption, Replay, Result, Rotated,
+        Rotation, Store,
     },
 };
 
@@ -134,7 +134,7 @@ impl Clients {
                     }
                     Ok(answer) => {
                         // The slower of the two came more than two seconds later: a replay ends the grant.
-                        revoked |= answer == Redemption::Replayed { revoked: true };
+                        revoked |= answer == Redemption::Replayed(Replay::Ended);
                         answers += 1;
                     }
                     Err(_) => self.pause().await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        CallRecord, CodeProof, NewTokens, Redemption, Rotated, Rotation,
+        CallRecord, CodeProof, NewTokens, Redemption, Replay, Rotated, Rotation,
         keys::{SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
     },
     State,
@@ -74,8 +74,9 @@ impl State {
         };
         match code.state.show(now) {
             Shown::Redeemed(spent) => self.redeem_live(proof, tokens, spent),
-            Shown::Parallel => Redemption::Replayed { revoked: false },
-            Shown::Replayed => Redemption::Replayed { revoked: self.revoke(&proof.grant) },
+            Shown::Parallel => Redemption::Replayed(Replay::Parallel),
+            Shown::Replayed if self.revoke(&proof.grant) => Redemption::Replayed(Replay::Ended),
+            Shown::Replayed => Redemption::Replayed(Replay::EndedBefore),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::{
     keys::Sealed,
     model::{Grant, GrantId, Hash32, UserRecord, user::IDENTITY_CREDENTIAL},
     store::{
-        CallRecord, CodeProof, Ending, GrantEnd, NewTokens, Redemption, Result, Revocation, RobotGrant,
-        Rotated, Rotation, StoreError, Unfinished, keys,
+        CallRecord, CodeProof, Ending, GrantEnd, NewTokens, Redemption, Replay, Result, Revocation,
+        RobotGrant, Rotated, Rotation, StoreError, Unfinished, keys,
     },
 };
 
@@ -47,12 +47,14 @@ impl RedisStore {
             Ok(match reply.tag()?.as_str() {
                 "refused" => Redemption::Refused,
                 "spent" => Redemption::AssertionSpent,
-                "replayed" => Redemption::Replayed { revoked: reply.tag()? == "1" },
+                "parallel" => Redemption::Replayed(Replay::Parallel),
+                "ended" => Redemption::Replayed(Replay::Ended),
+                "ended before" => Redemption::Replayed(Replay::EndedBefore),
                 tag => self.read_redeemed(tag, &proof.grant, reply).unwrap_or(Redemption::Forged),
             })
         };
         let why = |redemption: &Redemption| match redemption {
-            Redemption::Replayed { revoked: true } => Some(GrantEnd::Reuse),
+            Redemption::Replayed(Replay::Ended) => Some(GrantEnd::Reuse),
             Redemption::Forged => Some(GrantEnd::Forged),
             _ => None,
         };

@@ -8,8 +8,8 @@ if not mac then
   local s = redis.call('HMGET', P .. spent, 'm', 'at')
   if not has(ARGV[9], s[1]) then return { 'refused' } end
   -- Parallel redemptions are no replay.
-  local late = NOW - (tonumber(s[2]) or 0) > REPLAY_GRACE
-  return { 'replayed', late and revoke(grant) and '1' or '0' }
+  if NOW - (tonumber(s[2]) or 0) <= REPLAY_GRACE then return { 'parallel' } end
+  return { revoke(grant) and 'ended' or 'ended before' }
 end
 -- The MAC covers grant, client and challenge: a code shown with others has another.
 if not has(ARGV[3], mac) then return { 'refused' } end
