@@ -26,31 +26,32 @@ pub struct Life {
 
 /// From the answer's headers.
 pub fn life(headers: &HeaderMap) -> Life {
-    let stale = if may_be_stale(headers) { STALE } else { Duration::ZERO };
-    Life { fresh: lifetime(headers), stale }
-}
-
-/// Whether a stale answer may be served at all (RFC 9111 section 4.2.4): one answer serves all users, so that what is
-/// said to shared caches counts.
-fn may_be_stale(headers: &HeaderMap) -> bool {
     let said = directives(headers);
-    let forbids = ["must-revalidate", "proxy-revalidate"];
-    !is_forbidden(&said)
-        && !said.iter().any(|said| forbids.contains(&said.as_str()) || said.starts_with("s-maxage="))
+    if is_forbidden(&said) {
+        return Life { fresh: BRIEF, stale: Duration::ZERO };
+    }
+    let stale = if may_be_stale(&said) { STALE } else { Duration::ZERO };
+    Life { fresh: lifetime(headers, &said), stale }
 }
 
-/// Whether one answer may not serve all users without asking again (RFC 9111 section 5.2.2), all of it or some fields.
+/// Whether one answer may not serve all users without asking again, all of it or some fields: a cache that serves more
+/// than one may not keep what is `private` (RFC 9111 section 5.2.2.7), none may what is `no-store` (5.2.2.5), and what is
+/// `no-cache` serves nobody while its host is away (5.2.2.4). So nothing bridges an outage of such a host: its owner who
+/// wants that says `max-age`.
 fn is_forbidden(directives: &[String]) -> bool {
     let mut names = directives.iter().filter_map(|directive| directive.split('=').next());
     names.any(|name| matches!(name, "no-store" | "no-cache" | "private"))
 }
 
-/// [`Life::fresh`] of the answer with these headers.
-pub fn lifetime(headers: &HeaderMap) -> Duration {
-    let directives = directives(headers);
-    if is_forbidden(&directives) {
-        return BRIEF;
-    }
+/// Whether a stale answer may be served at all (RFC 9111 section 4.2.4): one answer serves all users, so that what is
+/// said to shared caches counts.
+fn may_be_stale(directives: &[String]) -> bool {
+    let forbids = ["must-revalidate", "proxy-revalidate"];
+    !directives.iter().any(|said| forbids.contains(&said.as_str()) || said.starts_with("s-maxage="))
+}
+
+/// [`Life::fresh`] of what may be kept.
+fn lifetime(headers: &HeaderMap, directives: &[String]) -> Duration {
     let seconds = |name: &str| {
         let value = directives.iter().find_map(|directive| directive.strip_prefix(name));
         value.map(|value| value.trim_matches('"').parse().unwrap_or(0))
@@ -104,7 +105,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
             headers.insert(header::AGE, HeaderValue::from_static(age));
-            assert_eq!(lifetime(&headers), Duration::from_secs(seconds), "{control} {age}");
+            assert_eq!(life(&headers).fresh, Duration::from_secs(seconds), "{control} {age}");
         }
     }
 
@@ -140,7 +141,7 @@ mod tests {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
             headers.insert(header::DATE, HeaderValue::from_static(date));
             headers.insert(header::EXPIRES, HeaderValue::from_static(expires));
-            assert_eq!(lifetime(&headers), Duration::from_secs(seconds), "{control} {date} {expires}");
+            assert_eq!(life(&headers).fresh, Duration::from_secs(seconds), "{control} {date} {expires}");
         }
     }
 }

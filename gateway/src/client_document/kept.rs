@@ -24,7 +24,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(10);
 /// A newer value than a fresh one is fetched at most this often: anybody can sign with a key that nobody knows.
 const COOLDOWN: Duration = Duration::from_secs(60);
-/// Fetches from one host of what is not known yet, or failed when it was last asked for.
+/// Fetches from one host of what is not known.
 const FETCH: Limit = Limit { name: "client-document", count: 30, window: Duration::from_secs(60) };
 /// The same by one source, from all hosts: anybody can name a URL, so one source must not use up what a host has.
 const FETCH_SOURCE: Limit =
@@ -32,6 +32,10 @@ const FETCH_SOURCE: Limit =
 /// The same by one network, whose sources are as many as it likes.
 const FETCH_NETWORK: Limit =
     Limit { name: "client-document-network", count: 20, window: Duration::from_secs(60) };
+/// Fetches of one URL whose value is known, and failed when it was last asked for: as many a minute as of what is not
+/// known, but of its own, and soon again. Its client's users do not wait longer than its host is away, whoever asks for
+/// how much there.
+const FETCH_AGAIN: Limit = Limit { name: "client-document-again", count: 5, window: Duration::from_secs(10) };
 /// Of one host, so many are kept that are not known: what is being fetched, and failures.
 const UNKNOWN_OF_HOST: usize = 8;
 /// Of one host, so many are known.
@@ -105,11 +109,14 @@ impl<T> Kept<T> {
         if let Some(outcome) = known.outcome(now, newer, shared) {
             return outcome;
         }
-        // Whoever makes up URLs of a host must not hold back a client that is known. One that fails is asked for as
-        // often as an unknown one, for no failure is kept.
-        if (known.good.is_none() || known.failed.is_some())
-            && let Err(busy) = self.count(url, source, now)
-        {
+        // Whoever makes up URLs of a host must not hold back a client that is known.
+        let counted = match (&known.good, &known.failed) {
+            (None, _) => self.count(url, source, now),
+            // No failure is kept.
+            (Some(_), Some(_)) => self.limiter.count(FETCH_AGAIN, url.as_str(), now),
+            (Some(_), None) => Ok(()),
+        };
+        if let Err(busy) = counted {
             return known.or_stale(now, newer, DocumentError::Busy(busy));
         }
         let fetched = fetch.await;
@@ -360,10 +367,34 @@ mod tests {
         }
         assert_eq!(asked.swap(0, Ordering::Relaxed), 1, "a pause after each failure");
         clock.advance(LIFE.stale);
-        for n in 0..200 {
-            assert!(ask(away(), n / 50).await.is_err());
+        for _ in 0..6 {
+            for n in 0..200 {
+                assert!(ask(away(), n / 50).await.is_err());
+            }
+            clock.advance(FETCH_AGAIN.window);
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 30);
+        assert_eq!(asked.load(Ordering::Relaxed), 30, "no more in a minute than of what is unknown");
+    }
+
+    /// A vendor's own server may be the one source of all its users, and others may have used up what its host has.
+    #[tokio::test]
+    async fn a_client_that_is_known_waits_no_longer_than_its_host_is_away() {
+        let (kept, clock) = kept();
+        let known = url("a.example", 1);
+        let brief = || async { Ok((1, Life { fresh: Duration::from_secs(5), stale: Duration::ZERO })) };
+        kept.get(&known, &source(0), false, brief()).await.unwrap();
+        for n in 0..30 {
+            assert!(ask(&kept, &url("a.example", 100 + n), 1 + n).await.is_err());
+        }
+        for second in 0..30 {
+            clock.advance(Duration::from_secs(1));
+            for _ in 0..20 {
+                let away = async { Err(DocumentError::Away("away")) };
+                assert_eq!(kept.get(&known, &source(0), false, away).await.is_ok(), second < 4, "{second}");
+            }
+        }
+        clock.advance(FETCH_AGAIN.window);
+        assert!(kept.get(&known, &source(0), false, brief()).await.is_ok());
     }
 
     #[tokio::test]
