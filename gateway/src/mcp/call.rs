@@ -17,6 +17,7 @@ use super::{
     load::Place,
     proxy::Answered,
     refusal::Refusal,
+    stream::awaited,
     tool_list,
     trail::Trail,
 };
@@ -111,7 +112,8 @@ impl Exchange<'_> {
         match answered {
             Ok(Answered::Backend(asked, response)) => match answer::check(&asked, &response) {
                 Ok(()) if asked.what == What::ToolList && self.mcp.tools.hide_some() => {
-                    match tool_list::filter(self.mcp, self.caller, &asked, response, &mut place).await {
+                    let list = tool_list::filter(self.mcp, self.caller, &asked, response, &mut place);
+                    match awaited(self.mcp, self.caller, list).await {
                         Ok(response) => {
                             call.status(response.status());
                             call.outcome("ok");

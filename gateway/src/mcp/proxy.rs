@@ -18,6 +18,7 @@ use super::{
     pods::Pods,
     refusal::{self, Refusal},
     session::Session,
+    stream::awaited,
 };
 use crate::{
     clock::random,
@@ -73,7 +74,7 @@ impl Exchange<'_> {
             headers.insert(SESSION, id);
         }
         let mut asked = Asked::new(self.method, message, session, self.headers.get(SESSION));
-        let response = self.send(&mut asked, headers, body).await?;
+        let response = awaited(self.mcp, self.caller, self.send(&mut asked, headers, body)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return self.refused_upstream(message).await;
         }

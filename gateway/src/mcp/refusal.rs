@@ -25,6 +25,9 @@ mod code {
     pub(super) const TRANSPORT: i32 = -32054;
 }
 
+/// What is said of an answer whose user may not have it any more.
+const SIGN_IN_ENDED: &str = "your sign-in ended before the answer came; sign in and try again";
+
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -36,6 +39,8 @@ pub(super) enum Refusal {
     TooManyBadTokens,
     /// The user must sign in again: the sentence that they read.
     SessionExpired(String),
+    /// The user's right ended while the backend worked: the audit trail's word for how.
+    Ended(&'static str),
     /// The user may not use the server.
     Denied { user: String },
     /// The token is not good for this; `scope` is, with what the client has (RFC 6750 section 3.1, SEP-2350).
@@ -92,6 +97,7 @@ impl Refusal {
         match self {
             Self::NoToken | Self::BadToken | Self::TooManyBadTokens => "unauthorized",
             Self::SessionExpired(_) => "session_expired",
+            Self::Ended(how) => how,
             Self::Denied { .. } | Self::ToolDenied { .. } | Self::UnknownTool(_) => "denied",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::SessionNotFound => "session_not_found",
@@ -120,6 +126,7 @@ impl Refusal {
             Self::BadToken => "invalid_token",
             Self::TooManyBadTokens => "too_many_invalid_tokens",
             Self::SessionExpired(_) => "session_expired",
+            Self::Ended(_) => "late_answer",
             Self::Denied { .. } => "access_denied",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::ToolDenied { .. } => "tool_denied",
@@ -152,6 +159,8 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::NoToken | Self::BadToken | Self::SessionExpired(_) => (S::UNAUTHORIZED, code::UNAUTHORIZED),
+            // With 401 a client would renew its token where it can, and send again what may have been done.
+            Self::Ended(_) => (S::FORBIDDEN, code::UNAUTHORIZED),
             Self::Denied { .. }
             | Self::InsufficientScope { .. }
             | Self::ToolDenied { .. }
@@ -198,6 +207,7 @@ impl Refusal {
             Self::TooManyBadTokens => {
                 "too many access tokens that are not valid here came from this address".to_owned()
             }
+            Self::Ended(_) => SIGN_IN_ENDED.to_owned(),
             Self::Denied { user } => {
                 format!("{user} may not use {name}; its administrators can grant access")
             }
@@ -344,11 +354,7 @@ pub(super) fn died_body(id: &RawValue, backend: &str) -> String {
 
 /// The error that ends a stream whose user may not listen any more.
 pub(super) fn cut_body(id: &RawValue, _: &str) -> String {
-    error_body(
-        Some(id),
-        code::UNAUTHORIZED,
-        "your sign-in ended before the answer came; sign in and try again",
-    )
+    error_body(Some(id), code::UNAUTHORIZED, SIGN_IN_ENDED)
 }
 
 /// A tool result that the user's model reads (`isError`).

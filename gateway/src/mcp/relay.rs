@@ -14,8 +14,16 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Mcp, caller::Caller, confirm, load::Place, refusal, scan::Scanner, sse::Boundary, stream::Ending,
-    tool_events::ToolEvents, trail::Trail,
+    Mcp,
+    caller::Caller,
+    confirm,
+    load::Place,
+    refusal,
+    scan::Scanner,
+    sse::Boundary,
+    stream::{AT_ONCE, Ending},
+    tool_events::ToolEvents,
+    trail::Trail,
 };
 
 /// A comment, which every client ignores (HTML standard, server-sent events).
@@ -38,10 +46,6 @@ pub(super) struct Relay {
     complete: &'static str,
     ended: bool,
 }
-
-/// An answer that takes longer, from its head on, can be ended under way, as event streams can from their start. Nearly all
-/// are over by then and cost nothing more. What was asked for in time and answered whole is let through: it has been done.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Why an answer ends that is not complete. Whoever reads it must see that: the connection breaks.
 #[derive(Debug, thiserror::Error)]

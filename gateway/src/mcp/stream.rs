@@ -1,11 +1,17 @@
-//! Streams that are open, so that they can be closed when their user may no longer listen.
+//! Streams that are open, so that they can be closed when their user may no longer listen; and answers that are awaited.
 
-use std::{pin::Pin, sync::Arc, task::Context, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Mcp, cache::Stream, caller::Caller, watch};
+use super::{Mcp, cache::Stream, caller::Caller, refusal::Refusal, watch};
 
 /// One open stream; its registration ends with it.
 pub(super) struct OpenStream {
@@ -19,6 +25,11 @@ pub(super) struct OpenStream {
 /// A request that was under way when its token ended may be answered for so long: clients renew their tokens beside
 /// their calls, and nobody would wait for the answer of a second one. Streams that only listen end with their token.
 const LATE_ANSWER: Duration = Duration::from_secs(300);
+
+/// An answer that takes longer, to its head or from there on, can be ended under way, as event streams can from their start.
+/// Nearly all are over by then and cost nothing more. What was asked for in time and answered at once is let through: it
+/// has been done.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What ends an open stream from our side.
 pub(super) struct Ending {
@@ -56,6 +67,27 @@ impl Ending {
         let drained = self.drained.as_mut()?;
         drained.as_mut().poll(cx).is_ready().then_some("drained")
     }
+}
+
+/// Waits for what the backend answers this caller, as long as they may have it.
+///
+/// # Errors
+/// Those of the answer, and when its user's right ended first.
+pub(super) async fn awaited<T>(
+    mcp: &Arc<Mcp>,
+    caller: &Caller,
+    answer: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut answer = pin!(answer);
+    if let Ok(answer) = tokio::time::timeout(AT_ONCE, &mut answer).await {
+        return answer;
+    }
+    let mut ending = Ending::of(mcp, caller, false);
+    poll_fn(|cx| match ending.poll(cx) {
+        Some(why) => Poll::Ready(Err(Refusal::Ended(why))),
+        None => answer.as_mut().poll(cx),
+    })
+    .await
 }
 
 impl OpenStream {

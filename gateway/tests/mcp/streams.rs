@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use gatehouse_gateway::{mcp::dns::Dns, model::IdentityState};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{
     backend::{answer, events_that_break, events_until_dropped, until_dropped},
@@ -13,6 +17,15 @@ use super::{
 };
 
 pub(crate) const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
+
+/// Says so when it is dropped.
+struct Told(Arc<Notify>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
 
 /// A gateway whose silent streams get a comment soon.
 async fn lively() -> Kit {
@@ -72,15 +85,9 @@ async fn a_client_that_hangs_up_is_noticed_by_the_backend() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_before_the_answer_is_noticed_too() {
-    struct Told(Arc<tokio::sync::Notify>);
-    impl Drop for Told {
-        fn drop(&mut self) {
-            self.0.notify_one();
-        }
-    }
     let kit = Kit::start().await;
     let token = kit.sign_in("1").await;
-    let (began, dropped) = (Arc::new(tokio::sync::Notify::new()), kit.backend.dropped.clone());
+    let (began, dropped) = (Arc::new(Notify::new()), kit.backend.dropped.clone());
     let begins = began.clone();
     kit.backend.answer_with(move |_| {
         let (begins, told) = (begins.clone(), Told(dropped.clone()));
@@ -253,6 +260,65 @@ async fn an_answer_that_is_no_stream_of_events_is_cut_and_looks_it() {
         }
     }
     assert_eq!(kit.trail.with("outcome", "revoked").len(), 10);
+}
+
+/// What a slow backend answers after its user's right has ended is theirs no more, and what it answers before still is.
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_refused() {
+    let hides = |server: &mut Value| server["backends"][0]["tools"] = json!({"deny": ["hidden"]});
+    let kit = Kit::with(hides).await;
+    let go = Arc::new(Notify::new());
+    // The head comes late, or of a list that must be read as a whole its end.
+    let waits = |at_once: bool| {
+        let (go, dropped) = (go.clone(), kit.backend.dropped.clone());
+        kit.backend.answer_with(move |seen| {
+            let (go, told) = (go.clone(), Told(dropped.clone()));
+            let result = json!({"jsonrpc": "2.0", "id": seen.id(), "result": {"tools": []}}).to_string();
+            let body = async move {
+                go.notified().await;
+                drop(told);
+                Ok::<_, std::io::Error>(Bytes::from(result))
+            };
+            Box::pin(async move {
+                if at_once {
+                    return json_of(Body::from_stream(futures::stream::once(body)));
+                }
+                json_of(Body::from(body.await.unwrap()))
+            })
+        });
+    };
+    let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"});
+    let is_slow = async || until(async || kit.gateway.metrics.open_streams.get() == 1).await;
+    for (message, at_once) in [(&tool_call(), false), (&list, false), (&list, true)] {
+        waits(at_once);
+        let client = kit.client_id();
+        let token = kit.sign_in_as("1", |grant| grant.client_id.clone_from(&client)).await;
+        let in_time = async {
+            is_slow().await;
+            go.notify_one();
+            kit.backend.dropped.notified().await;
+        };
+        let (answered, ()) = tokio::join!(kit.post(&token, message), in_time);
+        assert_eq!(answered.status, 200, "{message} {at_once}: {answered:?}");
+        let too_late = async {
+            is_slow().await;
+            let url = kit.gateway.server.urls.endpoint("/oauth/revoke");
+            let form = [("content-type", "application/x-www-form-urlencoded")];
+            let body = format!("client_id={client}&token={token}");
+            assert_eq!(kit.open(Method::POST, &url, &form, body).await.status(), 200);
+            kit.backend.dropped.notified().await;
+        };
+        let (refused, ()) = tokio::join!(kit.post(&token, message), too_late);
+        assert_eq!(refused.error(), (403, -32050), "{message} {at_once}: {refused:?}");
+        assert!(refused.message().contains("sign-in ended"), "{refused:?}");
+        assert_eq!(kit.post(&token, message).await.status, 401);
+    }
+    assert_eq!(kit.trail.with("reason", "late_answer").len(), 3);
+    assert_eq!(kit.gateway.metrics.open_streams.get(), 0);
+}
+
+fn json_of(body: Body) -> Response {
+    http::Response::builder().header("content-type", "application/json").body(body).unwrap()
 }
 
 /// Attack 107: many backends number their events, so that another user's are guessed.
