@@ -108,10 +108,10 @@ pub struct UserInfoConfig {
     /// A list of group names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
-    /// GitHub's list of addresses, from which the verified primary one is taken.
+    /// The preset's list of addresses, from which the verified primary one is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emails_url: Option<String>,
-    /// GitHub's list of teams, which become groups `org/team`; its organisations become groups `org`.
+    /// The preset's list of teams, which become groups (`org/team` and `org` of GitHub's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teams_url: Option<String>,
 }

@@ -33,6 +33,61 @@ impl DeadToken {
     };
 }
 
+/// How a client proves itself at a token endpoint (RFC 6749 section 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+}
+
+/// What a provider keeps in lists beside the profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lists {
+    /// How each of them is read.
+    pub pages: Pages,
+    /// The addresses.
+    pub emails: EmailList,
+    /// What becomes groups.
+    pub groups: GroupList,
+}
+
+/// How a list comes in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pages {
+    /// The query that asks for pages of a hundred entries.
+    pub query: &'static str,
+    /// Where a page has its entries, a JSON pointer (RFC 6901); empty: the page is the list.
+    pub entries: &'static str,
+    /// Where a page has the address of the next one; absent: in its `Link` header (RFC 8288).
+    pub next: Option<&'static str>,
+    /// The header that names the scopes of the token. Absent: a missing scope is a status, never a shorter list.
+    pub scopes: Option<&'static str>,
+    /// The header by which an answer says that it leaves something out.
+    pub partial: Option<&'static str>,
+}
+
+/// A list of addresses, each of them in the field `email` of its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmailList {
+    /// The scope that opens it.
+    pub scope: &'static str,
+    /// The field that says whether the address is verified.
+    pub verified: &'static str,
+    /// The field that says whether it is the primary one.
+    pub primary: &'static str,
+}
+
+/// A list whose entries make groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupList {
+    /// The scope that opens it.
+    pub scope: &'static str,
+    /// The groups of an entry: the JSON pointers of the parts of each name, between which a slash is put.
+    pub names: &'static [&'static [&'static str]],
+}
+
 /// The endpoints of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
@@ -78,17 +133,39 @@ impl Provider {
         }
     }
 
-    /// The scope that the provider wants before it tells verified e-mail addresses.
-    pub fn email_scope(self) -> &'static str {
+    /// How the client proves itself at the token endpoint. Source for GitHub: "Authorizing OAuth apps".
+    pub fn client_auth(self) -> ClientAuth {
         match self {
-            Self::GitHub => "user:email",
+            Self::GitHub => ClientAuth::Post,
         }
     }
 
-    /// The scope that the provider wants before it tells groups.
-    pub fn groups_scope(self) -> &'static str {
+    /// The values of `prompt` that the provider documents. Source for GitHub: "Authorizing OAuth apps".
+    pub fn prompts(self) -> &'static [&'static str] {
         match self {
-            Self::GitHub => "read:org",
+            Self::GitHub => &["select_account"],
+        }
+    }
+
+    /// The lists that tell verified addresses and groups. Sources for GitHub: "REST API endpoints for emails", "REST API
+    /// endpoints for teams", "Using pagination in the REST API", "Scopes for OAuth apps", and "Authorizing OAuth apps"
+    /// for organisations behind a single sign-on.
+    pub fn lists(self) -> Lists {
+        match self {
+            Self::GitHub => Lists {
+                pages: Pages {
+                    query: "per_page=100",
+                    entries: "",
+                    next: None,
+                    scopes: Some("x-oauth-scopes"),
+                    partial: Some("x-github-sso"),
+                },
+                emails: EmailList { scope: "user:email", verified: "verified", primary: "primary" },
+                groups: GroupList {
+                    scope: "read:org",
+                    names: &[&["/organization/login"], &["/organization/login", "/slug"]],
+                },
+            },
         }
     }
 

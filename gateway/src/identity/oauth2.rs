@@ -1,16 +1,19 @@
-//! `identity.oauth2`: an OAuth 2.0 provider without OpenID Connect. What a preset such as GitHub needs is data in the
-//! configuration: endpoints, JSON pointers, and two lists that GitHub keeps apart from the profile.
+//! `identity.oauth2`: an OAuth 2.0 provider without OpenID Connect. What a preset such as GitHub needs is data:
+//! endpoints and JSON pointers in the configuration, the rest with the preset.
 
 use async_trait::async_trait;
-use gatehouse_gateway_config::{OAuth2Config, preset::Provider as Preset};
+use gatehouse_gateway_config::{
+    OAuth2Config,
+    preset::{ClientAuth, EmailList, GroupList, Provider as Preset},
+};
 use serde_json::Value;
 use url::Url;
 
 use super::{
     IdentityError, Provider, RenewError, Renewed, Setup, SignedIn, UpstreamAnswer, UpstreamRequest,
     connect::url,
-    token::{ClientAuth, TokenEndpoint},
-    userinfo::{get, list, text, texts},
+    token::TokenEndpoint,
+    userinfo::{Reading, get, list, text, texts},
 };
 use crate::{
     egress::HttpClient,
@@ -63,8 +66,8 @@ impl OAuth2 {
             url: &self.token_url,
             client_id: &self.config.client_id,
             secret: Some(self.setup.secret(&self.config.client_secret)?),
-            // GitHub documents the body, and providers without OpenID Connect rarely know anything else.
-            auth: ClientAuth::Post,
+            // Providers without OpenID Connect rarely know anything but the body.
+            auth: self.config.provider.map_or(ClientAuth::Post, Preset::client_auth),
         })
     }
 
@@ -86,21 +89,47 @@ impl OAuth2 {
             groups,
             ..Profile::default()
         };
-        if let Some(emails) = &self.emails {
-            let told = list(&self.http, emails, tokens, Preset::GitHub.email_scope()).await?;
-            profile.verified_email = told.items.iter().find_map(verified_primary);
-            profile.other_emails = told.items.iter().filter_map(verified_address).collect();
+        if let Some(preset) = self.config.provider {
+            self.learn_lists(preset, tokens, &mut profile).await?;
+        }
+        Ok(profile)
+    }
+
+    /// Adds what `preset` keeps in lists beside the profile.
+    async fn learn_lists(
+        &self,
+        preset: Preset,
+        tokens: &UpstreamTokens,
+        profile: &mut Profile,
+    ) -> Result<(), IdentityError> {
+        let lists = preset.lists();
+        let reading = |scope| Reading { preset, pages: lists.pages, scope };
+        if let Some(url) = &self.emails {
+            let told = list(&self.http, url, tokens, reading(lists.emails.scope)).await?;
+            profile.verified_email = told.items.iter().find_map(|e| verified_primary(e, lists.emails));
+            profile.other_emails =
+                told.items.iter().filter_map(|e| verified_address(e, lists.emails)).collect();
             profile.other_emails.retain(|other| profile.verified_email.as_ref() != Some(other));
             profile.unknown.email = !told.complete;
         }
-        if let Some(teams) = &self.teams {
-            let told = list(&self.http, teams, tokens, Preset::GitHub.groups_scope()).await?;
-            profile.groups.extend(told.items.iter().flat_map(team_groups));
+        if let Some(url) = &self.teams {
+            let told = list(&self.http, url, tokens, reading(lists.groups.scope)).await?;
+            profile.groups.extend(told.items.iter().flat_map(|e| groups(e, lists.groups)));
             profile.groups.sort_unstable();
             profile.groups.dedup();
             profile.unknown.groups = !told.complete;
         }
-        Ok(profile)
+        Ok(())
+    }
+
+    /// The value of `prompt` for what is asked: its name, or where the provider knows another value, that one.
+    fn prompt(&self, asked: Prompt) -> Option<&'static str> {
+        let known = self.config.provider.map_or(&["login", "select_account"][..], Preset::prompts);
+        let wanted = match asked {
+            Prompt::Login => "login",
+            Prompt::SelectAccount => "select_account",
+        };
+        known.iter().find(|value| **value == wanted).or(known.last()).copied()
     }
 }
 
@@ -119,14 +148,8 @@ impl Provider for OAuth2 {
         if !self.config.scopes.is_empty() {
             query.append_pair("scope", &self.config.scopes.join(" "));
         }
-        if let Some(prompt) = request.prompt {
-            // GitHub documents the one value; others ignore it or know it from OpenID Connect.
-            let prompt = match prompt {
-                Prompt::Login if self.config.provider != Some(Preset::GitHub) => "login",
-                Prompt::Login | Prompt::SelectAccount => "select_account",
-            };
-            query.append_pair("prompt", prompt);
-        }
+        query
+            .extend_pairs(request.prompt.and_then(|asked| self.prompt(asked)).map(|value| ("prompt", value)));
         query.extend_pairs(&self.config.extra_parameters);
         drop(query);
         Ok(url)
@@ -182,28 +205,26 @@ pub(super) async fn renew(
     Ok(granted)
 }
 
-/// GitHub's `/user/emails`: the primary address, when it is verified.
-fn verified_primary(entry: &Value) -> Option<String> {
-    verified_address(entry).filter(|_| says(entry, "primary"))
+/// The primary address of a list, when it is verified.
+fn verified_primary(entry: &Value, list: EmailList) -> Option<String> {
+    verified_address(entry, list).filter(|_| says(entry, list.primary))
 }
 
-/// An address of the same list, when it is verified.
-fn verified_address(entry: &Value) -> Option<String> {
-    says(entry, "verified").then(|| entry.get("email").and_then(text)).flatten()
+/// An address of a list, when it is verified.
+fn verified_address(entry: &Value, list: EmailList) -> Option<String> {
+    says(entry, list.verified).then(|| entry.get("email").and_then(text)).flatten()
 }
 
 fn says(entry: &Value, field: &str) -> bool {
     entry.get(field) == Some(&Value::Bool(true))
 }
 
-/// GitHub's `/user/teams`: `org/team` and `org`.
-fn team_groups(entry: &Value) -> Vec<String> {
-    let org = entry.pointer("/organization/login").and_then(text);
-    let team = entry.get("slug").and_then(text);
-    match (org, team) {
-        (Some(org), Some(team)) => vec![format!("{org}/{team}"), org],
-        _ => Vec::new(),
-    }
+/// The groups of an entry whose every part is there.
+fn groups(entry: &Value, list: GroupList) -> impl Iterator<Item = String> {
+    list.names.iter().filter_map(|parts| {
+        let found: Option<Vec<String>> = parts.iter().map(|p| entry.pointer(p).and_then(text)).collect();
+        found.map(|parts| parts.join("/"))
+    })
 }
 
 #[cfg(test)]

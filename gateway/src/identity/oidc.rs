@@ -8,14 +8,12 @@ mod discovery;
 mod id_token;
 
 use async_trait::async_trait;
-use gatehouse_gateway_config::OidcConfig;
+use gatehouse_gateway_config::{OidcConfig, preset::ClientAuth};
 use url::Url;
 
 use super::{
     IdentityError, Provider, RenewError, Renewed, Setup, SignedIn, UpstreamAnswer, UpstreamRequest,
-    oauth2::renew,
-    token::{ClientAuth, TokenEndpoint},
-    userinfo::get,
+    oauth2::renew, token::TokenEndpoint, userinfo::get,
 };
 use crate::model::{Profile, Prompt, Told, UpstreamTokens, Voice};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use gatehouse_gateway_config::preset::ClientAuth;
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
@@ -19,15 +20,6 @@ use crate::{
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(30);
 /// However long a provider asks us to wait, a user is told within this time.
 const RATE_LIMIT_MAX: Duration = Duration::from_secs(300);
-
-/// How the client proves itself (RFC 6749 section 2.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientAuth {
-    /// `client_secret_basic`.
-    Basic,
-    /// `client_secret_post`.
-    Post,
-}
 
 /// One provider's token endpoint.
 pub(super) struct TokenEndpoint<'a> {

@@ -1,6 +1,6 @@
-//! Reading JSON with a user's token: user-info endpoints and GitHub's lists.
+//! Reading JSON with a user's token: user-info endpoints and the lists beside them.
 
-use gatehouse_gateway_config::preset::Provider as Preset;
+use gatehouse_gateway_config::preset::{Pages, Provider as Preset};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde_json::Value;
 use url::Url;
@@ -36,9 +36,20 @@ pub(super) struct List {
     pub(super) complete: bool,
 }
 
-/// Reads a list that the scope `wanted` opens, over its pages (RFC 8288 `rel="next"`, on the same origin only).
-/// Without the scope it is withheld, which is no error: GitHub then answers 403 or 404, or with less than all. It leaves
-/// out what lies behind a single sign-on, too, to which the user need not have authorised the token.
+/// How a list is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Whose it is.
+    pub(super) preset: Preset,
+    /// How it comes in pages.
+    pub(super) pages: Pages,
+    /// The scope that opens it.
+    pub(super) scope: &'static str,
+}
+
+/// Reads a list over its pages, on the same origin only. Without its scope it is withheld, which is no error: GitHub
+/// then answers 403 or 404, or with less than all. It leaves out what lies behind a single sign-on, too, to which the
+/// user need not have authorised the token.
 ///
 /// # Errors
 /// As [`get`].
@@ -46,28 +57,33 @@ pub(super) async fn list(
     http: &HttpClient,
     url: &Url,
     tokens: &UpstreamTokens,
-    wanted: &str,
+    reading: Reading,
 ) -> Result<List, IdentityError> {
+    let pages = reading.pages;
     let mut told = List { items: Vec::new(), complete: true };
     let mut this = url.clone();
     if this.query().is_none() {
-        this.set_query(Some("per_page=100"));
+        this.set_query(Some(pages.query));
     }
     for _ in 0..PAGES {
         let (value, headers) = match page(http, &this, tokens).await? {
-            Page::Read(value, headers) if grants(&headers, wanted) => (value, headers),
+            Page::Read(value, headers) if grants(&headers, reading) => (value, headers),
             Page::Read(..) | Page::Withheld(_) => {
-                tracing::warn!(url = %endpoint(url), scope = wanted, "the provider withholds this list: the sign-in lacks the scope");
+                tracing::warn!(url = %endpoint(url), scope = reading.scope, "the provider withholds this list: the sign-in lacks the scope");
                 return Ok(List { complete: false, ..told });
             }
         };
-        if headers.contains_key(SSO) {
+        if pages.partial.is_some_and(|header| headers.contains_key(header)) {
             tracing::warn!(url = %endpoint(url), "the provider leaves out what needs a single sign-on");
             told.complete = false;
         }
-        let Value::Array(items) = value else { return Err(unreadable(url)) };
-        told.items.extend(items);
-        match next_page(&headers, &this) {
+        let Some(Value::Array(items)) = value.pointer(pages.entries) else { return Err(unreadable(url)) };
+        told.items.extend(items.iter().cloned());
+        let target = match pages.next {
+            None => linked(&headers),
+            Some(pointer) => value.pointer(pointer).and_then(Value::as_str),
+        };
+        match next_page(target, &this) {
             Next::Last => return Ok(told),
             Next::At(next) => this = next,
             Next::Elsewhere => break,
@@ -77,16 +93,13 @@ pub(super) async fn list(
     Ok(List { complete: false, ..told })
 }
 
-/// GitHub's word that an answer leaves organisations out (`partial-results`), or is withheld, until the user takes the
-/// token through their single sign-on.
-const SSO: &str = "x-github-sso";
-
-/// Whether the token has the scope `wanted`, as far as GitHub says. A GitHub App has permissions instead, and says
-/// nothing.
-fn grants(headers: &HeaderMap, wanted: &str) -> bool {
-    let granted = headers.get("x-oauth-scopes").and_then(|v| v.to_str().ok()).unwrap_or_default();
+/// Whether the token has the scope of the list, as far as the provider says. A GitHub App has permissions instead, and
+/// GitHub says nothing.
+fn grants(headers: &HeaderMap, reading: Reading) -> bool {
+    let granted = reading.pages.scopes.and_then(|name| headers.get(name));
+    let granted = granted.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut granted = granted.split(',').map(str::trim).filter(|scope| !scope.is_empty()).peekable();
-    granted.peek().is_none() || granted.any(|scope| Preset::GitHub.implies(scope, wanted))
+    granted.peek().is_none() || granted.any(|scope| reading.preset.implies(scope, reading.scope))
 }
 
 /// What an endpoint tells a token.
@@ -146,12 +159,16 @@ enum Next {
     Elsewhere,
 }
 
-fn next_page(headers: &HeaderMap, base: &Url) -> Next {
+/// The target of the `Link` header's `rel="next"` (RFC 8288).
+fn linked(headers: &HeaderMap) -> Option<&str> {
     let links = headers.get_all(header::LINK).iter().filter_map(|v| v.to_str().ok());
-    let target = links.flat_map(|line| line.split(',')).find_map(|link| {
+    links.flat_map(|line| line.split(',')).find_map(|link| {
         let (target, parameters) = link.trim().split_once('>')?;
         parameters.split(';').any(is_next).then(|| target.trim_start_matches('<'))
-    });
+    })
+}
+
+fn next_page(target: Option<&str>, base: &Url) -> Next {
     let Some(target) = target else { return Next::Last };
     let next = base.join(target).ok().filter(|next| next.origin() == base.origin());
     next.map_or(Next::Elsewhere, Next::At)
@@ -208,7 +225,7 @@ mod tests {
         let next = |link: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::LINK, link.parse().unwrap());
-            next_page(&headers, &base)
+            next_page(linked(&headers), &base)
         };
         let third = || Next::At(Url::parse("https://api.github.com/user/teams?page=3").unwrap());
         let good = "<https://api.github.com/user/teams?page=1>; rel=\"prev\", <https://api.github.com/user/teams?page=3>; rel=\"next\"";

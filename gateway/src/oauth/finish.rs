@@ -208,8 +208,8 @@ pub(super) fn withheld(server: &Server, profile: &Profile) -> Option<String> {
         Attribute::Groups => "groups",
     };
     let lacks = match (&server.config.identity, preset, attribute) {
-        (_, Some(preset), Attribute::Email) => format!("the permission \"{}\"", preset.email_scope()),
-        (_, Some(preset), Attribute::Groups) => format!("the permission \"{}\"", preset.groups_scope()),
+        (_, Some(preset), Attribute::Email) => format!("the permission \"{}\"", preset.lists().emails.scope),
+        (_, Some(preset), Attribute::Groups) => format!("the permission \"{}\"", preset.lists().groups.scope),
         (IdentityConfig::Oidc(config), _, Attribute::Email) => {
             format!("the claim \"{}\"", config.email_claim)
         }

@@ -121,7 +121,7 @@ pub(super) fn answerable(checks: &mut Checks<'_>, identity: &IdentityConfig, fie
 fn oauth2_email(checks: &mut Checks<'_>, config: &OAuth2Config, used: &str) {
     match config.provider {
         Some(provider) if !provider.ignores_scopes(&config.client_id) => {
-            let wanted = provider.email_scope();
+            let wanted = provider.lists().emails.scope;
             if !config.scopes.iter().any(|s| provider.implies(s, wanted)) {
                 scope_missing(checks, "spec.identity.oauth2.scopes", &config.scopes, wanted, used);
             }
@@ -140,7 +140,7 @@ fn oauth2_email(checks: &mut Checks<'_>, config: &OAuth2Config, used: &str) {
 fn oauth2_groups(checks: &mut Checks<'_>, config: &OAuth2Config, used: &str) {
     match config.provider {
         Some(provider) if !provider.ignores_scopes(&config.client_id) => {
-            let wanted = provider.groups_scope();
+            let wanted = provider.lists().groups.scope;
             if !config.scopes.iter().any(|s| provider.implies(s, wanted)) {
                 scope_missing(checks, "spec.identity.oauth2.scopes", &config.scopes, wanted, used);
             }
