@@ -148,9 +148,11 @@ impl Provider for OAuth2 {
         if !self.config.scopes.is_empty() {
             query.append_pair("scope", &self.config.scopes.join(" "));
         }
-        query
-            .extend_pairs(request.prompt.and_then(|asked| self.prompt(asked)).map(|value| ("prompt", value)));
-        query.extend_pairs(&self.config.extra_parameters);
+        // What is asked for now takes the place of what is configured: a parameter comes once (RFC 6749 section 3.1).
+        let prompt = request.prompt.and_then(|asked| self.prompt(asked));
+        query.extend_pairs(prompt.map(|value| ("prompt", value)));
+        let configured = self.config.extra_parameters.iter();
+        query.extend_pairs(configured.filter(|(name, _)| prompt.is_none() || name != "prompt"));
         drop(query);
         Ok(url)
     }

@@ -70,6 +70,27 @@ async fn the_browser_is_sent_with_state_and_challenge() {
     }
 }
 
+/// RFC 6749 section 3.1: a parameter comes once.
+#[tokio::test]
+async fn a_prompt_that_is_configured_gives_way_to_what_is_asked() {
+    let fake = Fake::start().await;
+    let mut config = fake.github();
+    config.provider = None;
+    config.extra_parameters = vec![("prompt".into(), "consent".into()), ("hd".into(), "x".into())];
+    let provider = OAuth2::new(config, setup(Arc::new(ManualClock::at(NOW)))).unwrap();
+    for (prompt, sent) in
+        [(None, "consent"), (Some(Prompt::Login), "login"), (Some(Prompt::SelectAccount), "select_account")]
+    {
+        let request = UpstreamRequest { state: "s", challenge: "c", nonce: "n", prompt };
+        let url = provider.authorization_url(request).await.unwrap();
+        let of = |wanted: &str| {
+            let pairs = url.query_pairs().into_owned();
+            pairs.filter(|(name, _)| name == wanted).map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!((of("prompt"), of("hd")), (vec![sent.to_owned()], vec!["x".to_owned()]), "{url}");
+    }
+}
+
 #[tokio::test]
 async fn a_sign_in_gives_profile_and_tokens() {
     let (provider, fake) = provider().await;
