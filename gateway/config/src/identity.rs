@@ -111,7 +111,7 @@ pub struct UserInfoConfig {
     /// The preset's list of addresses, from which the verified primary one is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emails_url: Option<String>,
-    /// The preset's list of teams, which become groups (`org/team` and `org` of GitHub's).
+    /// The preset's list of teams, which become groups (`org/team` and `org` of GitHub's), or of workspaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teams_url: Option<String>,
 }

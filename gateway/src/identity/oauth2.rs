@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use gatehouse_gateway_config::{
     OAuth2Config,
-    preset::{ClientAuth, EmailList, GroupList, Provider as Preset},
+    preset::{ClientAuth, EmailList, GroupList, Lists, Provider as Preset},
 };
 use serde_json::Value;
 use url::Url;
@@ -89,8 +89,8 @@ impl OAuth2 {
             groups,
             ..Profile::default()
         };
-        if let Some(preset) = self.config.provider {
-            self.learn_lists(preset, tokens, &mut profile).await?;
+        if let Some((preset, lists)) = self.config.provider.and_then(|p| Some((p, p.lists()?))) {
+            self.learn_lists((preset, lists), tokens, &mut profile).await?;
         }
         Ok(profile)
     }
@@ -98,11 +98,10 @@ impl OAuth2 {
     /// Adds what `preset` keeps in lists beside the profile.
     async fn learn_lists(
         &self,
-        preset: Preset,
+        (preset, lists): (Preset, Lists),
         tokens: &UpstreamTokens,
         profile: &mut Profile,
     ) -> Result<(), IdentityError> {
-        let lists = preset.lists();
         let reading = |scope| Reading { preset, pages: lists.pages, scope };
         if let Some(url) = &self.emails {
             let told = list(&self.http, url, tokens, reading(lists.emails.scope)).await?;

@@ -203,13 +203,16 @@ pub(super) fn withheld(server: &Server, profile: &Profile) -> Option<String> {
         IdentityConfig::Oauth2(config) => config.provider,
         IdentityConfig::Oidc(_) | IdentityConfig::Local(_) => None,
     };
+    let scope = preset.and_then(|preset| match attribute {
+        Attribute::Email => preset.email_scope(),
+        Attribute::Groups => preset.groups_scope(),
+    });
     let what = match attribute {
         Attribute::Email => "verified e-mail address",
         Attribute::Groups => "groups",
     };
-    let lacks = match (&server.config.identity, preset, attribute) {
-        (_, Some(preset), Attribute::Email) => format!("the permission \"{}\"", preset.lists().emails.scope),
-        (_, Some(preset), Attribute::Groups) => format!("the permission \"{}\"", preset.lists().groups.scope),
+    let lacks = match (&server.config.identity, scope, attribute) {
+        (_, Some(scope), _) => format!("the permission \"{scope}\""),
         (IdentityConfig::Oidc(config), _, Attribute::Email) => {
             format!("the claim \"{}\"", config.email_claim)
         }

@@ -31,7 +31,8 @@ pub struct Access {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.subjects) || has(self.emails) || has(self.emailDomains) || has(self.groups)", "an entry needs at least one of subjects, emails, emailDomains and groups"))]
 pub struct AccessEntry {
-    /// Immutable subjects at the identity provider: OIDC's sub, GitHub's numeric id, the uid of a local user.
+    /// Immutable subjects at the identity provider: OIDC's sub, GitHub's numeric id, Atlassian's account
+    /// id, Bitbucket's uuid with its braces, the uid of a local user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)))]
     pub subjects: Option<Vec<String>>,
@@ -49,7 +50,8 @@ pub struct AccessEntry {
         inner(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$"))
     )]
     pub email_domains: Option<Vec<String>>,
-    /// Groups as the identity provider names them. GitHub's are organisations (acme) and teams (acme/platform).
+    /// Groups as the identity provider names them. GitHub's are organisations (acme) and teams (acme/platform),
+    /// Bitbucket's the workspaces (acme) that it lists for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)))]
     pub groups: Option<Vec<String>>,

@@ -11,7 +11,7 @@ use super::primitive::{CaRef, SecretKeyRef, URL_PATTERN};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.oauth2), has(self.oidc), has(self.local)].filter(x, x).size() == 1", "identity needs exactly one of oauth2, oidc and local"))]
 pub struct Identity {
-    /// An OAuth 2.0 provider without OpenID Connect, such as GitHub.
+    /// An OAuth 2.0 provider without OpenID Connect, such as GitHub, Atlassian or Bitbucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth2: Option<OAuth2Identity>,
     /// An OpenID Connect provider.
@@ -27,6 +27,12 @@ pub struct Identity {
 pub enum ProviderPreset {
     /// github.com, or with baseUrl a GitHub Enterprise Server.
     GitHub,
+    /// Atlassian's cloud, by an OAuth 2.0 (3LO) app: read:me is needed among scopes, offline_access for a refresh token. It
+    /// tells neither verified e-mail addresses nor groups.
+    Atlassian,
+    /// Bitbucket Cloud, by an OAuth consumer, whose own permissions decide instead of scopes: account is needed, email for
+    /// addresses. Groups are workspaces (acme).
+    Bitbucket,
 }
 
 /// An OAuth 2.0 provider.
@@ -34,7 +40,7 @@ pub enum ProviderPreset {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.provider) ? !has(self.authorizationUrl) && !has(self.tokenUrl) && !has(self.userInfo) : has(self.authorizationUrl) && has(self.tokenUrl) && has(self.userInfo)", "oauth2 needs either provider, or all of authorizationUrl, tokenUrl and userInfo"),
-    validation = ("!has(self.baseUrl) || has(self.provider)", "oauth2.baseUrl is the address of a self-hosted provider and needs provider")
+    validation = ("!has(self.baseUrl) || has(self.provider) && self.provider == 'GitHub'", "oauth2.baseUrl is the address of a self-hosted provider and needs provider: GitHub")
 )]
 pub struct OAuth2Identity {
     /// A provider whose endpoints are known. Absent: authorizationUrl, tokenUrl and userInfo say them.
@@ -55,7 +61,8 @@ pub struct OAuth2Identity {
     /// Where the user's profile is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_info: Option<UserInfo>,
-    /// The client id at the provider. With GitHub an OAuth App's; a GitHub App (Iv…) ignores scopes.
+    /// The client id at the provider. With GitHub an OAuth App's; a GitHub App (Iv…) ignores scopes. With
+    /// Bitbucket a consumer's key.
     #[schemars(length(min = 1, max = 256), regex(pattern = "^[!-~]+$"))]
     pub client_id: String,
     /// The client secret at the provider.
@@ -64,7 +71,8 @@ pub struct OAuth2Identity {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = r"^[!#-\[\]-~]+$")))]
     pub scopes: Vec<String>,
-    /// More parameters of the authorization request.
+    /// More parameters of the authorization request. One that a preset brings itself (Atlassian: audience and prompt) is
+    /// replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(

@@ -1,5 +1,6 @@
 //! One test for each reason of a problem, by breaking a good server.
 
+use gatehouse_gateway_config::{IdentityConfig, OAuth2Config};
 use gatehouse_operator::{
     config::{OperatorConfig, RedisUsers},
     crd::{
@@ -313,6 +314,86 @@ fn a_scope_that_access_needs_is_missing() {
     app["spec"]["identity"]["oauth2"]["scopes"] = json!(["repo"]);
     let valid = check(app, &world(), &OperatorConfig::offline()).unwrap();
     assert!(valid.warnings[0].message.contains("ignores scopes"), "{:?}", valid.warnings);
+}
+
+/// The good server with this preset, without a shared credential.
+fn preset(provider: &str, scopes: Value, access: Value) -> Value {
+    let mut server = with(
+        "/spec/identity/oauth2",
+        json!({
+            "provider": provider, "clientId": "x", "clientSecretRef": { "name": "api", "key": "key" }, "scopes": scopes,
+        }),
+    );
+    server["spec"]["access"] = access;
+    server["spec"]["credentials"].as_array_mut().unwrap().remove(1);
+    server["spec"]["backends"][0]["inject"].as_array_mut().unwrap().remove(1);
+    server
+}
+
+fn oauth2_of(valid: &ValidatedServer) -> &OAuth2Config {
+    match &valid.server().identity {
+        IdentityConfig::Oauth2(config) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn atlassian_needs_its_scopes_and_tells_no_address_and_no_group() {
+    let config = OperatorConfig::offline();
+    let atlassian = |scopes: Value, access: Value| preset("Atlassian", scopes, access);
+    let everyone = || json!({ "everyone": {} });
+    let all = || json!(["read:me", "offline_access", "read:jira-work"]);
+    let valid = check(atlassian(all(), everyone()), &world(), &config).unwrap();
+    assert_eq!(valid.warnings, []);
+    let oauth2 = oauth2_of(&valid);
+    assert_eq!(oauth2.authorization_url, "https://auth.atlassian.com/authorize");
+    assert_eq!((oauth2.user_info.emails_url.as_ref(), oauth2.user_info.teams_url.as_ref()), (None, None));
+
+    let found = problem(atlassian(json!(["offline_access"]), everyone()), &world(), &config);
+    let field = "spec.identity.oauth2.scopes";
+    says(&found, Reason::ScopeMissing, field, &["\"read:me\"", "offline_access", "Atlassian"]);
+    let valid = check(atlassian(json!(["read:me"]), everyone()), &world(), &config).unwrap();
+    assert!(valid.warnings[0].message.contains("\"offline_access\""), "{:?}", valid.warnings);
+
+    for (field, value, what) in [
+        ("emails", json!(["mia@example.com"]), "verified e-mail addresses"),
+        ("emailDomains", json!(["example.com"]), "verified e-mail addresses"),
+        ("groups", json!(["acme"]), "groups"),
+    ] {
+        let access = json!({ "allow": [{ field: value }] });
+        let found = problem(atlassian(all(), access), &world(), &config);
+        let field = format!("spec.access.allow[0].{field}");
+        says(&found, Reason::Invalid, &field, &["Atlassian", what, "subjects"]);
+    }
+}
+
+#[test]
+fn what_a_preset_sends_gives_way_to_what_is_given() {
+    let everyone = json!({ "everyone": {} });
+    let mut server = preset("Atlassian", json!(["read:me", "offline_access"]), everyone);
+    let sent = |server: &Value| {
+        let valid = check(server.clone(), &world(), &OperatorConfig::offline()).unwrap();
+        oauth2_of(&valid).extra_parameters.clone()
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(sent(&server), [pair("audience", "api.atlassian.com"), pair("prompt", "consent")]);
+    server["spec"]["identity"]["oauth2"]["extraParameters"] =
+        json!([{ "name": "hint", "value": "1" }, { "name": "audience", "value": "api.example.com" }]);
+    let expected = [pair("prompt", "consent"), pair("hint", "1"), pair("audience", "api.example.com")];
+    assert_eq!(sent(&server), expected);
+}
+
+#[test]
+fn bitbucket_asks_for_no_scopes() {
+    let rules = || json!({ "allow": [{ "groups": ["acme"], "emailDomains": ["example.com"] }] });
+    let config = OperatorConfig::offline();
+    let valid = check(preset("Bitbucket", json!([]), rules()), &world(), &config).unwrap();
+    assert_eq!(valid.warnings, []);
+    let oauth2 = oauth2_of(&valid);
+    assert_eq!(oauth2.authorization_url, "https://bitbucket.org/site/oauth2/authorize");
+    assert_eq!(oauth2.extra_parameters, []);
+    let valid = check(preset("Bitbucket", json!(["account"]), rules()), &world(), &config).unwrap();
+    assert!(valid.warnings[0].message.contains("permissions of the consumer"), "{:?}", valid.warnings);
 }
 
 #[test]

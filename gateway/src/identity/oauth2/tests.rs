@@ -1,9 +1,16 @@
-//! Against a strict provider of GitHub's shape.
+//! Against a strict provider of GitHub's shape; the other presets have stand-ins of their own.
 
-use std::{sync::Arc, time::Duration};
+mod atlassian;
+mod bitbucket;
 
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gatehouse_gateway_config::{KeyRef, UserInfoConfig};
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::{
@@ -12,6 +19,54 @@ use crate::{
 };
 
 const NOW: i64 = 1_700_000_000;
+
+/// The parameters of an authorization request, none of which may come twice (RFC 6749 section 3.1).
+fn asked(url: &Url) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    for (name, value) in url.query_pairs().into_owned() {
+        assert_eq!(found.insert(name, value), None, "{url}");
+    }
+    found
+}
+
+/// What `Authorization` says after this scheme.
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    headers.get("authorization")?.to_str().ok()?.strip_prefix(scheme)
+}
+
+/// The preset's configuration, as the operator renders it, at the stand-in of this address.
+fn preset_at(preset: Preset, address: SocketAddr) -> OAuth2Config {
+    let local = |url: &str| {
+        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap().1;
+        format!("http://{address}/{path}")
+    };
+    let endpoints = preset.endpoints(None);
+    let info = endpoints.user_info;
+    OAuth2Config {
+        provider: Some(preset),
+        authorization_url: endpoints.authorization_url,
+        token_url: local(&endpoints.token_url),
+        user_info: UserInfoConfig {
+            url: local(&info.url),
+            emails_url: info.emails_url.as_deref().map(local),
+            teams_url: info.teams_url.as_deref().map(local),
+            ..info
+        },
+        client_id: CLIENT_ID.into(),
+        client_secret: KeyRef::secret("github", "secret"),
+        scopes: Vec::new(),
+        extra_parameters: preset.parameters().iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+        ca: None,
+    }
+}
+
+/// Serves a stand-in.
+async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
 
 async fn provider() -> (OAuth2, Arc<Fake>) {
     let fake = Fake::start().await;

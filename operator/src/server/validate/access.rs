@@ -1,6 +1,8 @@
 //! `spec.access`: who may, and whether the identity can tell.
 
-use gatehouse_gateway_config::{AccessConfig, AccessRule, Allow, IdentityConfig, OAuth2Config};
+use gatehouse_gateway_config::{
+    AccessConfig, AccessRule, Allow, IdentityConfig, OAuth2Config, preset::Provider,
+};
 
 use super::Checks;
 use crate::crd::{condition::Reason, server_access::AccessEntry};
@@ -119,35 +121,41 @@ pub(super) fn answerable(checks: &mut Checks<'_>, identity: &IdentityConfig, fie
 }
 
 fn oauth2_email(checks: &mut Checks<'_>, config: &OAuth2Config, used: &str) {
-    match config.provider {
-        Some(provider) if !provider.ignores_scopes(&config.client_id) => {
-            let wanted = provider.lists().emails.scope;
-            if !config.scopes.iter().any(|s| provider.implies(s, wanted)) {
-                scope_missing(checks, "spec.identity.oauth2.scopes", &config.scopes, wanted, used);
-            }
-        }
-        None if config.user_info.email.is_none() || config.user_info.email_verified.is_none() => checks
-            .invalid(
-                "spec.identity.oauth2.userInfo",
-                format!(
-                    "{used} needs verified e-mail addresses: set userInfo.email and userInfo.emailVerified"
-                ),
-            ),
-        _ => {}
+    if let Some(provider) = config.provider {
+        preset_tells(checks, config, (provider, provider.email_scope(), "verified e-mail addresses"), used);
+    } else if config.user_info.email.is_none() || config.user_info.email_verified.is_none() {
+        checks.invalid(
+            "spec.identity.oauth2.userInfo",
+            format!("{used} needs verified e-mail addresses: set userInfo.email and userInfo.emailVerified"),
+        );
     }
 }
 
 fn oauth2_groups(checks: &mut Checks<'_>, config: &OAuth2Config, used: &str) {
-    match config.provider {
-        Some(provider) if !provider.ignores_scopes(&config.client_id) => {
-            let wanted = provider.lists().groups.scope;
-            if !config.scopes.iter().any(|s| provider.implies(s, wanted)) {
-                scope_missing(checks, "spec.identity.oauth2.scopes", &config.scopes, wanted, used);
-            }
-        }
-        None if config.user_info.groups.is_none() => checks
-            .invalid("spec.identity.oauth2.userInfo", format!("{used} needs groups: set userInfo.groups")),
-        _ => {}
+    if let Some(provider) = config.provider {
+        preset_tells(checks, config, (provider, provider.groups_scope(), "groups"), used);
+    } else if config.user_info.groups.is_none() {
+        checks.invalid("spec.identity.oauth2.userInfo", format!("{used} needs groups: set userInfo.groups"));
+    }
+}
+
+/// Whether a preset's provider tells `what` at all, and is asked for the scope that it wants for that.
+fn preset_tells(
+    checks: &mut Checks<'_>,
+    config: &OAuth2Config,
+    (provider, wanted, what): (Provider, Option<&str>, &str),
+    used: &str,
+) {
+    let Some(wanted) = wanted else {
+        let name = provider.name();
+        let message =
+            format!("{name} does not tell {what}, so nobody would match: use subjects, or everyone");
+        return checks.invalid(used, message);
+    };
+    let asked = provider.ignores_scopes(&config.client_id).is_some()
+        || config.scopes.iter().any(|s| provider.implies(s, wanted));
+    if !asked {
+        scope_missing(checks, "spec.identity.oauth2.scopes", &config.scopes, wanted, used);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     crd::{
         condition::Reason,
         primitive::Mode,
-        server_identity::{OAuth2Identity, OidcIdentity, ProviderPreset, UserInfo},
+        server_identity::{NameValue, OAuth2Identity, OidcIdentity, ProviderPreset, UserInfo},
     },
 };
 
@@ -46,7 +46,7 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Option<IdentityConfig> {
 
 fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2Config> {
     let path = "spec.identity.oauth2";
-    let provider = spec.provider.map(|ProviderPreset::GitHub| Provider::GitHub);
+    let provider = spec.provider.map(preset);
     let (authorization_url, token_url, user_info) =
         match (provider, spec.authorization_url, spec.token_url, spec.user_info) {
             (Some(provider), None, None, None) => {
@@ -64,13 +64,8 @@ fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2
                 return None;
             }
         };
-    if provider.is_some_and(|p| p.ignores_scopes(&spec.client_id)) && !spec.scopes.is_empty() {
-        let message = format!(
-            "\"{}\" is a GitHub App, which ignores scopes: the permissions of the app decide; leave scopes out, or use an \
-             OAuth App",
-            spec.client_id.escape_debug()
-        );
-        checks.warn(format!("{path}.scopes"), message);
+    if let Some(provider) = provider {
+        preset_scopes(checks, provider, &spec.client_id, &spec.scopes);
     }
     let good = if provider.is_some() {
         // Where the other endpoints of a preset are follows from this one.
@@ -89,10 +84,53 @@ fn oauth2_config(checks: &mut Checks<'_>, spec: OAuth2Identity) -> Option<OAuth2
         client_id: spec.client_id,
         client_secret: spec.client_secret_ref.key_ref(),
         scopes: spec.scopes,
-        extra_parameters: spec.extra_parameters.into_iter().map(|p| (p.name, p.value)).collect(),
+        extra_parameters: parameters(provider, spec.extra_parameters),
         ca: spec.tls.map(|tls| tls.ca_ref.key_ref()),
     };
     good.then_some(config)
+}
+
+fn preset(provider: ProviderPreset) -> Provider {
+    match provider {
+        ProviderPreset::GitHub => Provider::GitHub,
+        ProviderPreset::Atlassian => Provider::Atlassian,
+        ProviderPreset::Bitbucket => Provider::Bitbucket,
+    }
+}
+
+/// What a preset's provider makes of the scopes, whatever `access` asks.
+fn preset_scopes(checks: &mut Checks<'_>, provider: Provider, client_id: &str, scopes: &[String]) {
+    let field = "spec.identity.oauth2.scopes";
+    if let Some(kind) = provider.ignores_scopes(client_id).filter(|_| !scopes.is_empty()) {
+        checks.warn(field, format!("\"{}\" is {kind}", client_id.escape_debug()));
+    }
+    let missing = |wanted: &&str| !scopes.iter().any(|s| provider.implies(s, wanted));
+    let name = provider.name();
+    if let Some(wanted) = provider.profile_scope().filter(missing) {
+        let found = if scopes.is_empty() { "none".to_owned() } else { scopes.join(", ") };
+        let message = format!(
+            "the scope \"{wanted}\" is missing (found: {found}); without it {name} does not tell who signs in: add it"
+        );
+        checks.accepted(Reason::ScopeMissing, field, message);
+    }
+    if let Some(wanted) = provider.refresh_scope().filter(missing) {
+        let message = format!(
+            "without \"{wanted}\" {name} gives no refresh token, and users sign in again whenever their access token has \
+             ended: add it"
+        );
+        checks.warn(field, message);
+    }
+}
+
+/// The parameters that are given, after those of the preset which they do not replace.
+fn parameters(provider: Option<Provider>, given: Vec<NameValue>) -> Vec<(String, String)> {
+    let own = provider.map_or(&[][..], Provider::parameters).iter();
+    let mut all: Vec<(String, String)> = own
+        .filter(|(name, _)| !given.iter().any(|p| p.name == *name))
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    all.extend(given.into_iter().map(|p| (p.name, p.value)));
+    all
 }
 
 fn user_info_config(spec: UserInfo) -> UserInfoConfig {
