@@ -51,20 +51,21 @@ impl Follower {
             // The kubelet swaps files; what is missing now stays as it was.
             return;
         };
-        if self.seen.as_ref() == Some(&bytes) {
-            return;
-        }
+        let changed = self.seen.as_ref() != Some(&bytes);
         let first = self.seen.is_none();
-        match Keyring::parse(&bytes) {
-            Ok(ring) => {
-                if !self.keys.replace(ring) {
-                    tracing::error!("the key ring is another server's: it is refused, the last one stays");
-                } else if !first {
-                    self.metrics.reloads.inc();
-                    tracing::info!("took in a changed key ring");
-                }
+        // Taken also when it is the same: that it was there counts.
+        match Keyring::parse(&bytes).map(|ring| self.keys.replace(ring)) {
+            Ok(true) if changed && !first => {
+                self.metrics.reloads.inc();
+                tracing::info!("took in a changed key ring");
             }
-            Err(error) => tracing::error!(%error, "the key ring is refused, the last good one stays"),
+            Ok(false) if changed => {
+                tracing::error!("the key ring is another server's: it is refused, the last one stays");
+            }
+            Err(error) if changed => {
+                tracing::error!(%error, "the key ring is refused, the last good one stays");
+            }
+            Ok(_) | Err(_) => {}
         }
         self.seen = Some(bytes);
     }
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::{ManualClock, SeededEntropy},
-        keys::Ring,
+        keys::{OpenError, Ring, Sealed},
     };
 
     #[test]
@@ -125,5 +126,57 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         follower.poll();
         assert_eq!(keys.sealing_id(Ring::Session), 3);
+    }
+
+    #[test]
+    fn a_value_under_the_next_key_is_made_up_unless_the_file_could_not_be_read() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("keyring.json");
+        let mut rng = StdRng::seed_from_u64(1);
+        let ring = Keyring::generate(&mut rng);
+        let clock = ManualClock::at(1_000);
+        let keys = Keys::new(ring.clone(), Arc::new(clock.clone()));
+        let mounted = Mounted { keyring: path.clone(), refs: Arc::new(MountedRefs::new(dir.path())) };
+        let metrics = Arc::new(Metrics::new("team-a", "tools"));
+        let mut follower = Follower { mounted, keys: keys.clone(), metrics, seen: None };
+        let under = |id: u8| {
+            let sealed = keys.seal(&SeededEntropy::new(1), Ring::Session, "x", &[], b"plain");
+            let mut bytes = sealed.as_bytes().to_vec();
+            bytes[0] = id;
+            keys.open_presented(Ring::Session, "x", &[], &Sealed::from_bytes(bytes)).unwrap_err()
+        };
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(under(2), OpenError::Invalid, "there is no file");
+        keys.follow(path.clone());
+        let states = [
+            (None, OpenError::UnknownKey),
+            (Some(ring.to_json()), OpenError::Invalid),
+            (Some("{".to_owned()), OpenError::UnknownKey),
+            (Some(ring.to_json()), OpenError::Invalid),
+            (Some(Keyring::generate(&mut rng).to_json()), OpenError::UnknownKey),
+        ];
+        for (text, expected) in states {
+            match &text {
+                Some(text) => std::fs::write(&path, text).unwrap(),
+                None => assert!(!path.exists()),
+            }
+            for wait in [59, 1] {
+                clock.advance(Duration::from_secs(wait));
+                follower.poll();
+                let found = under(2);
+                assert!(
+                    found == expected || wait == 59 && found == OpenError::Invalid,
+                    "{text:?}: {found:?}"
+                );
+                assert_eq!([under(0), under(3), under(255)], [OpenError::Invalid; 3], "{text:?}");
+            }
+        }
+        // The file was there when it was looked at, whether or not there was anything new in it.
+        std::fs::write(&path, ring.to_json()).unwrap();
+        follower.poll();
+        clock.advance(Duration::from_secs(60));
+        follower.poll();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(under(2), OpenError::Invalid);
     }
 }

@@ -1,8 +1,8 @@
 //! The server's keys at work: sealing, authenticating, naming users.
 //!
 //! A key opens as soon as it is listed, and the newest whose `sealFrom` has passed seals, so a reload never meets a
-//! value that it cannot open. An unknown key id is told apart from a value that is forged: the first means "read the
-//! file again", the second means "no".
+//! value that it cannot open. A key id that is not listed is looked for in the file, once more; what a stranger shows
+//! under one is made up, unless the file could not be read: a key seals only ten minutes after it was listed.
 
 mod mac;
 mod seal;
@@ -42,6 +42,9 @@ pub enum Ring {
 
 /// The file is read at most this often because of keys that are not listed: anybody can make up an id.
 const REREAD: Duration = Duration::from_secs(1);
+/// A ring that was last read longer ago may lack a key under which another replica seals: long enough that a file which
+/// is being swapped is none, and far shorter than a key is listed before it seals.
+const STALE: Duration = Duration::from_secs(60);
 
 /// The current key ring; a reload swaps it as a whole.
 #[derive(Debug, Clone)]
@@ -51,18 +54,21 @@ pub struct Keys {
     source: Arc<Source>,
 }
 
-/// The file behind the ring, if there is one.
+/// The file behind the ring, if there is one. Times are by the monotonic clock.
 #[derive(Debug, Default)]
 struct Source {
     file: OnceLock<PathBuf>,
-    /// When it was read last, by the monotonic clock.
-    read: Mutex<Option<Duration>>,
+    /// When it was last read on demand.
+    asked: Mutex<Option<Duration>>,
+    /// When a ring of this server last came from it.
+    good: Mutex<Duration>,
 }
 
 impl Keys {
     /// Keys that start with `ring`.
     pub fn new(ring: Keyring, clock: Arc<dyn Clock>) -> Self {
-        Self { ring: Arc::new(RwLock::new(Arc::new(ring))), clock, source: Arc::default() }
+        let source = Source { good: Mutex::new(clock.monotonic()), ..Source::default() };
+        Self { ring: Arc::new(RwLock::new(Arc::new(ring))), clock, source: Arc::new(source) }
     }
 
     /// Names the file that the ring came from: it is read again at once when a value names the key that comes next.
@@ -76,13 +82,14 @@ impl Keys {
         self.current().instance.clone()
     }
 
-    /// Takes a new ring. One of another instance is refused: its records are another server's.
+    /// Takes the ring that is in the file now. One of another instance is refused: its records are another server's.
     pub fn replace(&self, ring: Keyring) -> bool {
         let mut current = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         if current.instance != ring.instance || current.user != ring.user {
             return false;
         }
         *current = Arc::new(ring);
+        *self.source.good.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.monotonic();
         true
     }
 
@@ -108,30 +115,45 @@ impl Keys {
 
     fn by_id(&self, ring: Ring, id: u8) -> Option<RingKey> {
         let listed = || ring.of(&self.current()).iter().find(|k| k.id == id).cloned();
-        listed().or_else(|| if self.is_next(ring, id) && self.reread() { listed() } else { None })
+        listed().or_else(|| {
+            if self.is_next(ring, id) {
+                self.reread();
+            }
+            listed()
+        })
     }
 
-    /// Whether `id` is that of the key which this ring will list next: another replica may have read it already. The
-    /// ids of a ring count up, so any other that is not listed was dropped, or never was.
-    pub fn is_next(&self, ring: Ring, id: u8) -> bool {
+    /// Why a value that somebody shows does not open, which names this key and fits no listed one:
+    /// [`OpenError::UnknownKey`] only where another replica may have sealed it, under the key that comes next in a file
+    /// which this one cannot read. Else it is made up.
+    pub fn not_opened(&self, ring: Ring, id: u8) -> OpenError {
+        let good = *self.source.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = self.source.file.get().is_some() && self.clock.monotonic() >= good + STALE;
+        if stale && self.is_next(ring, id) { OpenError::UnknownKey } else { OpenError::Invalid }
+    }
+
+    /// Whether `id` is that of the key which this ring will list next. The ids of a ring count up, so any other that is
+    /// not listed was dropped, or never was.
+    fn is_next(&self, ring: Ring, id: u8) -> bool {
         ring.of(&self.current()).iter().map(|key| key.id).max().and_then(|last| last.checked_add(1))
             == Some(id)
     }
 
-    /// Reads the file again, if there is one and that was not done a moment ago. Whether another ring came of it.
-    fn reread(&self) -> bool {
-        let Some(file) = self.source.file.get() else { return false };
+    /// Reads the file again, if there is one and that was not done a moment ago. Whoever comes meanwhile waits: the key
+    /// that they ask for may be in it.
+    fn reread(&self) {
+        let Some(file) = self.source.file.get() else { return };
         let now = self.clock.monotonic();
-        {
-            let mut read = self.source.read.lock().unwrap_or_else(PoisonError::into_inner);
-            if read.is_some_and(|read| now < read + REREAD) {
-                return false;
-            }
-            *read = Some(now);
+        let mut asked = self.source.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_some_and(|asked| now < asked + REREAD) {
+            return;
         }
+        *asked = Some(now);
         // A few hundred bytes of a mounted volume in memory: the reading thread does not wait for a disk.
         let bytes = std::fs::read(file).map(Zeroizing::new).ok();
-        bytes.and_then(|bytes| Keyring::parse(&bytes).ok()).is_some_and(|ring| self.replace(ring))
+        if let Some(ring) = bytes.and_then(|bytes| Keyring::parse(&bytes).ok()) {
+            self.replace(ring);
+        }
     }
 }
 

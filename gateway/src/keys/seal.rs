@@ -19,7 +19,7 @@ pub struct Sealed(Vec<u8>);
 /// Why a value does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// It names a key that is not listed (yet): the key file must be read again.
+    /// It names a key that is not listed (yet): patience.
     #[error("sealed under a key that is not listed")]
     UnknownKey,
     /// It is malformed, forged, or sealed for another place.
@@ -76,11 +76,10 @@ impl Keys {
 }
 
 impl Keys {
-    /// As [`Keys::open`], for a value that somebody presents and may have made up: [`OpenError::UnknownKey`] only when
-    /// its key is the one that comes next.
+    /// As [`Keys::open`], for a value that somebody presents and may have made up.
     ///
     /// # Errors
-    /// As there.
+    /// As there, with [`OpenError::UnknownKey`] only as [`Keys::not_opened`] says.
     pub fn open_presented(
         &self,
         ring: Ring,
@@ -90,7 +89,7 @@ impl Keys {
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let long_enough = sealed.0.len() > NONCE + TAG;
         self.open(ring, label, ad, sealed).map_err(|error| match (error, sealed.0.first()) {
-            (OpenError::UnknownKey, Some(&kid)) if long_enough && self.is_next(ring, kid) => error,
+            (OpenError::UnknownKey, Some(&kid)) if long_enough => self.not_opened(ring, kid),
             _ => OpenError::Invalid,
         })
     }

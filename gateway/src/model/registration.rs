@@ -64,8 +64,8 @@ impl Registration {
     ///
     /// # Errors
     /// [`OpenError::Invalid`] when it is not one of this server's, was sealed under a key that is gone, or is past its
-    /// life under the policy: all mean the same to a client, register again. [`OpenError::UnknownKey`] when its key is
-    /// about to be read: it may be good in a moment, and must not be thrown away.
+    /// life under the policy: all mean the same to a client, register again. [`OpenError::UnknownKey`] as
+    /// [`Keys::not_opened`] says: it may be good in a moment, and must not be thrown away.
     pub fn open(keys: &Keys, policy: &RegistrationConfig, now: i64, id: &str) -> Result<Self, OpenError> {
         if id.len() > MAX_ID_LEN {
             return Err(OpenError::Invalid);

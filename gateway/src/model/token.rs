@@ -31,7 +31,7 @@ fn open<const N: usize>(keys: &Keys, label: &str, text: &str) -> Result<[u8; N],
     if keys.verify16(Ring::Record, label, &[&body], &mac) {
         return Ok(body);
     }
-    Err(if keys.is_next(Ring::Record, mac.kid) { OpenError::UnknownKey } else { OpenError::Invalid })
+    Err(keys.not_opened(Ring::Record, mac.kid))
 }
 
 /// An access token: opaque (RFC 6750), `gha_` and b64url(kid 1 ‖ random 32 ‖ HMAC 16).
@@ -157,7 +157,7 @@ impl RefreshToken {
     /// Reads a presented token and checks its MAC.
     ///
     /// # Errors
-    /// [`OpenError::UnknownKey`] when its key is about to be read, else [`OpenError::Invalid`]: it is not one of ours.
+    /// As [`Keys::not_opened`] when it is not one of ours, as far as this replica can tell.
     pub fn parse(keys: &Keys, text: &str) -> Result<Self, OpenError> {
         let body = open::<44>(keys, Self::LABEL, text)?;
         let mut grant = [0; 16];

@@ -82,7 +82,7 @@ struct Body<'a> {
 impl OAuthError {
     /// This replica has not heard what time it is: nothing may be dated yet.
     pub const NOT_DATED: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
-    /// What was presented names a key that this replica is about to read: nothing is wrong with it.
+    /// What was presented may be sealed under a key that this replica cannot read: nothing is wrong with it then.
     pub const KEY_NOT_READ: Self = Self::Unavailable { retry_after: Duration::from_secs(5) };
 
     /// An assertion proves one request (RFC 7523 section 3).

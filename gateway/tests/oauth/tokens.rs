@@ -7,11 +7,11 @@ use base64::{
 };
 use gatehouse_gateway::credentials::Check;
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, Client, Gateway, VERIFIER, authorization, authorize_path, config, form, redeem, refresh,
-    request, seconds, with,
+    Answer, Browser, Client, Gateway, VERIFIER, authorization, authorize_path, config, form, keyring, redeem,
+    refresh, request, seconds, with,
 };
 
 #[tokio::test]
@@ -98,34 +98,75 @@ async fn a_redirect_uri_is_left_out_twice_or_never() {
     assert_eq!(gateway.token(&left_out).await.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn a_key_that_is_not_read_yet_is_an_outage_and_a_made_up_one_is_not() {
-    let gateway = Gateway::local();
-    let client = gateway.public_client().await;
-    let tokens = gateway.tokens(&client).await;
-    let token = tokens["refresh_token"].as_str().unwrap();
-    // The first byte is the key's id: 1 is listed, 2 is the next to be.
-    let sealed_under = |kid: u8, text: &str| {
+/// The answers to what begins with the id of a key, wherever a stranger may show it: a client id, a refresh token, a code
+/// and an access token.
+async fn shown_under(gateway: &Gateway, client: &Client, tokens: &Value, kid: u8) -> [Answer; 8] {
+    let under = |text: &str| {
         let mut bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
         bytes[0] = kid;
         URL_SAFE_NO_PAD.encode(bytes)
     };
-    for (kid, unavailable) in [(2, true), (0, false), (3, false), (255, false)] {
-        let stranger = Client { id: format!("gc_{}", sealed_under(kid, &client.id[3..])), secret: None };
-        let answer = gateway.token(&redeem(&stranger, "x")).await;
-        let page = gateway.get(&authorize_path(&authorization(&stranger))).await;
-        let other = sealed_under(kid, token);
-        let refreshed = gateway.token(&refresh(&client, &other)).await;
-        if unavailable {
-            assert!(answer.is_error(503, "temporarily_unavailable"), "{kid} {answer:?}");
-            assert!(refreshed.is_error(503, "temporarily_unavailable"), "{kid} {refreshed:?}");
-            assert!(page.is_page(503) && !page.header("retry-after").is_empty(), "{kid} {page:?}");
-        } else {
-            assert!(answer.is_error(401, "invalid_client"), "{kid} {answer:?}");
-            assert!(refreshed.is_error(400, "invalid_grant"), "{kid} {refreshed:?}");
-            assert!(page.is_page(400), "{kid} {page:?}");
+    let given = |name: &str| tokens[name].as_str().unwrap();
+    let stranger = Client { id: format!("gc_{}", under(&client.id[3..])), secret: None };
+    let (access, code) = (format!("gha_{}", under(&given("access_token")[4..])), under(given("code")));
+    let other = under(given("refresh_token"));
+    let bearer = format!("Bearer {access}");
+    let call = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let revoke = async |client: &Client, token: &str| {
+        let body = Body::from(form(&[("token", token), ("client_id", &client.id)]));
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        gateway.send(request(Method::POST, "/oauth/revoke", &headers, body)).await
+    };
+    [
+        gateway.token(&redeem(&stranger, "x")).await,
+        revoke(&stranger, "x").await,
+        gateway.get(&authorize_path(&authorization(&stranger))).await,
+        gateway.token(&refresh(client, &other)).await,
+        gateway.token(&redeem(client, &code)).await,
+        gateway.send(request(Method::POST, "/mcp", &call, Body::from("{}"))).await,
+        revoke(client, &access).await,
+        revoke(client, &other).await,
+    ]
+}
+
+/// The ids of keys count up from 1. A replica that cannot read its file may lack the key of another; of one that can, no
+/// input is answered with a server error.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_is_an_outage_and_a_made_up_one_is_not() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let code = gateway.code(&mut Browser::default(), &client).await;
+    let mut tokens = gateway.tokens(&client).await;
+    tokens["code"] = code.into();
+    let shows = async |kid: u8, unavailable: bool| {
+        let answers = shown_under(&gateway, &client, &tokens, kid).await;
+        let statuses = answers.each_ref().map(|answer| answer.status.as_u16());
+        let refused = [401, 401, 400, 400, 400, 401, 200, 200];
+        assert_eq!(statuses, if unavailable { [503; 8] } else { refused }, "{kid} {answers:?}");
+        for answer in answers {
+            assert_eq!(answer.header("retry-after").is_empty(), !unavailable, "{kid} {answer:?}");
         }
+    };
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("keyring.json");
+    for kid in [0, 2, 3, 255] {
+        shows(kid, false).await;
     }
+    gateway.server.keys.follow(file.clone());
+    gateway.clock.advance(seconds(59));
+    shows(2, false).await;
+    gateway.clock.advance(seconds(1));
+    for kid in [0, 2, 3, 255] {
+        shows(kid, kid == 2).await;
+    }
+    std::fs::write(&file, keyring(1).to_json()).unwrap();
+    // A stranger does not make the file be read more than once a second.
+    shows(2, true).await;
+    gateway.clock.advance(seconds(1));
+    for kid in [0, 2, 3, 255] {
+        shows(kid, false).await;
+    }
+    let token = tokens["refresh_token"].as_str().unwrap();
     assert_eq!(gateway.token(&refresh(&client, token)).await.status, StatusCode::OK);
 }
 

@@ -120,6 +120,7 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r067_a_token_endpoint_that_misbehaves,
             r068_a_renewed_consent_without_a_refresh_token;
         tokens:
+            r009_a_key_that_nobody_has_is_no_outage,
             r069_the_answer_is_complete_and_holds_nothing_more,
             r070_a_code_is_good_once_and_its_replay_ends_the_sign_in,
             r074_the_redirect_uri_is_the_one_of_the_request,

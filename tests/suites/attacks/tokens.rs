@@ -144,6 +144,46 @@ pub(crate) async fn r075_r076_the_verifier_is_proven(attack: &Attack) {
     }
 }
 
+/// The ids of keys count up from 1, and anybody can write one: only a gateway that cannot read its own keys asks for
+/// patience. That nothing is answered with a server error is looked at after every row.
+pub(crate) async fn r009_a_key_that_nobody_has_is_no_outage(attack: &Attack) {
+    for gateway in [attack.a(), attack.b(), attack.c()] {
+        let (client, browser) = (attack.client(gateway).await, attack.user_of(gateway));
+        let code = client.code(&browser).await;
+        let (access, refresh) = client.tokens(&browser).await;
+        for step in [1, 2, u8::MAX] {
+            let other = |prefix: usize, text: &str| {
+                let mut bytes = URL_SAFE_NO_PAD.decode(&text[prefix..]).unwrap();
+                bytes[0] = bytes[0].wrapping_add(step);
+                format!("{}{}", &text[..prefix], URL_SAFE_NO_PAD.encode(bytes))
+            };
+            let mut stranger = client.clone();
+            stranger.registration["client_id"] = other("gc_".len(), client.id()).into();
+            for answer in [
+                stranger.redeem(&code).await,
+                stranger.refresh(&refresh).await,
+                stranger.revoke(&refresh).await,
+            ] {
+                assert!(answer.is_error(401, "invalid_client"), "{step}: {} {}", answer.status, answer.text);
+            }
+            let page = attack.get(&stranger.authorize_url()).await;
+            assert_eq!((page.status, page.header("location")), (400, ""), "{step}: {}", page.text);
+            let (access, refresh) = (other("gha_".len(), &access), other(0, &refresh));
+            for answer in [client.redeem(&other(0, &code)).await, client.refresh(&refresh).await] {
+                assert!(answer.is_error(400, "invalid_grant"), "{step}: {} {}", answer.status, answer.text);
+            }
+            let called = client.whoami(Some(&access)).await;
+            assert_eq!(called.status, 401, "{step}: {}", called.text);
+            for token in [&access, &refresh] {
+                let answer = client.revoke(token).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{step}");
+            }
+        }
+        assert!(works(&client, &access, browser.user()).await, "nothing ended");
+        assert_eq!(client.redeem(&code).await.status, 200, "nothing took the code");
+    }
+}
+
 pub(crate) async fn r078_an_old_code_is_refused(attack: &Attack) {
     let client = attack.client(attack.a()).await;
     let code = client.code(&attack.visitor()).await;
