@@ -177,7 +177,7 @@ pub enum Redemption {
 }
 
 /// A code that is presented once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Replay {
     /// Within two seconds of its redemption: one client's parallel requests. Nothing was changed.
     Parallel,
