@@ -3,20 +3,27 @@
 //! No input is answered with a server error, or refused because there were too many before it: such a refusal would keep
 //! all that follow from the parser.
 
+#[path = "upstream.rs"]
+mod upstream;
+
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use gatehouse_gateway::{
     assemble::{Gateway, assemble},
     client_document::{Document, DocumentUrl, KeySet, freshness},
     clock::{Entropy, ManualClock, SeededEntropy},
     jws,
     model::{AccessToken, GrantId, RedirectUri, RefreshToken, pkce, registration::Registration},
-    oauth::assertion::UnverifiedAssertion,
+    oauth::{assertion::UnverifiedAssertion, source::Source},
     refs::FixedRefs,
 };
 use gatehouse_gateway_config::{GatewayConfig, KeyRef, keys::Keyring, policy::RedirectUrisConfig};
@@ -27,10 +34,15 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
+use self::upstream::{KNOWN, Part, Upstream};
+
 const NOW: i64 = 1_795_478_400;
 const FORM: &str = "application/x-www-form-urlencoded";
 const DOCUMENT: &str = "https://a.example.com/c";
 const ISSUER: &str = "https://gw.test";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+/// Where the client comes back to, in a query.
+const CALLBACK: &str = "http%3A%2F%2F127.0.0.1%3A61000%2Fcallback";
 /// No parser is given more than what fits into a body or a head.
 const LONGEST: usize = 16 << 10;
 /// How many inputs a world is given: its clients grow old with each, and its store is its memory.
@@ -41,6 +53,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 const USERS: &str = "- {name: alice, uid: uid-alice, passwordHash: \
     \"$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$wTb35lGLofyWvJY1J9P0nJAZvNXuDmXGR7Hs3eSNU6Y\"}";
 
+static UPSTREAM: LazyLock<Upstream> = LazyLock::new(Upstream::start);
 static WORLD: LazyLock<Mutex<(World, u32)>> = LazyLock::new(|| Mutex::new((World::new(), 0)));
 
 /// Feeds `parser`, which is a program of `gateway/fuzz` and a folder of `gateway/corpus`; false: the input is too long to be one.
@@ -68,6 +81,14 @@ fn filled(input: &[u8], known: Known<'_>) -> Vec<u8> {
         .into_bytes()
 }
 
+/// The text of a token, a code or a client id under the key that comes next, which nobody has.
+fn under_next_key(text: &str) -> String {
+    let start = ["gc_", "gha_"].iter().find(|prefix| text.starts_with(**prefix)).map_or(0, |it| it.len());
+    let mut bytes = URL_SAFE_NO_PAD.decode(&text[start..]).expect("what we made");
+    bytes[0] += 1;
+    format!("{}{}", &text[..start], URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// What fits in a request line.
 fn printable(input: &[u8]) -> String {
     let fits = |b: &&u8| b.is_ascii_graphic() && !b"<>\"{}|\\^`#".contains(b);
@@ -92,6 +113,12 @@ impl Answer {
         pairs.next_back().expect("it sets a cookie").to_owned()
     }
 
+    /// All that it sets.
+    fn cookies(&self) -> String {
+        let set = self.headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+        set.filter_map(|text| text.split(';').next()).collect::<Vec<_>>().join("; ")
+    }
+
     /// What stands between `before` and the next quotation mark.
     fn quoted(&self, before: &str) -> String {
         let page = std::str::from_utf8(&self.body).expect("a page");
@@ -112,12 +139,17 @@ struct World {
     refresh: String,
     access: String,
     grant: String,
+    /// A code that was redeemed, and what came of it.
+    spent: String,
+    kept: String,
 }
 
 struct Site {
     clock: ManualClock,
     gateway: Gateway,
     client: String,
+    /// A client with its secret.
+    confidential: (String, String),
 }
 
 impl World {
@@ -125,9 +157,10 @@ impl World {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let entropy = Arc::new(SeededEntropy::new(1));
         let local = json!({"local": {"users": {"name": "users", "key": "users.yaml"}}});
+        let at = &UPSTREAM.url;
         let provider = json!({"oauth2": {
-            "provider": "GitHub", "authorizationUrl": "https://idp.test/authorize",
-            "tokenUrl": "https://idp.test/token", "userInfo": {"url": "https://idp.test/user", "subject": "/id"},
+            "authorizationUrl": "https://idp.test/authorize", "tokenUrl": format!("{at}/token"),
+            "userInfo": {"url": format!("{at}/userinfo"), "subject": "/sub"},
             "clientId": "upstream", "clientSecret": {"name": "idp", "key": "secret"},
         }});
         let local = Site::new(&runtime, &local, entropy.clone());
@@ -135,24 +168,78 @@ impl World {
         let (keys, grant) = (&local.gateway.server.keys, GrantId::random(entropy.as_ref()));
         let refresh = RefreshToken::mint(keys, entropy.as_ref(), grant, 1).expose().to_owned();
         let access = AccessToken::mint(keys, entropy.as_ref()).expose().to_owned();
-        Self { runtime, local, provider, refresh, access, grant: grant.to_string() }
+        let (grant, (spent, kept)) = (grant.to_string(), Default::default());
+        let mut world = Self { runtime, local, provider, refresh, access, grant, spent, kept };
+        let (id, secret) = world.local.confidential.clone();
+        (world.spent, _) = world.signs_in(&world.local.client, "");
+        (_, world.kept) = world.signs_in(&id, &format!("&client_secret={secret}"));
+        world
+    }
+
+    /// A code of alice's that was redeemed, and the refresh token that came of it.
+    fn signs_in(&self, client: &str, more: &str) -> (String, String) {
+        let code = self.code(client);
+        let form = format!(
+            "grant_type=authorization_code&code={code}&client_id={client}&redirect_uri={CALLBACK}&code_verifier={VERIFIER}{more}"
+        );
+        let answer = self.post("/oauth/token", FORM, form.as_bytes());
+        let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        (code, answer["refresh_token"].as_str().expect("a refresh token").to_owned())
+    }
+
+    /// A code of alice's.
+    fn code(&self, client: &str) -> String {
+        let sent = self.authorize_as(&self.local, client);
+        let cookie = sent.cookie();
+        let page = self.get(&self.local, sent.location(), &cookie);
+        let (flow, token) = (page.field("flow"), page.field("token"));
+        let form = format!("flow={flow}&token={token}&username=alice&password=alice");
+        let signed_in = self.submit("/oauth/signin", FORM, &cookie, form.as_bytes());
+        let cookies = format!("{cookie}; {}", signed_in.cookies());
+        let page = self.get(&self.local, signed_in.location(), &cookies);
+        let landed = self.get(&self.local, &page.quoted("id=\"approve\" href=\""), &cookies);
+        let url = url::Url::parse(landed.location()).expect("the client's");
+        let code = url.query_pairs().find(|(name, _)| name == "code");
+        code.expect("a code").1.into_owned()
     }
 
     fn feed(&self, parser: &str, input: &[u8]) {
-        let known =
-            [("client", self.local.client.as_str()), ("refresh", &self.refresh), ("access", &self.access)];
-        let input = &filled(input, &known);
+        let (confidential, secret) = &self.local.confidential;
+        let mut known = vec![
+            ("client", self.local.client.as_str()),
+            ("refresh", self.refresh.as_str()),
+            ("access", self.access.as_str()),
+            ("confidential", confidential.as_str()),
+            ("secret", secret.as_str()),
+            ("spent", self.spent.as_str()),
+            ("kept", self.kept.as_str()),
+        ];
+        let next = [&self.local.client, &self.refresh, &self.access, confidential, &self.spent];
+        let next = next.map(|text| under_next_key(text));
+        let names = ["next_client", "next_refresh", "next_access", "next_confidential", "next_code"];
+        known.extend(names.into_iter().zip(next.iter().map(String::as_str)));
+        let input = &filled(&filled(input, &known), &KNOWN);
         match parser {
             "registration" => drop(self.post("/oauth/register", "application/json", input)),
-            "token" => drop(self.post("/oauth/token", FORM, input)),
+            "token" => self.token(input),
             "revocation" => drop(self.post("/oauth/revoke", FORM, input)),
             "authorization" => {
                 drop(self.get(&self.local, &format!("/oauth/authorize?{}", printable(input)), ""));
             }
             "basic_header" => self.with_authorization("/oauth/token", input),
+            "basic_pair" => {
+                let header = format!("Basic {}", STANDARD.encode(input));
+                self.with_authorization("/oauth/token", header.as_bytes());
+            }
             "bearer" => self.with_authorization("/mcp", input),
             "cookies" => self.cookies(input),
             "state" => self.state(input),
+            "callback" => self.callback(input),
+            "token_answer" => self.upstream(Part::Token, input),
+            "discovery" => self.upstream(Part::Discovery, input),
+            "jwks" => self.upstream(Part::Keys, input),
+            "user_info" => self.upstream(Part::UserInfo, input),
+            "forwarded" => forwarded(input),
             "signin" => self.signin(input),
             "account" => self.account(input),
             "sealed" => self.sealed(input),
@@ -189,6 +276,17 @@ impl World {
         self.send(&self.local, request.body(Body::from(body.to_vec())).expect("a request"))
     }
 
+    /// Asks for tokens; `{code}` is a code that waits to be redeemed.
+    fn token(&self, input: &[u8]) {
+        let waits = input.windows(6).any(|window| window == b"{code}");
+        let code = if waits { self.code(&self.local.client) } else { String::new() };
+        self.post("/oauth/token", FORM, &filled(input, &[("code", &code)]));
+    }
+
+    fn upstream(&self, part: Part, input: &[u8]) {
+        self.runtime.block_on(UPSTREAM.signs_in(part, input));
+    }
+
     fn with_authorization(&self, path: &str, value: &[u8]) {
         let Ok(value) = HeaderValue::from_bytes(value) else { return };
         let request = Request::builder().method(Method::POST).uri(path).header(header::CONTENT_TYPE, FORM);
@@ -199,11 +297,14 @@ impl World {
 
     /// A sign-in that begins.
     fn authorize(&self, site: &Site) -> Answer {
-        let challenge = pkce::s256("a-verifier-of-forty-three-characters-or-more");
+        self.authorize_as(site, &site.client)
+    }
+
+    fn authorize_as(&self, site: &Site, client: &str) -> Answer {
+        let challenge = pkce::s256(VERIFIER);
         let query = format!(
-            "response_type=code&client_id={}&redirect_uri=http%3A%2F%2F127.0.0.1%2Fcallback\
-             &code_challenge={challenge}&code_challenge_method=S256",
-            site.client
+            "response_type=code&client_id={client}&redirect_uri={CALLBACK}\
+             &code_challenge={challenge}&code_challenge_method=S256"
         );
         self.get(site, &format!("/oauth/authorize?{query}"), "")
     }
@@ -234,6 +335,25 @@ impl World {
         assert!(matches!(answer.status, 400 | 403 | 414), "{}", answer.status);
     }
 
+    /// Comes back from the provider, to a flow of its own, with an input for the query.
+    fn callback(&self, input: &[u8]) {
+        UPSTREAM.says(None);
+        let page = self.authorize(&self.provider);
+        let cookie = page.cookie();
+        let sent = self.get(&self.provider, &page.quoted("id=\"approve\" href=\""), &cookie);
+        let url = url::Url::parse(sent.location()).expect("the provider's");
+        let (_, state) = url.query_pairs().find(|(name, _)| name == "state").expect("a state");
+        let query = printable(&filled(input, &[("state", &state), ("upstream_code", "code")]));
+        let answer = self.get(&self.provider, &format!("/oauth/callback?{query}"), &cookie);
+        assert!(matches!(answer.status, 303 | 400 | 403 | 414), "{}", answer.status);
+        let landed = answer.location().starts_with("http://127.0.0.1:61000/callback?");
+        assert!(
+            answer.status != 303 || landed && query.contains(&*state),
+            "{input:?} leads to {}",
+            answer.location()
+        );
+    }
+
     /// Fills in the sign-in form.
     fn signin(&self, input: &[u8]) {
         let sent = self.authorize(&self.local);
@@ -254,9 +374,7 @@ impl World {
         let form = format!("flow={id}&token={token}&username=alice&password=alice");
         let signed_in = self.submit("/oauth/signin", FORM, &flow, form.as_bytes());
         assert_eq!(signed_in.status, 303);
-        let set =
-            signed_in.headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let cookie = set.filter_map(|text| text.split(';').next()).collect::<Vec<_>>().join("; ");
+        let cookie = signed_in.cookies();
         let token = self.get(&self.local, "/account", &cookie).field("token");
         let input = filled(input, &[("token", &token), ("grant", &self.grant)]);
         let answer = self.submit("/account", FORM, &cookie, &input);
@@ -275,7 +393,7 @@ impl World {
 
 impl Site {
     fn new(runtime: &Runtime, identity: &Value, entropy: Arc<dyn Entropy>) -> Self {
-        let config = json!({"servers": [{
+        let config = json!({"egress": {"allow": ["127.0.0.1"]}, "servers": [{
             "namespace": "team-a", "name": "github", "url": format!("{ISSUER}/mcp"), "issuer": ISSUER,
             "identity": identity, "access": {"allow": "everyone"},
             "backends": [{"name": "tools", "target": {"url": "https://tools.test/mcp"}}],
@@ -285,17 +403,27 @@ impl Site {
         let config = GatewayConfig::parse(&config.to_string()).expect("the configuration is right");
         let mut refs = FixedRefs::default();
         refs.insert(KeyRef::secret("users", "users.yaml"), USERS.into());
+        refs.insert(KeyRef::secret("idp", "secret"), b"secret".to_vec());
         let gateway = assemble(&config, ring, Arc::new(refs), Arc::new(clock.clone()), entropy, None)
             .expect("it can be assembled");
-        let mut site = Self { clock, gateway, client: String::new() };
-        let body = r#"{"redirect_uris":["http://127.0.0.1/callback"],"token_endpoint_auth_method":"none"}"#;
+        let mut site = Self { clock, gateway, client: String::new(), confidential: Default::default() };
+        (site.client, _) = site.register(runtime, "none");
+        site.confidential = site.register(runtime, "client_secret_post");
+        site
+    }
+
+    /// A client's id and secret.
+    fn register(&self, runtime: &Runtime, method: &str) -> (String, String) {
+        let body =
+            json!({"redirect_uris": ["http://127.0.0.1/callback"], "token_endpoint_auth_method": method});
         let request = Request::builder().method(Method::POST).uri("/oauth/register");
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body));
-        let answer = site.send(runtime, request.expect("a request"));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let answer = self.send(runtime, request);
         assert_eq!(answer.status, 201);
         let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        answer["client_id"].as_str().expect("an id").clone_into(&mut site.client);
-        site
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        (text("client_id"), text("client_secret"))
     }
 
     fn send(&self, runtime: &Runtime, request: Request<Body>) -> Answer {
@@ -308,6 +436,21 @@ impl Site {
             let body = body.collect().await.expect("a whole answer").to_bytes().to_vec();
             Answer { status, headers: parts.headers, body }
         })
+    }
+}
+
+/// Whatever stands before what a trusted proxy adds, and whatever a stranger says, is not believed.
+fn forwarded(input: &[u8]) {
+    let [proxy, stranger, client] =
+        [[10, 0, 0, 1], [203, 0, 113, 9], [198, 51, 100, 7]].map(|ip| IpAddr::from(Ipv4Addr::from(ip)));
+    let trusted = ["10.0.0.0/8".parse().expect("a network")];
+    let Ok(line) = HeaderValue::from_bytes(input) else { return };
+    let added = HeaderValue::from_bytes(&[input, b", ", client.to_string().as_bytes()].concat());
+    for (peer, line, expected) in
+        [(stranger, line, stranger), (proxy, added.expect("it is one, too"), client)]
+    {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), line)]);
+        assert_eq!(Source::of(peer, &headers, &trusted).0, Some(expected));
     }
 }
 

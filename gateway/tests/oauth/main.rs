@@ -39,3 +39,5 @@ mod support;
 mod tokens;
 mod trips;
 mod uploads;
+#[path = "../../fuzz/targets/upstream.rs"]
+mod upstream;

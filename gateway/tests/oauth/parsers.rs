@@ -5,22 +5,36 @@
 //! The corpus lies in `gateway/corpus`, a folder for each parser; the programs of `gateway/fuzz` start from there, too.
 //! What fuzzing finds becomes a file there: each is tried as it is, and then changed. `PROPTEST_CASES` asks for more.
 
-use std::path::Path;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    net::IpAddr,
+    path::Path,
+};
 
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use gatehouse_gateway::{
     client_document::{Document, DocumentUrl, KeySet, freshness},
     model::{AccessToken, RedirectUri, RefreshToken, registration::Registration},
-    oauth::assertion::UnverifiedAssertion,
+    oauth::{assertion::UnverifiedAssertion, source::Source},
 };
 use gatehouse_gateway_config::policy::RedirectUrisConfig;
 use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::{prelude::*, sample::Index};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::support::{
-    Answer, Browser, Gateway, authorization, authorize_path, provider_config, redeem, request, seconds,
+use crate::{
+    callback::at_provider,
+    support::{
+        Answer, Browser, Client, Gateway, authorization, authorize_path, provider_config, redeem, request,
+        seconds, with,
+    },
+    upstream::{KNOWN, Part, Upstream},
 };
 
 /// Each case is a request of a millisecond or two.
@@ -28,9 +42,11 @@ const CASES: u32 = 1000;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 type Texts = Vec<Vec<u8>>;
+/// What only the test knows, by the name under which it stands in the corpora.
+type Known = Vec<(&'static str, String)>;
 
 /// The corpus of a parser. What only the test knows stands in it as `{name}`.
-fn corpus(parser: &str, known: &[(&str, &str)]) -> Texts {
+fn corpus(parser: &str, known: &[(&str, String)]) -> Texts {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(parser);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -38,7 +54,7 @@ fn corpus(parser: &str, known: &[(&str, &str)]) -> Texts {
     files.iter().map(|path| filled(&std::fs::read(path).unwrap(), known)).collect()
 }
 
-fn filled(text: &[u8], known: &[(&str, &str)]) -> Vec<u8> {
+fn filled(text: &[u8], known: &[(&str, String)]) -> Vec<u8> {
     known.iter().fold(text.to_vec(), |text, (name, value)| {
         replaced(&text, format!("{{{name}}}").as_bytes(), value.as_bytes())
     })
@@ -139,58 +155,147 @@ fn registrations() {
 #[test]
 fn authorization_requests() {
     let gateway = Gateway::local();
-    let client = prepared(async || gateway.public_client().await);
-    holds([corpus("authorization", &[("client", &client.id)])], async |[query]| {
+    let known = signed_in(&gateway);
+    holds([corpus("authorization", &known)], async |[query]| {
         gateway.clock.advance(seconds(1));
-        sane(
-            &gateway.get(&format!("/oauth/authorize?{}", printable(&query))).await,
-            &[303, 400, 414, 429],
-        );
+        sane(&gateway.get(&format!("/oauth/authorize?{}", printable(&query))).await, &[303, 400, 414, 429]);
     });
 }
 
-/// A client of alice's: its id, and its tokens.
-fn signed_in(gateway: &Gateway) -> [String; 3] {
+/// The text of a token, a code or a client id under the key that comes next, which nobody has.
+fn under_next_key(text: &str) -> String {
+    let start = ["gc_", "gha_"].iter().find(|prefix| text.starts_with(**prefix)).map_or(0, |it| it.len());
+    let mut bytes = URL_SAFE_NO_PAD.decode(&text[start..]).unwrap();
+    bytes[0] += 1;
+    format!("{}{}", &text[..start], URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A public client of alice's with its tokens and a code that it has redeemed, and one that has a secret.
+fn signed_in(gateway: &Gateway) -> Known {
     prepared(async || {
         let client = gateway.public_client().await;
-        let tokens = gateway.tokens(&client).await;
-        let text = |name: &str| tokens[name].as_str().unwrap().to_owned();
-        [client.id, text("refresh_token"), text("access_token")]
+        let spent = gateway.code(&mut Browser::default(), &client).await;
+        let tokens = gateway.token(&redeem(&client, &spent)).await.json();
+        let metadata = json!({"redirect_uris": ["http://127.0.0.1/callback"], "token_endpoint_auth_method": "client_secret_post"});
+        let confidential = gateway.register(metadata).await;
+        let secret = confidential.secret.clone().unwrap();
+        let code = gateway.code(&mut Browser::default(), &confidential).await;
+        let kept = gateway.token(&with(redeem(&confidential, &code), "client_secret", Some(&secret))).await;
+        let text = |answer: &serde_json::Value, name: &str| answer[name].as_str().unwrap().to_owned();
+        let mut known = vec![
+            ("client", client.id),
+            ("refresh", text(&tokens, "refresh_token")),
+            ("access", text(&tokens, "access_token")),
+            ("confidential", confidential.id),
+            ("spent", spent),
+        ];
+        let next = ["next_client", "next_refresh", "next_access", "next_confidential", "next_code"];
+        let next = next.into_iter().zip(&known).map(|(name, (_, text))| (name, under_next_key(text)));
+        known.extend(next.collect::<Vec<_>>());
+        known.extend([("secret", secret), ("kept", text(&kept.json(), "refresh_token"))]);
+        known
     })
+}
+
+fn value<'a>(known: &'a Known, name: &str) -> &'a str {
+    known.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str()).unwrap()
+}
+
+fn holds_text(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Asks for tokens. Of the client, `{code}` is a code that waits to be redeemed.
+async fn asks_for_tokens(gateway: &Gateway, known: &Known, body: Vec<u8>, header: &[u8]) -> Answer {
+    let body = if holds_text(&body, "{code}") {
+        let client = Client { id: value(known, "client").to_owned(), secret: None };
+        let code = gateway.code(&mut Browser::default(), &client).await;
+        filled(&body, &[("code", code)])
+    } else {
+        body
+    };
+    let mut asked = request(Method::POST, "/oauth/token", &[("content-type", FORM)], Body::from(body));
+    let header = HeaderValue::from_bytes(header).ok().filter(|value| !value.is_empty());
+    asked.headers_mut().extend(header.map(|value| (header::AUTHORIZATION, value)));
+    gateway.clock.advance(seconds(1));
+    let answer = gateway.send(asked).await;
+    sane(&answer, &[200, 400, 401, 413]);
+    answer
+}
+
+/// What an answer of the token endpoint says: of a good one, the scope.
+fn says(answer: &Answer) -> String {
+    let json = answer.json();
+    let said = json.get("error_description").or_else(|| json.get("scope"));
+    said.and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+}
+
+/// The corpus and what came of it reach what they are there for.
+fn came_up(said: &RefCell<BTreeSet<String>>, expected: &[&str]) {
+    let said = said.borrow();
+    let missed: Vec<_> = expected.iter().filter(|text| !said.contains(**text)).collect();
+    assert!(missed.is_empty(), "nothing led to {missed:?}, only to {said:?}");
 }
 
 #[test]
 fn token_requests_and_basic_headers() {
     let gateway = Gateway::local();
-    let [client, tokens, _] = signed_in(&gateway);
-    let bodies = corpus("token", &[("client", &client), ("refresh", &tokens)]);
-    holds([bodies, corpus("basic_header", &[])], async |[body, header]| {
-        let mut asked = request(Method::POST, "/oauth/token", &[("content-type", FORM)], Body::from(body));
-        let header = HeaderValue::from_bytes(&header).ok().filter(|value| !value.is_empty());
-        asked.headers_mut().extend(header.map(|value| (header::AUTHORIZATION, value)));
-        gateway.clock.advance(seconds(1));
-        sane(&gateway.send(asked).await, &[200, 400, 401, 413]);
+    let known = signed_in(&gateway);
+    let (said, redeemed) = (RefCell::new(BTreeSet::new()), Cell::new(0));
+    holds([corpus("token", &known), corpus("basic_header", &known)], async |[body, header]| {
+        let answer = asks_for_tokens(&gateway, &known, body.clone(), &header).await;
+        let good = answer.status == 200 && holds_text(&body, "grant_type=authorization_code");
+        redeemed.set(redeemed.get() + u32::from(good));
+        said.borrow_mut().insert(says(&answer));
     });
+    assert!(redeemed.get() > 1, "a code is redeemed also where something about it was changed");
+    came_up(&said, &["mcp", "the client_secret is wrong", "the Authorization header is not valid Basic"]);
+}
+
+/// A client with a secret proves itself by it, and by nothing that resembles it.
+#[test]
+fn token_requests_and_secrets() {
+    let gateway = Gateway::local();
+    let known = signed_in(&gateway);
+    let (confidential, secret) = (value(&known, "confidential"), value(&known, "secret"));
+    let said = RefCell::new(BTreeSet::new());
+    holds([corpus("token", &known), corpus("basic_pair", &known)], async |[body, pair]| {
+        let shown = [body.as_slice(), &pair].concat();
+        let header = format!("Basic {}", STANDARD.encode(&pair));
+        let answer = asks_for_tokens(&gateway, &known, body, header.as_bytes()).await;
+        let proven = !holds_text(&shown, confidential) || holds_text(&shown, secret);
+        assert!(answer.status != 200 || proven, "{answer:?}");
+        said.borrow_mut().insert(says(&answer));
+    });
+    let expected = [
+        "mcp",
+        "the client authenticated in two ways at once",
+        "the client_secret is wrong",
+        "client_id differs from the one in the Authorization header",
+    ];
+    came_up(&said, &expected);
 }
 
 #[test]
 fn revocations() {
     let gateway = Gateway::local();
-    let [client, refresh, access] = signed_in(&gateway);
+    let ours = signed_in(&gateway);
+    let (client, access) = (value(&ours, "client"), value(&ours, "access"));
     let other = prepared(async || gateway.public_client().await);
-    let known = [("client", client.as_str()), ("refresh", &refresh), ("access", &access)];
-    let ours = corpus("revocation", &known);
-    let theirs = corpus("revocation", &[("client", &other.id), ("refresh", &refresh), ("access", &access)]);
-    holds([theirs], async |[body]| {
+    let theirs = ours.iter().map(|(name, text)| match *name {
+        "client" => ("client", other.id.clone()),
+        _ => (*name, text.clone()),
+    });
+    holds([corpus("revocation", &theirs.collect::<Known>())], async |[body]| {
         // Whatever a client says that is not its own: nothing of another's ends.
-        let own = body.windows(client.len()).any(|window| window == client.as_bytes());
+        let own = holds_text(&body, client);
         sane(
             &post_now(&gateway, "/oauth/revoke", &[("content-type", FORM)], body).await,
             &[200, 400, 401, 413, 429],
         );
-        assert!(own || gateway.accepts(&access).await, "another client ended it");
+        assert!(own || gateway.accepts(access).await, "another client ended it");
     });
-    holds([ours], async |[body]| {
+    holds([corpus("revocation", &ours)], async |[body]| {
         sane(
             &post_now(&gateway, "/oauth/revoke", &[("content-type", FORM)], body).await,
             &[200, 400, 401, 413, 429],
@@ -201,13 +306,13 @@ fn revocations() {
 #[test]
 fn bearer_tokens() {
     let gateway = Gateway::local();
-    let [_, _, access] = signed_in(&gateway);
-    holds([corpus("bearer", &[("access", &access)])], async |[header]| {
-        let Ok(value) = HeaderValue::from_bytes(&header) else { return };
+    let known = signed_in(&gateway);
+    holds([corpus("bearer", &known)], async |[header]| {
         // The token itself, however its scheme is written, is right.
-        if String::from_utf8_lossy(&header).contains(access.as_str()) {
+        if holds_text(&header, value(&known, "access")) {
             return;
         }
+        let Ok(value) = HeaderValue::from_bytes(&header) else { return };
         let mut asked =
             request(Method::POST, "/mcp", &[("content-type", "application/json")], Body::from("{}"));
         asked.headers_mut().insert(header::AUTHORIZATION, value);
@@ -218,16 +323,22 @@ fn bearer_tokens() {
 #[test]
 fn sealed_client_ids_and_refresh_tokens() {
     let gateway = Gateway::local();
-    let [client, token, _] = signed_in(&gateway);
+    let known = signed_in(&gateway);
     let server = &gateway.server;
-    holds([corpus("sealed", &[("client", &client), ("refresh", &token)])], async |[bytes]| {
+    let clients = ["client", "confidential"].map(|name| value(&known, name));
+    let tokens = ["refresh", "kept"].map(|name| value(&known, name));
+    holds([corpus("sealed", &known)], async |[bytes]| {
         let Ok(text) = String::from_utf8(bytes) else { return };
         let policy = &server.config.policy.registration;
         assert_eq!(
             Registration::open(&server.keys, policy, crate::support::NOW, &text).is_ok(),
-            text == client
+            clients.contains(&text.as_str())
         );
-        assert_eq!(RefreshToken::parse(&server.keys, &text).is_ok(), text == token, "{text}");
+        assert_eq!(
+            RefreshToken::parse(&server.keys, &text).is_ok(),
+            tokens.contains(&text.as_str()),
+            "{text}"
+        );
     });
 }
 
@@ -242,7 +353,7 @@ fn forms_of_the_sign_in_page() {
         let mut browser = Browser::default();
         let sent = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
         let page = browser.get(&gateway, sent.location()).await;
-        let body = filled(&body, &[("flow", &page.field("flow")), ("token", &page.field("token"))]);
+        let body = filled(&body, &[("flow", page.field("flow")), ("token", page.field("token"))]);
         let cookie = cookies(&browser);
         let headers =
             [("content-type", FORM), ("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
@@ -269,7 +380,7 @@ fn forms_of_the_account_page() {
         let page = hers.account(&gateway, "alice").await;
         (access, call.grant.id.to_string(), hers, page.field("token"))
     });
-    holds([corpus("account", &[("token", &token), ("grant", &grant)])], async |[body]| {
+    holds([corpus("account", &[("token", token), ("grant", grant)])], async |[body]| {
         let cookie = cookies(&browser);
         let headers =
             [("content-type", FORM), ("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
@@ -310,7 +421,7 @@ fn cookies_and_states() {
         (cookie, approve, sent.redirect_param("state").unwrap())
     });
     let approve = approve.strip_prefix(&gateway.origin).unwrap_or(&approve).to_owned();
-    let known = [("cookie", cookie.as_str()), ("state", &state)];
+    let known = [("cookie", cookie.clone()), ("state", state.clone())];
     let corpora = [corpus("cookies", &known), corpus("state", &known)];
     holds(corpora, async |[header, presented]| {
         let Ok(value) = HeaderValue::from_bytes(&header) else { return };
@@ -327,6 +438,74 @@ fn cookies_and_states() {
         if !presented.starts_with(&state) {
             sane(&ask(&format!("/oauth/callback?code=x&state={presented}")).await, &[400, 403, 414]);
         }
+    });
+}
+
+/// What a browser brings from the provider, to a flow of its own: a sign-in, or a page that repeats none of it.
+#[test]
+fn answers_of_the_provider() {
+    let gateway = Gateway::with_provider();
+    let client = prepared(async || gateway.public_client().await);
+    let ended = RefCell::new(BTreeSet::new());
+    holds([corpus("callback", &[])], async |[query]| {
+        gateway.clock.advance(seconds(60));
+        let mut browser = Browser::default();
+        let (asked, _) = at_provider(&gateway, &mut browser, &client).await;
+        let [state, challenge] = ["state", "code_challenge"].map(|name| asked.redirect_param(name).unwrap());
+        let code = format!("upstream-code.{challenge}");
+        let query = filled(&query, &[("state", state.clone()), ("upstream_code", code)]);
+        gateway.provider.answers.lock().unwrap().clear();
+        gateway.provider.signs_in("42");
+        let answer = browser.get(&gateway, &format!("/oauth/callback?{}", printable(&query))).await;
+        sane(&answer, &[303, 400, 403, 414]);
+        assert!(answer.status != 303 || holds_text(&query, &state), "{answer:?}");
+        assert!(!answer.body.contains("evil"), "{answer:?}");
+        ended.borrow_mut().insert(answer.status.as_u16());
+    });
+    assert!(ended.borrow().contains(&303), "nobody signed in");
+}
+
+/// A provider's documents and answers.
+#[test]
+fn what_a_provider_says() {
+    let upstream = Upstream::start();
+    let known: Known = KNOWN.map(|(name, text)| (name, text.to_owned())).into();
+    let parts = [
+        ("token_answer", Part::Token),
+        ("discovery", Part::Discovery),
+        ("jwks", Part::Keys),
+        ("user_info", Part::UserInfo),
+    ];
+    for (parser, part) in parts {
+        let (good, tried) = (Cell::new(0), Cell::new(0));
+        holds([corpus(parser, &known)], async |[text]| {
+            let signed_in = upstream.signs_in(part, &text).await;
+            good.set(good.get() + u32::from(signed_in));
+            tried.set(tried.get() + 1);
+        });
+        assert!(good.get() > 0 && good.get() < tried.get(), "{parser}: {good:?} of {tried:?}");
+    }
+}
+
+/// Whatever a client writes there, what a trusted proxy adds is believed, and of anybody else nothing.
+#[test]
+fn forwarded_addresses() {
+    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    let [proxy, stranger, client] =
+        ["10.0.0.1", "203.0.113.9", "198.51.100.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
+    let of = |peer: IpAddr, lines: &[&[u8]]| {
+        let lines = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok());
+        let headers = lines.map(|line| (header::HeaderName::from_static("x-forwarded-for"), line)).collect();
+        Source::of(peer, &headers, &trusted).0
+    };
+    let added = client.to_string();
+    holds([corpus("forwarded", &[])], async |[line]| {
+        assert_eq!(of(stranger, &[&line]), Some(stranger));
+        let on_one_line = [&line, b", ".as_slice(), added.as_bytes()].concat();
+        if HeaderValue::from_bytes(&line).is_ok() {
+            assert_eq!(of(proxy, &[&on_one_line]), Some(client));
+        }
+        assert_eq!(of(proxy, &[&line, added.as_bytes()]), Some(client));
     });
 }
 
@@ -400,7 +579,7 @@ fn client_assertions() {
             assert!(text.len() >= read.client_id().len(), "{text}");
         }
     };
-    let known = [("assertion", right.as_str()), ("claims", &claims)];
+    let known = [("assertion", right), ("claims", claims)];
     let corpora = ["assertion", "jws_header", "assertion_claims"].map(|parser| corpus(parser, &known));
     holds(corpora, async |[text, header, claims]| {
         sane(&String::from_utf8_lossy(&text));

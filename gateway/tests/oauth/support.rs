@@ -794,8 +794,10 @@ impl Provider for FakeProvider {
     async fn exchange(&self, answer: UpstreamAnswer<'_>) -> Result<SignedIn, IdentityError> {
         self.exchanged.lock().unwrap().push(answer.code.to_owned());
         // The code names the challenge that it was issued for, as a provider remembers it.
-        let challenge = answer.code.split_once('.').map_or("", |(_, challenge)| challenge);
-        assert_eq!(pkce::challenge_of(answer.verifier).as_deref(), Some(challenge));
+        let challenge = answer.code.split_once('.').map(|(_, challenge)| challenge);
+        if pkce::challenge_of(answer.verifier).as_deref() != challenge {
+            return Err(IdentityError::Refused("invalid_grant".to_owned()));
+        }
         let waits = self.waits.lock().unwrap().take();
         if let Some(waits) = waits {
             waits.await.unwrap();
