@@ -18,7 +18,7 @@ use gatehouse_gateway::{
     oauth::source::Source,
     refs::{Refs, Value as Secret},
 };
-use gatehouse_gateway_config::{EgressConfig, KeyRef, TlsConfig, policy::RedirectUrisConfig};
+use gatehouse_gateway_config::{EgressConfig, KeyRef, RedisConfig, TlsConfig, policy::RedirectUrisConfig};
 use http::StatusCode;
 use rustls::{ServerConfig, crypto::ring};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
@@ -31,7 +31,8 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use crate::support::{
-    Answer, Browser, Client, Gateway, NOW, authorization, authorize_path, config, gzip, redeem, refresh, with,
+    Answer, Browser, Client, Gateway, NOW, at_redis, authorization, authorize_path, config, gzip, redeem,
+    refresh, with,
 };
 
 pub(crate) const ID: &str = "https://client.example/metadata.json";
@@ -122,9 +123,14 @@ impl World {
 
     /// The same server on this Redis, whose machine believes that it is `unix` seconds since 1970.
     pub(crate) async fn on_redis_at(&self, url: &str, unix: i64) -> Gateway {
+        self.on(&at_redis(url), unix).await
+    }
+
+    /// As [`World::on_redis_at`], on a Redis that is used like this.
+    pub(crate) async fn on(&self, redis: &RedisConfig, unix: i64) -> Gateway {
         let clock = ManualClock::at(unix);
         let documents = documents(&self.egress, &self.ca, &config(), &clock);
-        Gateway::fetching_on_redis(config(), clock, documents, url).await
+        Gateway::fetching_on_redis(config(), clock, documents, redis).await
     }
 
     pub(crate) async fn authorize(&self, id: &str) -> Answer {

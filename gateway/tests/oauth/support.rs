@@ -100,7 +100,7 @@ pub(crate) fn keyring(seed: u64) -> Keyring {
     Keyring::generate(&mut StdRng::seed_from_u64(seed))
 }
 
-fn at_redis(url: &str) -> RedisConfig {
+pub(crate) fn at_redis(url: &str) -> RedisConfig {
     serde_json::from_value(json!({ "url": url })).unwrap()
 }
 
@@ -193,9 +193,9 @@ impl Gateway {
         config: Value,
         clock: ManualClock,
         documents: Documents,
-        url: &str,
+        redis: &RedisConfig,
     ) -> Self {
-        let gateway = Self::assemble(config, 1, clock, None, Some(&at_redis(url)), Some(documents));
+        let gateway = Self::assemble(config, 1, clock, None, Some(redis), Some(documents));
         gateway.server.store.ping().await.unwrap();
         gateway
     }

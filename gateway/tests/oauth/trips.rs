@@ -2,17 +2,21 @@
 
 use axum::body::Body;
 use gatehouse_gateway::server::Identity;
+use gatehouse_gateway_config::RedisConfig;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
+    assertions::{self, claims_at, proven, signed},
     callback::at_provider,
     chaos::{Chaos, Mode},
+    clocks::time,
+    documents::World,
     redis_server::{Admin, RedisServer},
     static_clients::{listed, robot},
     support::{
-        Answer, Browser, Client, Gateway, authorization, authorize_path, config, provider_config, redeem,
-        refresh, request, seconds, with,
+        Answer, Browser, Client, Gateway, at_redis, authorization, authorize_path, config, provider_config,
+        redeem, refresh, request, seconds, with,
     },
 };
 
@@ -49,52 +53,134 @@ async fn code(gateway: &Gateway, client: &Client) -> String {
     browser.get(gateway, &path).await.redirect_param("code").unwrap()
 }
 
-/// How many scripts ran so far, and how often Redis read from a connection, this time included.
-async fn counted(admin: &Admin) -> (u64, u64) {
+/// How many scripts ran so far, how often Redis read from a connection, this time included, and how often somebody waited
+/// for replicas.
+async fn counted(admin: &Admin) -> (u64, u64, u64) {
     let info: String = admin.run(&["INFO", "all"]).await;
     let number = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name));
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     };
-    (number("cmdstat_evalsha:calls="), number("total_reads_processed:"))
+    (number("cmdstat_evalsha:calls="), number("total_reads_processed:"), number("cmdstat_wait:calls="))
 }
 
 /// The answer to a token request, which is one script and no more.
-async fn in_one_trip(gateway: &Gateway, admin: &Admin, params: &[(&str, &str)]) -> Value {
+async fn in_one_trip(gateway: &Gateway, admin: &Admin, params: &[(&str, &str)]) -> Option<Value> {
     let before = counted(admin).await;
     let answer = gateway.token(params).await;
     let after = counted(admin).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     // The second read is that of the count itself.
     assert_eq!((after.0 - before.0, after.1 - before.1), (1, 2), "{params:?}");
-    answer.json()
+    Some(answer.json())
+}
+
+/// As [`in_one_trip`], of a gateway whose claims wait for a replica, and whose every question comes this way. `None`: that
+/// took the replica too long.
+async fn in_one_turn(
+    (gateway, way): (&Gateway, &Chaos),
+    admin: &Admin,
+    params: &[(&str, &str)],
+) -> Option<Value> {
+    let (before, turns) = (counted(admin).await, way.turns());
+    let answer = gateway.token(params).await;
+    let (after, turns) = (counted(admin).await, way.turns() - turns);
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    // A robot's token claims nothing.
+    let claims = u64::from(!params.contains(&("grant_type", "client_credentials")));
+    assert_eq!((after.0 - before.0, after.2 - before.2, turns), (1, claims, 1), "{params:?}");
+    Some(answer.json())
+}
+
+/// A client, and when it signs its assertions, by Redis's clock, if it does.
+struct Asker {
+    client: Client,
+    signs: Option<i64>,
+}
+
+impl Asker {
+    async fn of(gateway: &Gateway, signs: Option<i64>) -> Self {
+        let client = match signs {
+            Some(_) => assertions::client(),
+            None => gateway.public_client().await,
+        };
+        Self { client, signs }
+    }
+
+    /// A sign-in and every step after it; `None` as soon as one is not answered.
+    async fn goes_through(
+        &self,
+        gateway: &Gateway,
+        ask: impl AsyncFn(&[(&str, &str)]) -> Option<Value>,
+    ) -> Option<()> {
+        let client = &self.client;
+        let sent = async |params: Vec<(&str, &str)>| match self.signs {
+            Some(now) => ask(&proven(params, &signed(1, &claims_at(now)))).await,
+            None => ask(&params).await,
+        };
+        let mut tokens = sent(redeem(client, &code(gateway, client).await)).await?;
+        for _ in 0..3 {
+            let presented = tokens["refresh_token"].as_str().unwrap().to_owned();
+            tokens = sent(refresh(client, &presented)).await?;
+            let again = sent(refresh(client, &presented)).await?;
+            assert_eq!(again["refresh_token"], tokens["refresh_token"]);
+        }
+        if self.signs.is_none() {
+            ask(&robot("robot", "new-secret")).await?;
+        }
+        Some(())
+    }
+
+    /// Makes Redis know the scripts, which are loaded when they are first sent.
+    async fn loads(&self, gateway: &Gateway) -> Option<()> {
+        let ask = async |params: &[(&str, &str)]| {
+            let answer = gateway.token(params).await;
+            (answer.status == StatusCode::OK).then(|| answer.json())
+        };
+        self.goes_through(gateway, ask).await
+    }
 }
 
 #[tokio::test]
 async fn every_grant_step_is_one_round_trip() {
     let Some(redis) = RedisServer::start().await else { return };
-    let admin = redis.admin().await;
-    let mut gateways = Vec::new();
+    let (admin, now, world) = (redis.admin().await, time(&redis).await, World::inline().await);
+    let mut gateways = vec![(world.on_redis_at(&redis.url(), now).await, Some(now))];
     for config in [config(), provider_config(), scoped(config()), scoped(provider_config())] {
-        gateways.push(Gateway::on_redis(with_robot(config), &redis.url()).await);
+        gateways.push((Gateway::on_redis(with_robot(config), &redis.url()).await, None));
     }
-    for gateway in &gateways {
-        // Redis does not know the scripts yet: they are loaded when they are first sent.
-        let client = gateway.public_client().await;
-        let first = gateway.token(&redeem(&client, &code(gateway, &client).await)).await.json();
-        gateway.token(&refresh(&client, first["refresh_token"].as_str().unwrap())).await.json();
-        gateway.token(&robot("robot", "new-secret")).await.json();
+    for (gateway, signs) in &gateways {
+        Asker::of(gateway, *signs).await.loads(gateway).await.unwrap();
+        let ask = async |params: &[(&str, &str)]| in_one_trip(gateway, &admin, params).await;
+        Asker::of(gateway, *signs).await.goes_through(gateway, ask).await.unwrap();
+    }
+}
 
-        let client = gateway.public_client().await;
-        let code = code(gateway, &client).await;
-        let mut tokens = in_one_trip(gateway, &admin, &redeem(&client, &code)).await;
-        for _ in 0..3 {
-            let presented = tokens["refresh_token"].as_str().unwrap().to_owned();
-            tokens = in_one_trip(gateway, &admin, &refresh(&client, &presented)).await;
-            let again = in_one_trip(gateway, &admin, &refresh(&client, &presented)).await;
-            assert_eq!(again["refresh_token"], tokens["refresh_token"]);
+/// The script and the wait for replicas go together.
+#[tokio::test]
+async fn every_grant_step_that_replicas_acknowledge_is_one_round_trip() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let (admin, now, world) = (redis.admin().await, time(&redis).await, World::inline().await);
+    let link = Chaos::before(redis.socket.clone()).await;
+    let _replica = redis.replica(link.port).await;
+    let way = Chaos::before(redis.socket.clone()).await;
+    let strict = RedisConfig { min_replicas: 1, ..at_redis(&way.url()) };
+    let gateways = [
+        (Gateway::unacknowledged(with_robot(scoped(config())), &way.url()).await, None),
+        (world.on(&strict, now).await, Some(now)),
+    ];
+    for (gateway, signs) in &gateways {
+        let asker = Asker::of(gateway, *signs).await;
+        let ask = async |params: &[(&str, &str)]| in_one_turn((gateway, &way), &admin, params).await;
+        let mut tries = 0;
+        // A machine that is busy may take longer than the gateway waits: then all is tried again.
+        while asker.loads(gateway).await.is_none() || asker.goes_through(gateway, &ask).await.is_none() {
+            tries += 1;
+            assert!(tries < 50, "too little is acknowledged");
         }
-        in_one_trip(gateway, &admin, &robot("robot", "new-secret")).await;
     }
 }
 

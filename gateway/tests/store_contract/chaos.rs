@@ -1,10 +1,10 @@
-//! A proxy before Redis that cuts, stalls, and loses answers.
+//! A proxy before Redis that cuts, stalls, loses answers, and counts.
 
 use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Chaos {
     mode: Arc<watch::Sender<Mode>>,
     pub(crate) port: u16,
     open: Arc<AtomicUsize>,
+    turns: Arc<AtomicUsize>,
     target: Arc<Mutex<PathBuf>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -44,10 +45,12 @@ impl Chaos {
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
         let (modes, open) = (mode.clone(), Arc::new(AtomicUsize::new(0)));
         let (count, target) = (open.clone(), Arc::new(Mutex::new(socket)));
-        let to = target.clone();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let (to, asked) = (target.clone(), turns.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let carried = Box::pin(carry(client, to.lock().unwrap().clone(), modes.clone()));
+                let target = to.lock().unwrap().clone();
+                let carried = Box::pin(carry(client, target, modes.clone(), asked.clone()));
                 let count = count.clone();
                 count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
@@ -56,11 +59,16 @@ impl Chaos {
                 });
             }
         });
-        Self { mode, port, open, target, task }
+        Self { mode, port, open, turns, target, task }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// How often somebody asked, on whichever connection: what is sent before anything is answered is one question.
+    pub(crate) fn turns(&self) -> usize {
+        self.turns.load(Ordering::SeqCst)
     }
 
     /// Where new connections go from now on.
@@ -92,14 +100,21 @@ impl Drop for Chaos {
     }
 }
 
-async fn carry(client: TcpStream, socket: PathBuf, mode: Arc<watch::Sender<Mode>>) {
+async fn carry(client: TcpStream, socket: PathBuf, mode: Arc<watch::Sender<Mode>>, turns: Arc<AtomicUsize>) {
     let Ok(server) = UnixStream::connect(socket).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let mut cut = mode.subscribe();
+    let answered = AtomicBool::new(true);
+    let asks = || {
+        if answered.swap(false, Ordering::SeqCst) {
+            turns.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let answers = || answered.store(true, Ordering::SeqCst);
     tokio::select! {
-        () = pump(from_client, to_server, &mode, Mode::Stall) => {}
-        () = pump(from_server, to_client, &mode, Mode::LoseAnswer) => {}
+        () = pump(from_client, to_server, (&mode, Mode::Stall), asks) => {}
+        () = pump(from_server, to_client, (&mode, Mode::LoseAnswer), answers) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -108,11 +123,12 @@ async fn carry(client: TcpStream, socket: PathBuf, mode: Arc<watch::Sender<Mode>
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mode: &watch::Sender<Mode>,
-    lost: Mode,
+    (mode, lost): (&watch::Sender<Mode>, Mode),
+    came: impl Fn(),
 ) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        came();
         let now = *mode.borrow();
         if now != lost {
             if to.write_all(&buffer[..n]).await.is_err() {
