@@ -119,7 +119,7 @@ enum Branch {
     GraceOver,
 }
 
-const BRANCHES: [Branch; 18] = [
+const BRANCHES: [Branch; 19] = [
     Branch::Told(Told::Redeemed),
     Branch::Told(Told::Replayed(Replay::Parallel)),
     Branch::Told(Told::Replayed(Replay::Ended)),
