@@ -241,7 +241,7 @@ pub(crate) fn config(url: &str) -> RedisConfig {
 
 /// Makes each of a store's connections. A machine that is busy may take longer to shake hands with all nodes than a gateway
 /// waits: then it is asked again, as a client would.
-async fn connect(store: &RedisStore) {
+pub(crate) async fn connect(store: &RedisStore) {
     let end = std::time::Instant::now() + MINUTE;
     while std::time::Instant::now() < end {
         let cursor = store.event_cursor().await;

@@ -62,6 +62,19 @@ pub(crate) async fn recovers(store: &impl Store) {
     panic!("it does not recover");
 }
 
+/// Waits until a store is refused for this reason: that its connection broke off is not yet one.
+pub(crate) async fn refused(store: &impl Store, reason: &str) {
+    let mut last = String::new();
+    for _ in 0..500 {
+        last = store.ping().await.expect_err("it is not let in").to_string();
+        if last.contains(reason) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it is not refused for {reason}, but: {last}");
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_no_redemption_and_the_claim_stays_spent() {
     let Some((lab, chaos, store)) = through_chaos().await else { return };
@@ -239,12 +252,14 @@ async fn a_new_password_needs_no_restart() {
         Arc::new(SystemClock::default()),
     )
     .unwrap();
-    assert!(unavailable(&store.ping().await), "WRONGPASS");
+    refused(&store, "WRONGPASS").await;
     *refs.0.lock().unwrap() = password(PASSWORD);
     recovers(&store).await;
     admin.give_rights(&lab.keys.instance(), "rotated").await;
-    *refs.0.lock().unwrap() = password("rotated");
+    store.ping().await.expect("a connection that is open stays");
     let _: i64 = admin.run(&["CLIENT", "KILL", "USER", "tenant"]).await;
+    refused(&store, "WRONGPASS").await;
+    *refs.0.lock().unwrap() = password("rotated");
     recovers(&store).await;
     store.create_flow(&request(), MINUTE).await.unwrap();
 }

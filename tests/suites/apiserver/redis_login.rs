@@ -63,6 +63,20 @@ async fn admit(fleet: &RedisFleet) {
     }
 }
 
+/// Ends the operator's connections to a process.
+async fn cut(process: &mut MultiplexedConnection) {
+    redis::cmd("CLIENT").arg(&["KILL", "USER", "gatehouse"]).query_async::<i64>(process).await.unwrap();
+}
+
+/// Waits until the operator is connected to a process.
+async fn comes(process: &mut MultiplexedConnection) {
+    eventually("the operator to come with the new password", async || {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(process).await.unwrap();
+        clients.contains(" user=gatehouse ").then_some(())
+    })
+    .await;
+}
+
 /// The part `redis` of the operator's configuration as the chart renders it, and its files as it mounts them.
 fn settings(fleet: &RedisFleet, mounts: &Path, users: &str) -> Value {
     let guard = fleet.guard().expect("it is guarded");
@@ -157,6 +171,31 @@ impl World {
         assert_eq!(denial.rules, [AccessRule { subjects: vec!["42".to_owned()], ..AccessRule::default() }]);
     }
 
+    /// Every process takes another password of the operator's than before, and it goes on once its file has that.
+    async fn rotate(&self, fleet: &RedisFleet) {
+        let mut processes = fleet.connections().await;
+        processes.extend(fleet.guarded_sentinels().await);
+        for process in &mut processes {
+            set_user(process, &["gatehouse", "resetpass", ">of tomorrow"].map(str::to_owned)).await;
+            cut(process).await;
+        }
+        self.says_programmed("it does not accept the operator's user and password").await;
+        std::fs::write(self.mounts.path().join("redis/password"), "of tomorrow").unwrap();
+        for process in &mut processes {
+            comes(process).await;
+        }
+    }
+
+    /// Waits until the condition `Programmed` says this.
+    async fn says_programmed(&self, text: &str) {
+        eventually(&format!("the status to say {text}"), async || {
+            let servers: Api<McpServer> = Api::namespaced(self.client.clone(), &self.namespace);
+            let server = servers.get("one").await.unwrap();
+            condition(&server, "Programmed")?.message.contains(text).then_some(())
+        })
+        .await;
+    }
+
     async fn edit_deny(&self) {
         let mut edited = server("one");
         edited["spec"]["access"]["deny"] = json!([{ "subjects": ["42"] }]);
@@ -172,6 +211,7 @@ async fn managed(name: &str, fleet: &RedisFleet) {
     reaches(&world.client, &world.namespace, "one", "TenantIsolated", "True", "OwnRedisUser").await;
     let store = world.store().await;
     store.hit("a", MINUTE).await.expect("its user may do what a gateway does");
+    world.rotate(fleet).await;
     world.deny(&store).await;
     assert_eq!(world.ready().await, "users can sign in");
 
@@ -251,13 +291,8 @@ async fn shared_gives_the_servers_the_operators_login_and_certificate() {
     })
     .await;
     set_user(&mut redis, &["gatehouse".to_owned(), format!("<{PASSWORD}")]).await;
-    let ends = ["KILL", "USER", "gatehouse"];
-    redis::cmd("CLIENT").arg(&ends).query_async::<i64>(&mut redis).await.unwrap();
-    eventually("the operator itself to come with the new password", async || {
-        let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
-        clients.contains(" user=gatehouse ").then_some(())
-    })
-    .await;
+    cut(&mut redis).await;
+    comes(&mut redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,12 +366,7 @@ async fn what_a_sentinel_refuses_is_said_with_the_rights_that_it_takes() {
     let says = async |what: &str| {
         let text =
             format!("{what}: the operator's user may not do this; its rights at Sentinels must be {rights}");
-        eventually(&format!("the status to say {text}"), async || {
-            let servers: Api<McpServer> = Api::namespaced(world.client.clone(), &world.namespace);
-            let server = servers.get("one").await.unwrap();
-            condition(&server, "Programmed")?.message.contains(&text).then_some(())
-        })
-        .await;
+        world.says_programmed(&text).await;
     };
     says("Redis refused the ACL user of this server").await;
     at_sentinels(&documented(true)).await;
