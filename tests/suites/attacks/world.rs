@@ -96,9 +96,9 @@ impl World {
             documents::tenant(&watch, &redis)
         );
         let ((a, github, backend_a), (b, backend_b), (c, backend_c), (d, backend_d)) = (hub, b, c, d);
-        let (next, next_user, _backends) =
-            (AtomicU32::new(0), AtomicU32::new(0), [backend_b, backend_c, backend_d]);
-        Self { watch, redis, a, b, c, d, github, backend_a, sink, _backends, next, next_user }
+        let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
+        let backends = [backend_b, backend_c, backend_d];
+        Self { watch, redis, a, b, c, d, github, backend_a, sink, _backends: backends, next, next_user }
     }
 }
 
