@@ -453,17 +453,29 @@ pub(crate) async fn r084_codes_and_tokens_stay_with_their_tenant(attack: &Attack
     assert_eq!(client.refresh(&refresh).await.status, 200);
 }
 
-/// How many requests of each kind are timed: a difference that a network does not hide shows in fewer.
+/// How many requests of each kind are timed: a difference that a network does not hide shows in fewer. The 10,000 of the
+/// row take more than three minutes on two busy cores: `TIMINGS=10000` asks for them by hand.
 const SAMPLES: usize = 1000;
+/// So many of three kinds are what one source may ask in a minute.
+const OF_ONE_SOURCE: usize = 1000;
+
+/// A request that is timed, from one source or another.
+type Timed<'a> = &'a dyn Fn(&reqwest::Client) -> reqwest::RequestBuilder;
 
 /// The time that a tenth of the requests of each kind take at most, asked in turns: what else the machine does only adds
 /// to it, and hides less in the fastest answers, which is where an attacker looks.
-async fn deciles(kinds: &[&dyn Fn() -> reqwest::RequestBuilder]) -> Vec<Duration> {
+async fn deciles(attack: &Attack, kinds: &[Timed<'_>]) -> Vec<Duration> {
+    let samples = std::env::var("TIMINGS").map_or(SAMPLES, |n| n.parse().expect("TIMINGS is a number"));
     let mut times = vec![Vec::new(); kinds.len()];
-    for _ in 0..SAMPLES {
+    let mut http = attack.http.clone();
+    for sample in 0..samples {
+        if sample.is_multiple_of(OF_ONE_SOURCE) {
+            http = attack.elsewhere().http;
+        }
         for (kind, times) in kinds.iter().zip(&mut times) {
             let start = Instant::now();
-            kind().send().await.expect("the gateway answers").bytes().await.expect("it answers in full");
+            let answer = kind(&http).send().await.expect("the gateway answers");
+            answer.bytes().await.expect("it answers in full");
             times.push(start.elapsed());
         }
     }
@@ -499,15 +511,14 @@ pub(crate) async fn r095_refusals_take_the_same_time(attack: &Attack) {
         |http: &reqwest::Client, token: &str| http.post(&client.url).bearer_auth(token).json(&json!({}));
     let mut seen = Vec::new();
     for _ in 0..4 {
-        // From elsewhere each time: that many are near what one source may ask in a minute.
-        let Attack { http, .. } = attack.elsewhere();
-        let wrong = || post(&http, client.id().to_owned(), "A".repeat(43));
-        let near = || post(&http, client.id().to_owned(), near_secret.clone());
         let stranger = format!("{}AAA", &client.id()[..client.id().len() - 3]);
-        let unknown = || post(&http, stranger.clone(), "A".repeat(43));
-        let clients = deciles(&[&wrong, &near, &unknown]).await;
-        let (near_call, far_call) = (|| call(&http, &near_token), || call(&http, &far_token));
-        let tokens = deciles(&[&near_call, &far_call]).await;
+        let wrong: Timed<'_> = &|http| post(http, client.id().to_owned(), "A".repeat(43));
+        let near: Timed<'_> = &|http| post(http, client.id().to_owned(), near_secret.clone());
+        let unknown: Timed<'_> = &|http| post(http, stranger.clone(), "A".repeat(43));
+        let clients = deciles(attack, &[wrong, near, unknown]).await;
+        let near_call: Timed<'_> = &|http| call(http, &near_token);
+        let far_call: Timed<'_> = &|http| call(http, &far_token);
+        let tokens = deciles(attack, &[near_call, far_call]).await;
         let same = |times: &[Duration]| {
             let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
             most.saturating_sub(*least) < Duration::from_micros(200)
