@@ -66,7 +66,10 @@ async fn the_doctor_finds_nothing() {
     assert!(doctor.wait().await.success(), "{}", doctor.output());
     let report: Value = serde_json::from_str(&doctor.stdout()).unwrap();
     let findings = report["findings"].as_array().unwrap();
-    assert!(findings.iter().all(|f| f["level"] == "good"), "{report:#}");
+    // A gateway on this machine is none that is called from a vendor's cloud.
+    let (notes, others): (Vec<_>, Vec<_>) = findings.iter().partition(|f| f["level"] == "note");
+    assert!(others.iter().all(|f| f["level"] == "good"), "{report:#}");
+    assert!(notes.len() == 1 && notes[0]["check"] == "reach", "{report:#}");
     for check in [
         "challenge",
         "resource",

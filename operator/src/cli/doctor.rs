@@ -11,9 +11,14 @@ mod csp;
 mod document;
 mod documents;
 mod finding;
+mod html;
+mod instead;
 mod issuer;
+mod outside;
 mod pages;
+mod provider;
 mod reach;
+mod redirect;
 mod registration;
 mod report;
 mod resource;
@@ -22,6 +27,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod token_endpoint;
+mod unreachable;
+mod visit;
 
 use std::{io::Read, path::PathBuf};
 
@@ -29,18 +36,14 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
-use self::report::Report;
-use super::{
-    CliError,
-    http::{Http, Trust},
-    print,
-};
+use self::visit::{Patience, Visit};
+use super::{CliError, http::Trust, print};
 
 /// Find out why an MCP client cannot connect to a server, Gatehouse or another.
 ///
 /// Walks discovery, challenge, registration, sign-in page, token endpoint and CORS as Claude Code, claude.ai, ChatGPT,
 /// Codex, Cursor, VS Code, mcp-remote and the SDKs do, and says who would stop where and how to mend it. Nobody is signed
-/// in. The exit code is 1 if a client would stop.
+/// in. The exit code is 1 if a client would stop, or users are not safe.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// The MCP endpoint, as clients are given it, for example `https://tools.mcp.example.com/mcp`.
@@ -67,65 +70,30 @@ enum Format {
     Json,
 }
 
-/// A visit to a server, and what was found so far.
-struct Visit {
-    http: Http,
-    url: Url,
-    report: Report,
-}
-
 pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
     let DoctorArgs { url, trust, token_file, no_register, format } = args;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(CliError::Input(format!(
-            "{url} is not an MCP endpoint: it must begin with https:// or http://"
+            "a URL of {}: is not an MCP endpoint: it must begin with https:// or http://",
+            url.scheme()
         )));
     }
     let http = trust.client()?;
     let token = token_file.map(|file| token(&file)).transpose()?;
-    let mut visit = Visit { http, url, report: Report::default() };
+    let mut visit = Visit::new(http, url, Patience::default(), matches!(format, Format::Text));
     let home = std::env::home_dir();
-    visit.walk(!no_register, token.as_ref(), home.as_deref()).await;
+    visit.walk(!no_register, token.as_ref(), home.as_deref()).await?;
     print(&match format {
-        Format::Text => visit.report.text(),
+        Format::Text => visit.report.summary(),
         Format::Json => visit.report.json(),
     })?;
     if visit.report.has_faults() {
         return Err(CliError::Failed("a client would stop: see the lines marked FAIL".to_owned()));
     }
-    Ok(())
-}
-
-impl Visit {
-    /// Goes as far as there is something to go on with.
-    async fn walk(&mut self, register: bool, token: Option<&SecretString>, home: Option<&std::path::Path>) {
-        let Some(first) = reach::check(self).await else { return };
-        let Some(challenge) = challenge::check(self, &first).await else { return };
-        let named = resource::check(self, &challenge).await;
-        // Servers before the resource document are their own authorization server.
-        let resource = named.as_ref().map_or_else(|| self.url.to_string(), |(_, resource)| resource.clone());
-        let origin = self.url.origin().ascii_serialization();
-        let issuer = match named {
-            Some((issuer, _)) => issuer::check(self, &issuer).await,
-            None => issuer::check(self, &origin).await,
-        };
-        if let Some(issuer) = &issuer {
-            let client = if register { registration::check(self, issuer).await } else { None };
-            let asked = pages::Asked { resource: &resource, challenge: &challenge };
-            if let Some(client) = &client {
-                pages::check(self, issuer, client, &asked).await;
-            }
-            if register {
-                documents::check(self, issuer, &asked).await;
-            }
-            token_endpoint::check(self, issuer, client.as_ref(), &resource).await;
-            saved::check(self, issuer, home).await;
-        }
-        cors::check(self, issuer.as_ref()).await;
-        if let Some(token) = token {
-            session::check(self, token).await;
-        }
+    if visit.report.danger_at().is_some() {
+        return Err(CliError::Failed("users are not safe: see the lines marked RISK".to_owned()));
     }
+    Ok(())
 }
 
 fn token(file: &PathBuf) -> Result<SecretString, CliError> {

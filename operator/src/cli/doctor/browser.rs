@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use url::Url;
 
-use super::Visit;
+use super::visit::Visit;
 use crate::cli::http::Answer;
 
 /// A browser on a visit: it opens pages and keeps their cookies.
@@ -24,7 +24,7 @@ impl<'a> Browser<'a> {
     pub(super) async fn open(&mut self, url: &Url) -> Result<Answer, String> {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let answer =
-            self.visit.http.send(Method::GET, url, &navigation(&cookies.join("; ")), Bytes::new()).await?;
+            self.visit.once(Method::GET, url, &navigation(&cookies.join("; ")), Bytes::new()).await?;
         for cookie in answer.headers.get_all(header::SET_COOKIE) {
             let pair = cookie.to_str().ok().and_then(|c| c.split(';').next()?.split_once('='));
             if let Some((name, value)) = pair {

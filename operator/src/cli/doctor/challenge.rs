@@ -5,20 +5,34 @@ use http::{Method, StatusCode, header};
 use url::Url;
 
 use super::{
-    Visit,
-    document::{Instead, oauth_error, other_than_success},
+    document::{oauth_error, short, values},
     finding::{Check, Client},
+    instead::Instead,
+    visit::Visit,
 };
-use crate::cli::{challenge::parameter, http::Answer};
+use crate::cli::http::Answer;
 
 /// Whose requests are probes with GET, before any POST.
 const PROBE_BY_GET: &[Client] = &[Client::Codex, Client::RustSdk, Client::McpRemote];
+
+/// Whose parsers look for the very name and an `=` right behind it: the SDKs in TypeScript and Python, and what is made of them.
+const BY_PATTERN: &[Client] = &[
+    Client::ClaudeCode,
+    Client::ClaudeAi,
+    Client::Cursor,
+    Client::McpRemote,
+    Client::TypescriptSdk,
+    Client::PythonSdk,
+    Client::Browser,
+];
 
 /// What the challenge leads to.
 #[derive(Debug, Default)]
 pub(super) struct Challenge {
     /// Where the protected-resource document is said to be.
     pub(super) resource_metadata: Option<Url>,
+    /// Who does not see that, as it is written.
+    pub(super) unread: &'static [Client],
     /// The scopes that it asks for.
     pub(super) scope: Option<String>,
 }
@@ -38,8 +52,11 @@ pub(super) async fn check(visit: &mut Visit, answer: &Answer) -> Option<Challeng
         return Some(Challenge::default());
     }
     let found = read(visit, answer);
-    for method in [Method::GET, Method::DELETE] {
-        other_method(visit, method).await;
+    // Without a challenge of the POST the others lack it for the same reason.
+    if answer.headers.contains_key(header::WWW_AUTHENTICATE) {
+        for method in [Method::GET, Method::DELETE] {
+            other_method(visit, method).await;
+        }
     }
     Some(found)
 }
@@ -54,8 +71,8 @@ fn refused(visit: &mut Visit, answer: &Answer) {
             format!("{} answers 404: there is no MCP endpoint at this path.", visit.url),
             "Use the URL that the server publishes (`kubectl get mcps`), and route it without rewriting its path.",
         );
-    } else if let Some(instead @ Instead::Status(..)) = other_than_success(answer)
-        .filter(|_| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS)
+    } else if let Some(instead @ Instead::Status(..)) =
+        Instead::of(answer).filter(|_| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS)
     {
         instead.report(visit, Check::Challenge, Client::ALL, "the MCP endpoint", &visit.url.clone());
     } else {
@@ -70,56 +87,112 @@ fn refused(visit: &mut Visit, answer: &Answer) {
 
 fn read(visit: &mut Visit, answer: &Answer) -> Challenge {
     let report = &mut visit.report;
-    let Some(challenge) = answer.headers.get(header::WWW_AUTHENTICATE).and_then(|v| v.to_str().ok()) else {
-        report.fault(
+    // Several lines are one list (RFC 9110 section 5.2), and clients read them so.
+    let challenge = values(&answer.headers, &header::WWW_AUTHENTICATE);
+    if challenge.is_empty() {
+        report.warn(
             Check::Challenge,
-            &[],
             "the 401 has no WWW-Authenticate header: clients have to guess where to sign in, and those before the 2025-11-25 specification do not.",
             "Send `WWW-Authenticate: Bearer resource_metadata=\"…\"`. If the server does, a proxy in front removes it.",
         );
         return Challenge::default();
-    };
-    if !challenge.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) {
-        report.fault(
+    }
+    let first = challenge.split([' ', ',']).next().unwrap_or_default();
+    let bearer = first.eq_ignore_ascii_case("bearer");
+    if !bearer {
+        report.warn(
             Check::Challenge,
-            Client::STRICT,
-            format!("the first challenge of WWW-Authenticate is not Bearer but {:?}: these clients look at the first word alone.", challenge.split(' ').next().unwrap_or_default()),
+            format!("the first challenge of WWW-Authenticate is not Bearer but {:?}: many clients look at the first word alone, and then try the well-known addresses.", short(first)),
             "Send the Bearer challenge first, or alone. `Basic` here is a password prompt of a proxy in front: take it off.",
         );
     }
-    if parameter(challenge, "error").is_some() {
+    if parameter(&challenge, "error").is_some() {
         report.warn(
             Check::Challenge,
             "the 401 to a request without any token carries an `error`, which RFC 6750 section 3.1 keeps for tokens that were sent.",
             "Leave it out there: some clients take it for a refused token and begin anew.",
         );
     }
-    let scope = parameter(challenge, "scope");
-    let Some(named) = parameter(challenge, "resource_metadata") else {
+    let scope = parameter(&challenge, "scope").map(|p| p.value);
+    let Some(named) = parameter(&challenge, "resource_metadata") else {
         report.warn(
             Check::Challenge,
             "the 401 names no resource_metadata: clients try the well-known addresses instead.",
             "Name it: WWW-Authenticate: Bearer resource_metadata=\"https://…/.well-known/oauth-protected-resource/…\".",
         );
-        return Challenge { resource_metadata: None, scope };
+        return Challenge { scope, ..Challenge::default() };
     };
-    let resource_metadata = Url::parse(&named).ok();
-    match &resource_metadata {
-        Some(url) if url.origin() == visit.url.origin() => report.good(Check::Challenge, format!("401 that points to {url}")),
-        _ => report.fault(
+    if !named.plain {
+        report.warn(
+            Check::Challenge,
+            "the 401 names resource_metadata in capitals or with spaces around its `=`, which the SDKs in TypeScript and Python do not see: they try the well-known addresses instead.",
+            "Write resource_metadata=\"https://…\", in small letters and without spaces.",
+        );
+    }
+    let Ok(resource_metadata) = Url::parse(&named.value) else {
+        report.warn(
+            Check::Challenge,
+            format!("the 401 points to {:?}, which is no absolute URL: clients try the well-known addresses instead.", short(&named.value)),
+            "Name it with https:// and the host.",
+        );
+        return Challenge { scope, ..Challenge::default() };
+    };
+    if resource_metadata.origin() == visit.url.origin() {
+        report.good(Check::Challenge, format!("401 that points to {resource_metadata}"));
+    } else {
+        report.fault(
             Check::Challenge,
             Client::ALL,
-            format!("the 401 points to {named:?}, which is not on {}.", visit.url.origin().ascii_serialization()),
+            format!("the 401 points to {:?}, which is not on {}.", short(&named.value), visit.url.origin().ascii_serialization()),
             "The server does not know its public URL: behind TLS it must say https, and the host that clients use. Gatehouse takes it from spec.url.",
-        ),
+        );
     }
-    Challenge { resource_metadata, scope }
+    let unread = match (named.plain, bearer) {
+        (false, _) => BY_PATTERN,
+        (true, false) => Client::STRICT,
+        (true, true) => &[],
+    };
+    Challenge { resource_metadata: Some(resource_metadata), unread, scope }
 }
 
+/// A parameter of a challenge.
+#[derive(Debug, PartialEq, Eq)]
+struct Parameter {
+    value: String,
+    /// Whether it is spelt as every client reads it.
+    plain: bool,
+}
+
+/// A parameter, in any spelling that RFC 9110 section 11.2 allows: the name in any case, spaces around `=`, no quotes.
+fn parameter(challenge: &str, name: &str) -> Option<Parameter> {
+    let lower = challenge.to_ascii_lowercase();
+    // Lower-casing ASCII moves nothing, so the places are the same in both.
+    lower.match_indices(name).find_map(|(at, _)| {
+        if at != 0 && !challenge[..at].ends_with([' ', ',', '\t']) {
+            return None;
+        }
+        let (spelt, rest) = challenge[at..].split_at(name.len());
+        let value = rest.trim_start().strip_prefix('=')?;
+        let plain = spelt == name && rest.starts_with('=') && !value.starts_with(' ');
+        let value = value.trim_start();
+        let value = match value.strip_prefix('"') {
+            Some(quoted) => &quoted[..quoted.find('"')?],
+            None => value.split([' ', ',', '\t']).next().unwrap_or_default(),
+        };
+        Some(Parameter { value: value.to_owned(), plain })
+    })
+}
+
+/// Asks once more by another method, where the POST got a challenge.
 async fn other_method(visit: &mut Visit, method: Method) {
-    let Ok(answer) = visit.http.send(method.clone(), &visit.url, &[], Bytes::new()).await else { return };
-    if answer.status == StatusCode::UNAUTHORIZED && answer.headers.contains_key(header::WWW_AUTHENTICATE) {
+    let Ok(answer) = visit.ask(method.clone(), &visit.url.clone(), &[], Bytes::new()).await else { return };
+    if answer.headers.contains_key(header::WWW_AUTHENTICATE) && answer.status == StatusCode::UNAUTHORIZED {
         return;
+    }
+    if answer.status == StatusCode::UNAUTHORIZED {
+        let found =
+            format!("{method} without a token answers 401 as POST does, but without its WWW-Authenticate.");
+        return visit.report.warn(Check::Challenge, found, "Send the challenge whatever the method is.");
     }
     let found = format!("{method} without a token answers {}, not 401 with a challenge.", answer.status);
     let mend =
@@ -128,5 +201,23 @@ async fn other_method(visit: &mut Visit, method: Method) {
         visit.report.fault(Check::Challenge, PROBE_BY_GET, found, mend);
     } else {
         visit.report.warn(Check::Challenge, found, mend);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_read_however_it_is_spelt() {
+        let read = |challenge: &str| parameter(challenge, "resource_metadata").map(|p| (p.value, p.plain));
+        let at = |plain| Some(("https://h/x".to_owned(), plain));
+        assert_eq!(read("Bearer scope=\"a b\", resource_metadata=\"https://h/x\""), at(true));
+        assert_eq!(read("Bearer resource_metadata=https://h/x, scope=a"), at(true));
+        assert_eq!(read("Bearer resource_metadata = \"https://h/x\""), at(false));
+        assert_eq!(read("Bearer Resource_Metadata=\"https://h/x\""), at(false));
+        assert_eq!(read("Basic realm=\"x\", Bearer resource_metadata=\"https://h/x\""), at(true));
+        assert_eq!(read("Bearer x_resource_metadata=\"https://h/x\""), None);
+        assert_eq!(read("Bearer resource_metadata=\"https://h/x"), None, "cut off");
     }
 }

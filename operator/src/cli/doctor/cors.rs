@@ -5,9 +5,9 @@ use http::{HeaderMap, Method, header};
 use url::Url;
 
 use super::{
-    Visit,
     finding::{Check, Client},
     issuer::Issuer,
+    visit::Visit,
 };
 
 /// Where the MCP Inspector's page is served from.
@@ -35,7 +35,7 @@ pub(super) async fn check(visit: &mut Visit, issuer: Option<&Issuer>) {
     }
     exposed(visit, &mcp).await;
     if let Some(page) = issuer.and_then(|i| i.authorization_endpoint.as_ref()) {
-        let answer = visit.http.send(Method::GET, page, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
+        let answer = visit.once(Method::GET, page, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
         if answer.is_ok_and(|a| a.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)) {
             visit.report.warn(
                 Check::Cors,
@@ -49,13 +49,13 @@ pub(super) async fn check(visit: &mut Visit, issuer: Option<&Issuer>) {
     }
 }
 
-async fn preflight(visit: &Visit, url: &Url, method: &str) -> bool {
+async fn preflight(visit: &mut Visit, url: &Url, method: &str) -> bool {
     let headers = [
         (header::ORIGIN, ORIGIN),
         (header::ACCESS_CONTROL_REQUEST_METHOD, method),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type,mcp-protocol-version"),
     ];
-    let Ok(answer) = visit.http.send(Method::OPTIONS, url, &headers, Bytes::new()).await else {
+    let Ok(answer) = visit.once(Method::OPTIONS, url, &headers, Bytes::new()).await else {
         return false;
     };
     let allowed = text(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS).to_ascii_lowercase();
@@ -68,7 +68,7 @@ async fn preflight(visit: &Visit, url: &Url, method: &str) -> bool {
 async fn exposed(visit: &mut Visit, mcp: &Url) {
     let headers = [(header::ORIGIN, ORIGIN), (header::CONTENT_TYPE, "application/json")];
     let body = Bytes::from_static(super::reach::INITIALIZE.as_bytes());
-    let Ok(answer) = visit.http.send(Method::POST, mcp, &headers, body).await else { return };
+    let Ok(answer) = visit.ask(Method::POST, mcp, &headers, body).await else { return };
     if !allows_origin(&answer.headers) {
         let what = format!(
             "the MCP endpoint answers {} to a web page of {ORIGIN}, without leave to read it.",

@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 use url::Url;
 
-use super::pages::{all, attributes};
+use super::{html::attributes, pages::all};
 
 /// What in the page's policies keeps a browser from sending one of its forms (CSP level 3, sections 6.3 and 6.4.1). Each
 /// header, and each part of one between commas, is a policy of its own, and all of them hold.

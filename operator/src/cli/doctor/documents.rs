@@ -2,11 +2,11 @@
 //! server says that it takes documents, and stop where it then cannot read theirs.
 
 use super::{
-    Visit,
     browser::Browser,
     finding::{Check, Client},
     issuer::Issuer,
     pages::{self, Asked},
+    visit::Visit,
 };
 
 /// Who comes with which document, and where its codes go: by the documents themselves.

@@ -47,6 +47,9 @@ impl Client {
         Self::Browser,
     ];
 
+    /// Those that call from their vendor's cloud: from the internet, over IPv4.
+    pub(super) const CLOUD: &[Self] = &[Self::ClaudeAi, Self::ChatGpt];
+
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -147,8 +150,12 @@ impl Check {
 pub(super) enum Level {
     /// As it should be.
     Good,
+    /// For whom the server is not meant, or what was not looked at.
+    Note,
     /// Nobody is stopped by it, or it is a risk.
     Warning,
+    /// No client stops at it, and users are not safe.
+    Danger,
     /// The named clients stop here.
     Fault,
 }
@@ -164,8 +171,8 @@ pub(super) struct Finding {
     /// What was seen.
     pub(super) found: String,
     /// Who stops at it.
-    #[serde(skip_serializing_if = "<[Client]>::is_empty")]
-    pub(super) clients: &'static [Client],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) clients: Vec<Client>,
     /// What to do about it; empty when it is good.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) mend: String,

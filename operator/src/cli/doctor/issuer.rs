@@ -4,10 +4,11 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Visit,
-    document::{Instead, nulls_and_blanks, object, short},
+    document::{nulls_and_blanks, object, report_mark, short},
     finding::{Check, Client},
-    reach::is_loopback,
+    instead::Instead,
+    outside::is_loopback,
+    visit::Visit,
 };
 
 /// What says that a client may come with a document of its own.
@@ -68,8 +69,9 @@ pub(super) async fn check(visit: &mut Visit, issuer: &str) -> Option<Issuer> {
     let mut first: Option<(Instead, Url)> = None;
     let mut found = None;
     for place in places.iter().filter_map(|p| url.join(p).ok()) {
-        match object(visit.http.get(&place).await) {
-            Ok((document, _)) => {
+        match object(visit.get(&place).await) {
+            Ok((document, answer)) => {
+                report_mark(visit, Check::Issuer, "the authorization server's metadata", &answer);
                 found = Some((document, place));
                 break;
             }
@@ -105,14 +107,28 @@ pub(super) async fn check(visit: &mut Visit, issuer: &str) -> Option<Issuer> {
 fn judge(visit: &mut Visit, document: &Map<String, Value>, place: &Url, issuer: &str) {
     let report = &mut visit.report;
     let named = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
-    if named != issuer {
-        let clients =
-            if named.trim_end_matches('/') == issuer.trim_end_matches('/') { EXACT } else { Client::ALL };
+    if named.is_empty() {
+        report.fault(
+            Check::Issuer,
+            Client::ALL,
+            format!("{place} does not say its `issuer`."),
+            format!("Add \"issuer\": {:?} (RFC 8414 section 2).", short(issuer)),
+        );
+    } else if named != issuer {
+        let slash = named.trim_end_matches('/') == issuer.trim_end_matches('/');
+        let (clients, mend) = if slash {
+            (EXACT, "Use one spelling in both: a slash at the end counts.")
+        } else {
+            (
+                Client::ALL,
+                "One of them is wrong: the resource names another authorization server than answers there, or that one does not know its public URL (scheme, host, port, path).",
+            )
+        };
         report.fault(
             Check::Issuer,
             clients,
             format!("{place} says that its issuer is {:?}, and the resource names {:?}: they must be the same, letter by letter (RFC 8414 section 3.3).", short(named), short(issuer)),
-            "Use one spelling in both: a slash at the end counts.",
+            mend,
         );
     }
     let (nulls, blanks) = nulls_and_blanks(document);

@@ -1,18 +1,20 @@
 //! The pages that the user sees: what `/authorize` answers, and where its links lead.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, header};
 use url::Url;
 
 use super::{
-    Visit,
-    browser::{Browser, navigation},
+    browser::Browser,
     challenge::Challenge,
     csp::blocks_forms,
-    document::{Instead, is_html, location, other_than_success},
+    document::{compressed, location, short, values},
     finding::{Check, Client},
+    html::{Kind, attributes, is_html},
+    instead::Instead,
     issuer::Issuer,
+    provider,
     registration::Registered,
+    visit::Visit,
 };
 use crate::cli::http::Answer;
 
@@ -41,9 +43,8 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer, client: &Registere
     let stranger = request(endpoint, &client.client_id, STRANGER, asked);
     let answer = browser.open(&stranger).await;
     if answer.is_ok_and(|a| a.status.is_redirection() && location(&a).starts_with(STRANGER)) {
-        visit.report.fault(
+        visit.report.danger(
             Check::Authorize,
-            &[],
             "the authorization server redirects to an address that the client did not register: anybody can have codes sent to themselves.",
             "Compare redirect URIs letter by letter, the port of loopback ones excepted, and answer with a page (RFC 6749 section 4.1.2.1).",
         );
@@ -82,9 +83,11 @@ impl Browser<'_> {
             if to.starts_with(client.redirect_uri) {
                 return self.refused(&to);
             }
-            let Ok(to) = Url::parse(&to) else { return self.stop(&Instead::Redirect(to), page) };
+            let Ok(to) = Url::parse(&to) else {
+                return self.stop(&Instead::Redirect(answer.status, to), page);
+            };
             if to.origin() != home {
-                return self.provider(&to).await;
+                return provider::check(self.visit, &to).await;
             }
             next = to;
         }
@@ -101,7 +104,7 @@ impl Browser<'_> {
         let url = Url::parse(to).ok();
         let get = |name: &str| {
             let url = url.as_ref()?;
-            url.query_pairs().find(|(n, _)| n == name).map(|(_, v)| super::document::short(&v))
+            url.query_pairs().find(|(n, _)| n == name).map(|(_, v)| short(&v))
         };
         self.visit.report.fault(
             Check::Authorize,
@@ -124,20 +127,27 @@ impl Browser<'_> {
     }
 
     async fn page(&mut self, answer: &Answer, page: &Url) {
-        match other_than_success(answer) {
-            Some(Instead::Page(status, _)) if status == StatusCode::NOT_FOUND => {
-                return self.stop(&Instead::Status(status, String::new()), page);
-            }
-            Some(Instead::Page(status, title)) => {
-                return self.stop(&Instead::Status(status, title), page);
+        match Instead::of(answer) {
+            // The server's own page of an error says what is wrong; one of something in front does not.
+            Some(Instead::Page(status, found)) if matches!(found.kind, Kind::SignIn | Kind::Other) => {
+                return self.stop(&Instead::Status(status, found.said), page);
             }
             Some(instead) => return self.stop(&instead, page),
             None => {}
         }
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        if !is_html(&answer.headers) {
-            return self.stop(&Instead::NotJson, page);
+        if let Some(how) = compressed(answer) {
+            return self.stop(&Instead::Compressed(how), page);
         }
+        if !is_html(&answer.headers) {
+            let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).map(short);
+            return self.visit.report.fault(
+                Check::Authorize,
+                Client::ALL,
+                format!("{WHAT} at {} is no web page but {}: the browser shows its source, or saves it.", page.path(), kind.as_deref().unwrap_or("without a Content-Type")),
+                "Send Content-Type: text/html. If the server does, a proxy in front changes it, or answers instead.",
+            );
+        }
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
         self.headers(answer, &text);
         let Some(link) = approval(&text, &answer.url) else {
             if !self.visit.report.blames(Check::Authorize) {
@@ -150,7 +160,7 @@ impl Browser<'_> {
             Ok(answer) if answer.status.is_redirection() => {
                 let to = Url::parse(&location(&answer)).ok().filter(|to| to.origin() != page.origin());
                 if let Some(to) = to {
-                    self.provider(&to).await;
+                    provider::check(self.visit, &to).await;
                 }
             }
             Ok(answer) if answer.status.is_client_error() => self.visit.report.fault(
@@ -214,51 +224,11 @@ impl Browser<'_> {
             report.good(Check::Browser, "its headers keep frames, caches and form redirects right");
         }
     }
-
-    /// The identity provider's page, for which the server's callback must be registered.
-    async fn provider(&mut self, to: &Url) {
-        let callback = to.query_pairs().find(|(n, _)| n == "redirect_uri").map(|(_, v)| v.into_owned());
-        let host = to.host_str().unwrap_or_default().to_owned();
-        let Some(callback) = callback else {
-            return self.visit.report.good(Check::Callback, format!("users sign in at {host}"));
-        };
-        // Cookies are the server's, not the provider's.
-        let answer = self.visit.http.send(Method::GET, to, &navigation(""), Bytes::new()).await;
-        let text = answer
-            .as_ref()
-            .map(|a| String::from_utf8_lossy(&a.body).to_ascii_lowercase())
-            .unwrap_or_default();
-        let about_it = ["redirect_uri", "redirect uri", "redirect url"].iter().any(|w| text.contains(w));
-        let refused = answer.as_ref().is_ok_and(|a| a.status.is_client_error());
-        let report = &mut self.visit.report;
-        match answer {
-            Err(why) => report.fault(Check::Callback, Client::ALL, format!("the identity provider: {why}"), "Users' browsers must reach it."),
-            Ok(_) if refused && about_it => report.fault(
-                Check::Callback,
-                Client::ALL,
-                format!("{host} refuses the redirect URI {callback}."),
-                format!("Register {callback} there, letter by letter (`kubectl get mcps NAME -o jsonpath={{.status.callbackUrl}}`)."),
-            ),
-            Ok(answer) if refused => report.fault(
-                Check::Callback,
-                Client::ALL,
-                format!("{host} answers {} to the sign-in.", answer.status),
-                "Check the client id, and that the application is enabled there.",
-            ),
-            Ok(_) => report.good(Check::Callback, format!("users sign in at {host}, where {callback} must be registered, letter by letter")),
-        }
-    }
 }
 
 /// All values of a header, in lower case.
 pub(super) fn all(headers: &HeaderMap, name: &HeaderName) -> String {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .collect::<Vec<_>>()
-        .join(", ")
-        .to_ascii_lowercase()
+    values(headers, name).to_ascii_lowercase()
 }
 
 /// The link of our consent page that approves.
@@ -278,19 +248,6 @@ fn approves_by_form(page: &str) -> bool {
     forms.contains("<form")
         && attributes(&forms, "action")
             .any(|to| ["approve", "consent", "authorize", "grant"].iter().any(|w| to.contains(w)))
-}
-
-/// The values of an attribute, wherever it stands.
-pub(super) fn attributes<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let start = format!("{name}=\"");
-    let mut rest = page;
-    std::iter::from_fn(move || {
-        let at = rest.find(&start)? + start.len();
-        let end = rest[at..].find('"')?;
-        let value = &rest[at..at + end];
-        rest = &rest[at + end..];
-        Some(value)
-    })
 }
 
 #[cfg(test)]
@@ -313,6 +270,7 @@ mod tests {
     #[test]
     fn a_form_that_approves_is_told_from_one_that_signs_in() {
         assert!(approves_by_form("<FORM method=post action=\"/consent\">"));
+        assert!(approves_by_form("<form method=post action='/consent'>"));
         assert!(!approves_by_form("<form method=post action=\"/oauth/signin\">"));
     }
 }

@@ -4,11 +4,14 @@ use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Visit,
-    document::{nulls_and_blanks, oauth_error, object},
+    document::{nulls_and_blanks, object, report_mark, values},
     finding::{Check, Client},
+    instead::Instead,
     issuer::Issuer,
+    visit::Visit,
 };
+
+const WHAT: &str = "the registration";
 
 /// A client that the server knows now.
 #[derive(Debug)]
@@ -88,15 +91,13 @@ const PROFILES: &[Profile] = &[
 pub(super) async fn check(visit: &mut Visit, issuer: &Issuer) -> Option<Registered> {
     let endpoint = issuer.registration_endpoint.as_ref()?;
     let mut going_on = None;
-    for profile in PROFILES {
-        let names: Vec<_> = profile.clients.iter().map(|c| c.name()).collect();
-        let what = format!("the registration as {}", names.join(", "));
-        let answer = visit.http.post_json(endpoint, &metadata(profile)).await;
+    for (at, profile) in PROFILES.iter().enumerate() {
+        let answer = visit.post_json(endpoint, &metadata(profile)).await;
         let refused = matches!(&answer, Ok(a) if matches!(a.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN));
         match (object(answer), refused) {
             (Ok((document, answer)), _) => {
-                let cached = answer.headers.get(header::CACHE_CONTROL).is_none_or(|v| !v.as_bytes().windows(8).any(|w| w == b"no-store"));
-                if cached && profile.clients.contains(&Client::ClaudeCode) {
+                report_mark(visit, Check::Registration, WHAT, &answer);
+                if !values(&answer.headers, &header::CACHE_CONTROL).contains("no-store") {
                     visit.report.warn(
                         Check::Registration,
                         "the answer to a registration is not marked Cache-Control: no-store.",
@@ -106,16 +107,22 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer) -> Option<Register
                 let registered = judge(visit, profile, &document);
                 going_on = going_on.or(registered.filter(|_| profile.redirect_uris == [LOOPBACK]));
             }
-            (Err(super::document::Instead::Status(status, why)), true) => visit.report.fault(
+            (Err(Instead::Status(status, why)), true) => visit.report.fault(
                 Check::Registration,
                 profile.clients,
-                format!("{what} is refused: {status}{}.", if why.is_empty() { oauth_error(b"") } else { why }),
+                format!("{WHAT} at {endpoint} is refused: {status}{why}."),
                 "Allow its redirect URIs and its way to authenticate: in Gatehouse the policy's redirectUris (loopback, knownClients, allow). If an initial access token is asked for, clients have none.",
             ),
-            (Err(instead), _) => instead.report(visit, Check::Registration, profile.clients, &what, endpoint),
+            (Err(silence @ Instead::Silence(_)), _) => {
+                // The others would wait as long.
+                let rest: Vec<_> = PROFILES[at..].iter().flat_map(|p| p.clients).copied().collect();
+                silence.report(visit, Check::Registration, &rest, WHAT, endpoint);
+                return going_on;
+            }
+            (Err(instead), _) => instead.report(visit, Check::Registration, profile.clients, WHAT, endpoint),
         }
     }
-    if !visit.report.blames(Check::Registration) {
+    if !visit.report.blames(Check::Registration) && going_on.is_some() {
         visit.report.good(
             Check::Registration,
             format!("{} takes every kind of client", issuer.place.origin().ascii_serialization()),
@@ -142,7 +149,7 @@ fn judge(visit: &mut Visit, profile: &Profile, document: &Map<String, Value>) ->
     let report = &mut visit.report;
     let (nulls, blanks) = nulls_and_blanks(document);
     let strict = profile.clients.iter().any(|c| Client::STRICT.contains(c));
-    if strict && !(nulls.is_empty() && blanks.is_empty()) && !report.blames(Check::Registration) {
+    if strict && !(nulls.is_empty() && blanks.is_empty()) {
         report.fault(
             Check::Registration,
             Client::STRICT,
@@ -163,7 +170,7 @@ fn judge(visit: &mut Visit, profile: &Profile, document: &Map<String, Value>) ->
             report.fault(
                 Check::Registration,
                 &[Client::PythonSdk],
-                format!("{name} in the answer to a registration is {}, not a whole number.", document[name]),
+                format!("{name} in the answer to a registration is not a whole number."),
                 "Send seconds since 1970 as an integer.",
             );
         }

@@ -6,77 +6,146 @@ use super::finding::{Check, Client, Finding, Level};
 
 /// All that was found.
 #[derive(Debug, Default)]
-pub(super) struct Report(pub(super) Vec<Finding>);
+pub(super) struct Report {
+    /// In the order in which it was found.
+    pub(super) findings: Vec<Finding>,
+    /// How many of them were told already.
+    told: usize,
+}
 
 impl Report {
     /// Something is as it should be.
     pub(super) fn good(&mut self, check: Check, found: impl Into<String>) {
-        self.0.push(Finding {
-            check,
-            level: Level::Good,
-            found: found.into(),
-            clients: &[],
-            mend: String::new(),
-        });
+        self.push(check, Level::Good, &[], found.into(), String::new());
+    }
+
+    /// Something that keeps `clients` away and is meant so, as far as can be told.
+    pub(super) fn note(
+        &mut self,
+        check: Check,
+        clients: &[Client],
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.push(check, Level::Note, clients, found.into(), mend.into());
+    }
+
+    /// Something that was not looked at: nothing is then said to be free of faults.
+    pub(super) fn unseen(&mut self, check: Check, found: impl Into<String>, mend: impl Into<String>) {
+        self.push(check, Level::Note, &[], found.into(), mend.into());
     }
 
     /// Something that nobody is known to stop at.
     pub(super) fn warn(&mut self, check: Check, found: impl Into<String>, mend: impl Into<String>) {
-        let (found, mend) = (found.into(), mend.into());
-        self.0.push(Finding { check, level: Level::Warning, found, clients: &[], mend });
+        self.push(check, Level::Warning, &[], found.into(), mend.into());
+    }
+
+    /// Something at which nobody stops, and by which users come to harm.
+    pub(super) fn danger(&mut self, check: Check, found: impl Into<String>, mend: impl Into<String>) {
+        self.push(check, Level::Danger, &[], found.into(), mend.into());
     }
 
     /// Something at which `clients` stop.
     pub(super) fn fault(
         &mut self,
         check: Check,
-        clients: &'static [Client],
+        clients: &[Client],
         found: impl Into<String>,
         mend: impl Into<String>,
     ) {
-        let (found, mend) = (found.into(), mend.into());
-        self.0.push(Finding { check, level: Level::Fault, found, clients, mend });
+        self.push(check, Level::Fault, clients, found.into(), mend.into());
+    }
+
+    /// Adds a finding; what was found before, for other clients, is said once, for all of them.
+    fn push(&mut self, check: Check, level: Level, clients: &[Client], found: String, mend: String) {
+        let same = |f: &Finding| f.check == check && f.level == level && f.found == found && f.mend == mend;
+        let new = match self.findings.iter().position(same) {
+            Some(at) => {
+                let known = &mut self.findings[at].clients;
+                let new: Vec<_> = clients.iter().copied().filter(|c| !known.contains(c)).collect();
+                if at >= self.told {
+                    known.extend(new);
+                    known.sort_unstable();
+                    return;
+                }
+                if new.is_empty() {
+                    return;
+                }
+                new
+            }
+            None => clients.to_vec(),
+        };
+        self.findings.push(Finding { check, level, found, clients: new, mend });
     }
 
     /// Whether a check has said anything that is not good.
     pub(super) fn blames(&self, check: Check) -> bool {
-        self.0.iter().any(|f| f.check == check && f.level != Level::Good)
+        self.findings.iter().any(|f| f.check == check && !matches!(f.level, Level::Good | Level::Note))
     }
 
     /// Whether a client would stop somewhere.
     pub(super) fn has_faults(&self) -> bool {
-        self.0.iter().any(|f| f.level == Level::Fault)
+        Client::ALL.iter().any(|client| self.stops(*client).is_some())
+    }
+
+    /// Where users are not safe.
+    pub(super) fn danger_at(&self) -> Option<Check> {
+        self.findings.iter().find(|f| f.level == Level::Danger).map(|f| f.check)
     }
 
     /// The first check at which `client` stops.
     fn stops(&self, client: Client) -> Option<Check> {
-        self.0.iter().find(|f| f.level == Level::Fault && f.clients.contains(&client)).map(|f| f.check)
+        self.named(Level::Fault, client)
     }
 
-    /// The report for people.
-    pub(super) fn text(&self) -> String {
+    fn named(&self, level: Level, client: Client) -> Option<Check> {
+        self.findings.iter().find(|f| f.level == level && f.clients.contains(&client)).map(|f| f.check)
+    }
+
+    /// What was found and not yet told, for people.
+    pub(super) fn untold(&mut self) -> String {
         let mut text = String::new();
-        for Finding { check, level, found, clients, mend } in &self.0 {
+        for Finding { check, level, found, clients, mend } in &self.findings[self.told..] {
             let mark = match level {
                 Level::Good => "ok  ",
+                Level::Note => "note",
                 Level::Warning => "warn",
+                Level::Danger => "RISK",
                 Level::Fault => "FAIL",
             };
             // Writing to a text cannot fail.
             let _ = writeln!(text, "{mark}  {:<13} {}", check.name(), printable(found));
-            if !clients.is_empty() {
+            if !clients.is_empty() && *level == Level::Fault {
                 let _ = writeln!(text, "{:20}stops: {}", "", names(clients));
             }
             if !mend.is_empty() {
                 let _ = writeln!(text, "{:20}mend:  {}", "", printable(mend));
             }
         }
-        text.push('\n');
+        self.told = self.findings.len();
+        text
+    }
+
+    /// Where each client stops, for people.
+    pub(super) fn summary(&self) -> String {
+        let partly = self.findings.iter().any(|f| f.level == Level::Note && f.clients.is_empty());
+        let free = if partly {
+            "finds nothing in its way, as far as was looked"
+        } else {
+            "finds nothing in its way"
+        };
+        let mut text = String::from("\n");
         for &client in Client::ALL {
-            let _ = match self.stops(client) {
-                None => writeln!(text, "{:<22}finds nothing in its way", client.name()),
-                Some(check) => writeln!(text, "{:<22}would stop at: {}", client.name(), check.name()),
+            let says = match (self.stops(client), self.named(Level::Note, client)) {
+                (Some(check), _) => format!("would stop at: {}", check.name()),
+                (None, Some(check)) => format!("is kept away: {}", check.name()),
+                (None, None) => free.to_owned(),
             };
+            // Writing to a text cannot fail.
+            let _ = writeln!(text, "{:<22}{says}", client.name());
+        }
+        if let Some(check) = self.danger_at() {
+            let _ = writeln!(text, "{:<22}are not safe at: {}", "users", check.name());
         }
         text
     }
@@ -87,7 +156,7 @@ impl Report {
             .iter()
             .map(|&c| (c.name().to_owned(), self.stops(c).map(Check::name).into()))
             .collect();
-        format!("{:#}\n", serde_json::json!({ "findings": self.0, "stops": clients }))
+        format!("{:#}\n", serde_json::json!({ "findings": self.findings, "stops": clients }))
     }
 }
 
@@ -120,7 +189,7 @@ mod tests {
         report.warn(Check::Clock, "off", "set it");
         report.fault(Check::Issuer, &[Client::Codex], "odd \u{1b}[2J", "mend it");
         report.fault(Check::Token, Client::ALL, "gone", "route it");
-        let text = report.text();
+        let text = report.untold() + &report.summary();
         assert!(text.contains("FAIL  issuer        odd \\u{1b}[2J\n"), "{text}");
         assert!(text.contains("stops: every client") && text.contains("stops: Codex\n"), "{text}");
         assert!(text.contains("Codex                 would stop at: issuer"), "{text}");
@@ -132,5 +201,39 @@ mod tests {
             serde_json::json!({ "check": "reach", "level": "good", "found": "there" })
         );
         assert_eq!(json["stops"]["VS Code"], "token");
+    }
+
+    #[test]
+    fn what_is_found_again_is_said_once_for_all_clients_and_what_was_told_is_not_told_again() {
+        let mut report = Report::default();
+        report.fault(Check::Registration, &[Client::PythonSdk], "float", "mend it");
+        report.fault(Check::Registration, &[Client::Cursor, Client::PythonSdk], "float", "mend it");
+        report.fault(Check::Registration, &[Client::Cursor], "float", "mend it otherwise");
+        assert_eq!(report.findings.len(), 2);
+        assert_eq!(report.findings[0].clients, [Client::Cursor, Client::PythonSdk]);
+        assert_eq!(report.untold().matches("float").count(), 2);
+        report.fault(Check::Registration, &[Client::PythonSdk], "float", "mend it");
+        assert_eq!(report.untold(), "");
+        report.fault(Check::Registration, &[Client::VsCode], "float", "mend it");
+        assert!(report.untold().contains("stops: VS Code\n"));
+    }
+
+    #[test]
+    fn the_summary_agrees_with_the_findings() {
+        let mut report = Report::default();
+        report.warn(Check::Cors, "odd", "mend it");
+        assert!(!report.has_faults());
+        assert!(report.summary().contains("ChatGPT               finds nothing in its way\n"));
+        report.note(Check::Reach, Client::CLOUD, "local", "publish it");
+        assert!(!report.has_faults() && !report.blames(Check::Reach));
+        assert!(report.summary().contains("ChatGPT               is kept away: reach\n"));
+        report.unseen(Check::Authorize, "no page", "register");
+        assert!(
+            report.summary().contains("VS Code               finds nothing in its way, as far as was looked")
+        );
+        report.danger(Check::Authorize, "open", "close it");
+        assert!(report.untold().contains("RISK  authorize"));
+        assert!(report.summary().contains("users                 are not safe at: authorize\n"));
+        assert!(!report.has_faults() && report.danger_at().is_some());
     }
 }

@@ -1,14 +1,17 @@
 //! The protected-resource document: RFC 9728.
 
+use bytes::Bytes;
 use http::{HeaderName, Method};
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Visit,
     challenge::Challenge,
-    document::{Instead, nulls_and_blanks, object, short},
+    document::{nulls_and_blanks, object, report_mark, short},
     finding::{Check, Client},
+    instead::Instead,
+    outside::host,
+    visit::Visit,
 };
 
 const WHAT: &str = "the protected-resource document";
@@ -25,24 +28,39 @@ const NO_EXTRA_SLASH: &[Client] = &[
     Client::Browser,
 ];
 
-/// The issuer that the document names, and the resource; `None` when there is no telling.
-pub(super) async fn check(visit: &mut Visit, challenge: &Challenge) -> Option<(String, String)> {
+/// What the document says.
+pub(super) struct Resource {
+    /// What it is about.
+    pub(super) name: String,
+    /// The authorization server that it names first.
+    pub(super) issuer: String,
+}
+
+/// What the document says; `None` when there is no telling.
+pub(super) async fn check(visit: &mut Visit, challenge: &Challenge) -> Option<Resource> {
     let path = visit.url.path().trim_end_matches('/').to_owned();
     let at = |path: &str| visit.url.join(path).ok();
     let inserted = at(&format!("{WELL_KNOWN}{path}"))?;
     let root = at(WELL_KNOWN)?;
     let mut places: Vec<Url> = challenge.resource_metadata.clone().into_iter().collect();
-    for place in [inserted.clone(), root] {
-        if !places.contains(&place) {
-            places.push(place);
+    let well_known = [inserted.clone(), root];
+    for place in &well_known {
+        if !places.contains(place) {
+            places.push(place.clone());
         }
     }
     let mut found: Option<(Map<String, Value>, Url)> = None;
     let mut missing: Option<(Instead, Url)> = None;
+    // Whether it is where clients look that read no challenge.
+    let mut guessed = false;
     for place in places {
-        let answer = visit.http.send(Method::GET, &place, &version("2025-11-25"), bytes::Bytes::new()).await;
+        let answer = visit.ask(Method::GET, &place, &version("2025-11-25"), Bytes::new()).await;
         match object(answer) {
-            Ok((document, _)) => found = found.or(Some((document, place))),
+            Ok((document, answer)) => {
+                report_mark(visit, Check::Resource, WHAT, &answer);
+                guessed |= well_known.contains(&place);
+                found = found.or(Some((document, place)));
+            }
             Err(instead) if instead.is_absent() => {
                 if place == inserted && found.is_some() {
                     visit.report.warn(
@@ -57,37 +75,58 @@ pub(super) async fn check(visit: &mut Visit, challenge: &Challenge) -> Option<(S
         }
     }
     let Some((document, place)) = found else {
-        if visit.report.blames(Check::Resource) {
-            return None;
-        }
-        if let Some(place) = below_a_prefix(visit).await {
-            let prefix = place.path().split("/.well-known").next().unwrap_or_default().to_owned();
-            visit.report.fault(
-                Check::Resource,
-                Client::ALL,
-                format!("{WHAT} is at {place} alone: the proxy in front takes {prefix} off the path, so the server does not know its own URL. Clients look at the root of the host."),
-                format!("Give the server a host of its own; or do not rewrite its path, let its URL (spec.url) have {prefix}, and route /.well-known/ of the host to it."),
-            );
-            return None;
-        }
-        if let Some((instead, place)) = missing {
-            instead.report(visit, Check::Resource, Client::ALL, WHAT, &place);
+        if let Some((instead, place)) = missing.filter(|_| !visit.report.blames(Check::Resource)) {
+            absent(visit, &instead, &place).await;
         }
         return None;
     };
+    if !guessed && !challenge.unread.is_empty() {
+        visit.report.fault(
+            Check::Resource,
+            challenge.unread,
+            format!("{WHAT} is at {place} alone, which these clients do not learn from the challenge as it is written."),
+            format!("Mend the challenge, and serve the document at {inserted} too."),
+        );
+    }
     old_version(visit, &place).await;
     read(visit, &document, &place)
 }
 
+/// There is no document where clients look.
+async fn absent(visit: &mut Visit, instead: &Instead, place: &Url) {
+    if let Some(place) = below_a_prefix(visit).await {
+        let prefix = place.path().split("/.well-known").next().unwrap_or_default().to_owned();
+        visit.report.fault(
+            Check::Resource,
+            Client::ALL,
+            format!("{WHAT} is at {place} alone: the proxy in front takes {prefix} off the path, so the server does not know its own URL. Clients look at the root of the host."),
+            format!("Give the server a host of its own; or do not rewrite its path, let its URL (spec.url) have {prefix}, and route /.well-known/ of the host to it."),
+        );
+        return;
+    }
+    let origin = visit.url.join("/.well-known/oauth-authorization-server");
+    if let Ok(origin) = origin
+        && object(visit.get(&origin).await).is_ok()
+    {
+        visit.report.warn(
+            Check::Resource,
+            format!("there is no protected-resource document: clients take {origin} for the authorization server's, as the specification of 2025-03-26 has it."),
+            "Serve one (RFC 9728): the newer specifications demand it, and it says for whom a token is.",
+        );
+        return;
+    }
+    instead.report(visit, Check::Resource, Client::ALL, WHAT, place);
+}
+
 /// Where the document is when a proxy strips the first parts of the path.
-async fn below_a_prefix(visit: &Visit) -> Option<Url> {
-    let path = visit.url.path().trim_end_matches('/');
+async fn below_a_prefix(visit: &mut Visit) -> Option<Url> {
+    let path = visit.url.path().trim_end_matches('/').to_owned();
     let parts: Vec<usize> = path.match_indices('/').map(|(at, _)| at).skip(1).collect();
     for at in parts {
         let (prefix, rest) = path.split_at(at);
         for place in [format!("{prefix}{WELL_KNOWN}{rest}"), format!("{prefix}{WELL_KNOWN}")] {
             let place = visit.url.join(&place).ok()?;
-            if object(visit.http.get(&place).await).is_ok() {
+            if object(visit.get(&place).await).is_ok() {
                 return Some(place);
             }
         }
@@ -101,14 +140,14 @@ fn version(value: &str) -> [(HeaderName, &str); 1] {
 
 /// The Rust SDK asks with the oldest version that it knows.
 async fn old_version(visit: &mut Visit, place: &Url) {
-    let answer = visit.http.send(Method::GET, place, &version("2024-11-05"), bytes::Bytes::new()).await;
+    let answer = visit.ask(Method::GET, place, &version("2024-11-05"), Bytes::new()).await;
     if let Err(instead) = object(answer) {
         let what = "the protected-resource document, asked for with MCP-Protocol-Version: 2024-11-05,";
         instead.report(visit, Check::Resource, &[Client::Codex, Client::RustSdk], what, place);
     }
 }
 
-fn read(visit: &mut Visit, document: &Map<String, Value>, place: &Url) -> Option<(String, String)> {
+fn read(visit: &mut Visit, document: &Map<String, Value>, place: &Url) -> Option<Resource> {
     let report = &mut visit.report;
     let (nulls, _) = nulls_and_blanks(document);
     if !nulls.is_empty() {
@@ -151,7 +190,7 @@ fn read(visit: &mut Visit, document: &Map<String, Value>, place: &Url) -> Option
     if !report.blames(Check::Resource) {
         report.good(Check::Resource, format!("{place} names {}", short(issuer)));
     }
-    Some((issuer.to_owned(), resource.to_owned()))
+    Some(Resource { name: resource.to_owned(), issuer: issuer.to_owned() })
 }
 
 /// Whether the resource is what the user typed: RFC 9728 section 3.3, and what clients make of it.
@@ -162,13 +201,12 @@ fn matches(visit: &mut Visit, resource: &str) {
     if parsed.as_ref() == Some(url) {
         return;
     }
-    let same_origin = parsed.as_ref().is_some_and(|r| r.origin() == url.origin());
-    if !same_origin {
+    if let Some((why, mend)) = parsed.as_ref().and_then(|named| other_origin(named, url)) {
         report.fault(
             Check::Resource,
             Client::ALL,
-            format!("{WHAT} is about {shown}, not about {url}: the host differs, as behind a redirect from the bare to the www host."),
-            "Put the host that finally answers into spec.url, and give that URL to clients.",
+            format!("{WHAT} is about {shown}, not about {url}: {why}."),
+            mend,
         );
     } else if resource.strip_suffix('/') == Some(url.as_str()) {
         report.fault(
@@ -191,5 +229,49 @@ fn matches(visit: &mut Visit, resource: &str) {
             format!("{WHAT} is about {shown}, not about {url}."),
             "Give clients the URL that the document names; or the proxy in front rewrites the path: it must not.",
         );
+    }
+}
+
+/// What differs between two origins, if they are not the same, and what that comes from.
+fn other_origin(named: &Url, url: &Url) -> Option<(&'static str, &'static str)> {
+    const OWN: &str = "The server does not know its public URL: behind a proxy it must say what clients ask for, not what it listens on. Gatehouse takes it from spec.url.";
+    if named.origin() == url.origin() {
+        return None;
+    }
+    let bare = |url: &Url| host(url).trim_start_matches("www.").to_owned();
+    Some(if host(named) == host(url) && named.scheme() != url.scheme() {
+        ("one is https and the other is not", OWN)
+    } else if host(named) == host(url) {
+        ("the port differs", OWN)
+    } else if bare(named) == bare(url) {
+        (
+            "the host differs, as behind a redirect from the bare to the www host",
+            "Put the host that finally answers into spec.url, and give that URL to clients.",
+        )
+    } else {
+        (
+            "the host differs",
+            "Give clients the URL that the document names, if that is the server's public one; else the server must be told its public URL (Gatehouse: spec.url).",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_between_two_origins_is_said() {
+        let url = Url::parse("https://h.test/mcp").unwrap();
+        for (named, words) in [
+            ("http://h.test/mcp", "https"),
+            ("https://h.test:8443/mcp", "port"),
+            ("https://www.h.test/mcp", "www"),
+            ("https://other.test/mcp", "the host differs"),
+        ] {
+            let (why, _) = other_origin(&Url::parse(named).unwrap(), &url).unwrap();
+            assert!(why.contains(words), "{named}: {why}");
+        }
+        assert_eq!(other_origin(&Url::parse("https://h.test:443/").unwrap(), &url), None);
     }
 }

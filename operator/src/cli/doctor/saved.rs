@@ -8,9 +8,9 @@ use md5::{Digest, Md5};
 use serde::Deserialize;
 
 use super::{
-    Visit,
     finding::{Check, Client},
     issuer::Issuer,
+    visit::Visit,
 };
 
 /// How many versions of `mcp-remote` are looked at.
@@ -27,7 +27,8 @@ struct Saved {
 /// Asks the server about every registration that `mcp-remote` keeps for this URL.
 pub(super) async fn check(visit: &mut Visit, issuer: &Issuer, home: Option<&Path>) {
     let Some(endpoint) = &issuer.authorization_endpoint else { return };
-    for (file, saved) in home.into_iter().flat_map(|home| registrations(home, visit.url.as_str())) {
+    let mcp = visit.url.to_string();
+    for (file, saved) in home.into_iter().flat_map(|home| registrations(home, &mcp)) {
         let Some(redirect_uri) = saved.redirect_uris.first() else { continue };
         let mut page = endpoint.clone();
         page.query_pairs_mut()
@@ -38,7 +39,7 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer, home: Option<&Path
             .append_pair("code_challenge_method", "S256")
             .append_pair("state", "gatehouse-doctor");
         let accept = [(header::ACCEPT, "text/html")];
-        let answer = visit.http.send(Method::GET, &page, &accept, Bytes::new()).await;
+        let answer = visit.once(Method::GET, &page, &accept, Bytes::new()).await;
         if answer.is_ok_and(|a| a.status.is_client_error()) {
             visit.report.fault(
                 Check::Saved,

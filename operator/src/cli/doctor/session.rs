@@ -6,10 +6,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Visit,
-    document::{Instead, oauth_error, other_than_success, short},
+    document::{oauth_error, short},
     finding::{Check, Client},
+    instead::Instead,
     reach::INITIALIZE,
+    visit::Visit,
 };
 use crate::cli::http::Answer;
 
@@ -60,7 +61,7 @@ fn judge(visit: &mut Visit, answer: &Answer) -> bool {
             format!("the tools behind the gateway cannot be reached: {}{why}.", answer.status),
             "Look into the gateway's log, which names the cause; where the answer has an incident id, look for that. \"… is refused: 10.0.0.1 is private\" there: add the line that it prints to the chart's egress.allow.",
         ),
-        _ => match other_than_success(answer) {
+        _ => match Instead::of(answer) {
             Some(instead) => instead.report(visit, Check::Session, Client::ALL, WHAT, &visit.url.clone()),
             None if json(answer)["error"].is_object() => visit.report.fault(
                 Check::Session,
@@ -99,7 +100,7 @@ async fn probe(visit: &mut Visit, bearer: &str) {
 }
 
 async fn post(
-    visit: &Visit,
+    visit: &mut Visit,
     bearer: &str,
     version: &str,
     more: &[(HeaderName, &str)],
@@ -111,7 +112,7 @@ async fn post(
         (HeaderName::from_static("mcp-protocol-version"), version),
     ];
     headers.extend(more.iter().cloned());
-    visit.http.send(Method::POST, &visit.url, &headers, body).await
+    visit.ask(Method::POST, &visit.url.clone(), &headers, body).await
 }
 
 fn json(answer: &Answer) -> Value {

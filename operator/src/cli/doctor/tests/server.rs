@@ -13,7 +13,11 @@ use axum::{
 };
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
 use url::Url;
 
 macro_rules! breaks {
@@ -40,6 +44,10 @@ breaks! {
     BackendRefused, DiscoverFails, ClockOff, NothingListens, NameUnknown, PrivateAddress, PlainHttp, CertificateExpired,
     CertificateOfOtherHost, CertificateUnknown, IntermediateMissing, PrefixStripped, RateLimited, IncidentPage,
     DocumentsMisstated, DocumentsUnusable, FormActionNone, Sandboxed, PasswordChanged, BackendIncident, StaleRegistration,
+    IssuerInside, TokenSaysSuccess, TokenGivesAway, NoResource, SlashRedirect, Compressed, ByteOrderMark, BasicLineFirst,
+    BasicAndElsewhere, SpacedChallenge, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
+    IssuerNameUnknown, RegistrationNameUnknown, RegistrationFails, PageIsText, AuthorizeLeadsNowhere, IssuerOfAnother,
+    IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled,
 }
 
 /// The server; it runs until it is stopped.
@@ -53,11 +61,23 @@ pub(super) struct Server {
     task: JoinHandle<()>,
 }
 
+/// What says that an answer is JSON.
+const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+/// Where the protected-resource document is.
+const RESOURCE: &str = "/.well-known/oauth-protected-resource";
+
 struct Site {
     origin: String,
     /// The identity provider: the same server by another name of this machine.
     provider: String,
+    /// The authorization server: the same server, with a path of its own if it has one.
+    issuer: String,
     broken: Option<Break>,
+}
+
+/// A name that leads nowhere: a part of it is longer than it may be (RFC 1035 section 2.3.4), so no resolver is asked.
+fn nowhere(top: &str) -> String {
+    format!("{}.{top}", "n".repeat(64))
 }
 
 impl Server {
@@ -69,11 +89,11 @@ impl Server {
             Some(Break::IntermediateMissing) => Some(Certificate::WithoutIntermediate),
             _ => None,
         };
-        Self::with(broken, certificate).await
+        Self::with(broken, certificate, "").await
     }
 
-    /// [`Server::start`], with TLS.
-    pub(super) async fn with(broken: Option<Break>, certificate: Option<Certificate>) -> Self {
+    /// [`Server::start`], with TLS, and an issuer that has this path.
+    pub(super) async fn with(broken: Option<Break>, certificate: Option<Certificate>, path: &str) -> Self {
         let host = if broken == Some(Break::PrivateAddress) { "0.0.0.0" } else { "127.0.0.1" };
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -81,11 +101,17 @@ impl Server {
         let origin = format!("{scheme}://{host}:{port}");
         let provider = format!("{scheme}://localhost:{port}");
         let prefix = if broken == Some(Break::PrefixStripped) { "/tools" } else { "" };
-        let site = Site { origin: origin.clone(), provider, broken };
+        let issuer = match broken {
+            Some(Break::IssuerInside) => format!("{scheme}://0.0.0.0:{port}"),
+            Some(Break::IssuerNameUnknown) => format!("http://{}", nowhere("svc")),
+            _ => format!("{origin}{path}"),
+        };
+        let site = Site { origin: origin.clone(), provider, issuer, broken };
         let router = Router::new().fallback(answer).with_state(Arc::new(site));
         let (tls, ca) = certificate.map(Tls::new).unzip();
         let task = tokio::spawn(async move {
             match tls {
+                _ if broken == Some(Break::Garbled) => say(&listener, GARBLED).await,
                 None => axum::serve(listener, router).await.unwrap(),
                 Some(tls) => axum::serve(tls.over(listener), router).await.unwrap(),
             }
@@ -99,12 +125,27 @@ impl Server {
                 }
             }
             Some(Break::PlainHttp) => url.set_scheme("https").unwrap(),
-            // Longer than a part of a name may be (RFC 1035 section 2.3.4): no resolver is asked.
-            Some(Break::NameUnknown) => url.set_host(Some(&format!("{}.test", "n".repeat(64)))).unwrap(),
+            Some(Break::NameUnknown) => url.set_host(Some(&nowhere("test"))).unwrap(),
+            Some(Break::WwwRedirect) => url.set_host(Some("localhost")).unwrap(),
             _ => {}
         }
         let saved = (broken == Some(Break::StaleRegistration)).then_some("stale");
         Self { url, ca: ca.flatten(), saved, task }
+    }
+}
+
+/// An answer whose body is in chunks that are none.
+const GARBLED: &str = "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n";
+
+/// Answers every connection with this, once it has said something, and ends it.
+async fn say(listener: &TcpListener, answer: &str) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = vec![0; 1 << 14];
+        if stream.read(&mut said).await.is_ok() {
+            // The client may be gone, and that is no matter.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
     }
 }
 
@@ -130,7 +171,9 @@ async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     }
     let mut response = if parts.method == Method::OPTIONS {
         site.preflight()
-    } else if path == "/mcp" {
+    } else if path == "/mcp" && site.is(Break::SlashRedirect) {
+        (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/mcp/")]).into_response()
+    } else if path == "/mcp" || path == "/mcp/" {
         site.mcp(&parts.method, &parts.headers, &body)
     } else if path.starts_with("/.well-known/") {
         site.well_known(path, &parts.headers)
@@ -182,7 +225,14 @@ impl Site {
             return self.session(body);
         }
         match self.broken {
-            Some(Break::WwwRedirect) => return to(&self.origin.replace("http://", "http://www.")),
+            Some(Break::WwwRedirect) => return to(&self.provider.replace("http://", "http://www.")),
+            Some(Break::FoundRedirect) => return to("/mcp/"),
+            Some(Break::LoginRedirect) => return to(&format!("{}/login?next=/mcp", self.provider)),
+            Some(Break::BackendAway) => return page(StatusCode::BAD_GATEWAY, "502 Bad Gateway", ""),
+            Some(Break::NotRouted) => return page(StatusCode::NOT_FOUND, "404 Not Found", ""),
+            Some(Break::GetWithoutChallenge) if method == Method::GET => {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
             Some(Break::LoginPage) => return page(StatusCode::OK, "Company login", ""),
             Some(Break::IncidentPage) => {
                 let says = "<p>Request unsuccessful. Incident ID: 77-1234</p>";
@@ -206,13 +256,24 @@ impl Site {
         }
         let origin =
             if self.is(Break::ChallengeOfOtherOrigin) { "http://10.0.0.7:8080" } else { &self.origin };
-        let metadata = format!("resource_metadata=\"{origin}/.well-known/oauth-protected-resource/mcp\"");
+        let place = if self.is(Break::BasicAndElsewhere) { "elsewhere" } else { "mcp" };
+        let metadata = format!("resource_metadata=\"{origin}{RESOURCE}/{place}\"");
         let challenge = match self.broken {
-            Some(Break::BasicFirst) => format!("Basic realm=\"x\", Bearer {metadata}"),
+            Some(Break::SpacedChallenge) => format!("Bearer {}", metadata.replace('=', " = ")),
+            Some(Break::BasicFirst | Break::BasicAndElsewhere) => {
+                format!("Basic realm=\"x\", Bearer {metadata}")
+            }
             Some(Break::ErrorWithoutToken) => format!("Bearer error=\"invalid_token\", {metadata}"),
             _ => format!("Bearer {metadata}"),
         };
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+        let mut response = StatusCode::UNAUTHORIZED.into_response();
+        if self.is(Break::BasicLineFirst) {
+            let basic = HeaderValue::from_static("Basic realm=\"x\"");
+            response.headers_mut().append(header::WWW_AUTHENTICATE, basic);
+        }
+        let challenge = HeaderValue::from_str(&challenge).unwrap();
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+        response
     }
 
     fn session(&self, body: &Bytes) -> Response {
@@ -245,11 +306,15 @@ impl Site {
         if self.is(Break::WellKnownIsPage) {
             return page(StatusCode::OK, "Welcome", "");
         }
-        match path {
-            "/.well-known/oauth-protected-resource" | "/.well-known/oauth-protected-resource/mcp" => {
+        let issuer: Url = self.issuer.parse().unwrap();
+        let metadata =
+            format!("/.well-known/oauth-authorization-server{}", issuer.path().trim_end_matches('/'));
+        match (path, path.strip_prefix(RESOURCE)) {
+            (_, Some("/elsewhere")) if self.is(Break::BasicAndElsewhere) => self.resource(headers),
+            (_, Some("" | "/mcp")) if !self.is(Break::NoResource) && !self.is(Break::BasicAndElsewhere) => {
                 self.resource(headers)
             }
-            "/.well-known/oauth-authorization-server" if !self.is(Break::NoMetadata) => self.metadata(),
+            _ if path == metadata && !self.is(Break::NoMetadata) => self.metadata(),
             _ => StatusCode::NOT_FOUND.into_response(),
         }
     }
@@ -265,7 +330,7 @@ impl Site {
         }
         let mut document = json!({
             "resource": format!("{}/mcp", self.origin),
-            "authorization_servers": [self.origin],
+            "authorization_servers": [self.issuer],
             "scopes_supported": ["mcp"],
         });
         match self.broken {
@@ -277,15 +342,23 @@ impl Site {
             Some(Break::OfflineAccessOfResource) => {
                 document["scopes_supported"] = json!(["mcp", "offline_access"]);
             }
+            Some(Break::ResourceOfOtherPort) => document["resource"] = "http://127.0.0.1:1/mcp".into(),
+            Some(Break::ByteOrderMark) => {
+                return (JSON, format!("\u{feff}{document}")).into_response();
+            }
+            Some(Break::Compressed) => {
+                return ([(header::CONTENT_ENCODING, "gzip")], JSON, &[0x1f, 0x8b][..]).into_response();
+            }
             _ => {}
         }
         axum::Json(document).into_response()
     }
 
     fn metadata(&self) -> Response {
-        let at = |path: &str| Value::from(format!("{}{path}", self.origin));
+        let home = if self.is(Break::IssuerInside) { &self.issuer } else { &self.origin };
+        let at = |path: &str| Value::from(format!("{home}{path}"));
         let mut document = json!({
-            "issuer": self.origin,
+            "issuer": self.issuer,
             "authorization_endpoint": at("/oauth/authorize"),
             "token_endpoint": at("/oauth/token"),
             "registration_endpoint": at("/oauth/register"),
@@ -297,6 +370,13 @@ impl Site {
         });
         match self.broken {
             Some(Break::IssuerWithSlash) => document["issuer"] = at("/"),
+            Some(Break::IssuerOfAnother) => document["issuer"] = "https://other.example.com".into(),
+            Some(Break::IssuerMissing) => {
+                document.as_object_mut().unwrap().remove("issuer");
+            }
+            Some(Break::RegistrationNameUnknown) => {
+                document["registration_endpoint"] = format!("https://{}/register", nowhere("test")).into();
+            }
             Some(Break::MetadataNull) => document["registration_endpoint"] = Value::Null,
             Some(Break::NoS256) => document["code_challenge_methods_supported"] = json!(["plain"]),
             Some(Break::NoNone) => {
@@ -315,6 +395,9 @@ impl Site {
     }
 
     fn register(&self, body: &Bytes) -> Response {
+        if self.is(Break::RegistrationFails) {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         let asked: Value = serde_json::from_slice(body).unwrap();
         let uris = asked["redirect_uris"].clone();
         if self.is(Break::RegistrationRefusesCursor) && uris.to_string().contains("cursor:") {
@@ -348,10 +431,15 @@ impl Site {
         let known = body.windows(17).any(|w| w == b"client_id=client&");
         match self.broken {
             Some(Break::TokenIsPage) => return page(StatusCode::OK, "Welcome", ""),
+            Some(Break::TokenIsText) => return (StatusCode::BAD_REQUEST, "Bad Request").into_response(),
+            Some(Break::TokenGivesAway) => {
+                return axum::Json(json!({ "access_token": "x", "token_type": "Bearer" })).into_response();
+            }
             Some(Break::TokenFails) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             _ => {}
         }
         let (status, error) = match known {
+            _ if self.is(Break::TokenSaysSuccess) => (StatusCode::OK, "bad_verification_code"),
             true if self.is(Break::TokenSaysServerError) => (StatusCode::BAD_REQUEST, "server_error"),
             true => (StatusCode::BAD_REQUEST, "invalid_grant"),
             false => (StatusCode::UNAUTHORIZED, "invalid_client"),
@@ -376,6 +464,8 @@ impl Site {
             return page(StatusCode::BAD_REQUEST, "Unknown address", "");
         }
         match self.broken {
+            Some(Break::AuthorizeLeadsNowhere) => return to(&format!("https://{}/auth", nowhere("test"))),
+            Some(Break::PageIsText) => return "<!doctype html><title>Approve</title>".into_response(),
             Some(Break::AuthorizeNotFound) => return StatusCode::NOT_FOUND.into_response(),
             Some(Break::AuthorizeCircle) => return to(&format!("{}/oauth/authorize?{query}", self.origin)),
             Some(Break::AuthorizeSendsBack) => return to(&format!("{back}?error=invalid_scope&state=x")),
