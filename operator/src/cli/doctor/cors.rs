@@ -5,23 +5,37 @@ use http::{HeaderMap, Method, header};
 use url::Url;
 
 use super::{
+    document::values,
     finding::{Check, Client},
     issuer::Issuer,
+    registration,
+    resource::Resource,
     visit::Visit,
 };
+use crate::cli::http::Answer;
 
 /// Where the MCP Inspector's page is served from.
 const ORIGIN: &str = "http://localhost:6274";
+/// What such a client sends to the MCP endpoint beyond what needs no leave.
+const MCP_HEADERS: &[&str] = &["authorization", "content-type", "mcp-protocol-version"];
+/// What it sends when it registers.
+const REGISTRATION_HEADERS: &[&str] = &["content-type"];
 
 /// Asks as a page would, for every address that such a client reads.
-pub(super) async fn check(visit: &mut Visit, issuer: Option<&Issuer>) {
+pub(super) async fn check(
+    visit: &mut Visit,
+    issuer: Option<&Issuer>,
+    resource: Option<&Resource>,
+    register: bool,
+) {
     let mcp = visit.url.clone();
+    let registration = issuer.and_then(|i| i.registration_endpoint.as_ref());
     let mut closed = Vec::new();
-    let endpoints =
-        issuer.map(|i| [Some(&i.place), i.registration_endpoint.as_ref(), i.token_endpoint.as_ref()]);
-    for url in endpoints.into_iter().flatten().flatten().chain([&mcp]) {
-        let method = if issuer.is_some_and(|i| i.place == *url) { "GET" } else { "POST" };
-        if !preflight(visit, url, method).await {
+    // Forms and documents need none: the SDK asks for documents again without its header where one is refused.
+    for (url, needed) in [(Some(&mcp), MCP_HEADERS), (registration, REGISTRATION_HEADERS)] {
+        if let Some(url) = url
+            && !preflight(visit, url, needed).await
+        {
             closed.push(url.path().to_owned());
         }
     }
@@ -29,10 +43,11 @@ pub(super) async fn check(visit: &mut Visit, issuer: Option<&Issuer>) {
         visit.report.fault(
             Check::Cors,
             &[Client::Browser],
-            format!("a web page may not call {}: the preflight from {ORIGIN} is not answered with leave for Authorization, Content-Type and MCP-Protocol-Version.", closed.join(", ")),
+            format!("a web page may not call {}: the preflight from {ORIGIN} is not answered with leave for {}.", closed.join(", "), MCP_HEADERS.join(", ")),
             "Answer OPTIONS there with Access-Control-Allow-Origin and the headers asked for. Only clients in browsers need it.",
         );
     }
+    answers(visit, issuer, resource, register).await;
     exposed(visit, &mcp).await;
     if let Some(page) = issuer.and_then(|i| i.authorization_endpoint.as_ref()) {
         let answer = visit.once(Method::GET, page, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
@@ -49,19 +64,50 @@ pub(super) async fn check(visit: &mut Visit, issuer: Option<&Issuer>) {
     }
 }
 
-async fn preflight(visit: &mut Visit, url: &Url, method: &str) -> bool {
+async fn preflight(visit: &mut Visit, url: &Url, needed: &[&str]) -> bool {
+    let asked = needed.join(",");
     let headers = [
         (header::ORIGIN, ORIGIN),
-        (header::ACCESS_CONTROL_REQUEST_METHOD, method),
-        (header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type,mcp-protocol-version"),
+        (header::ACCESS_CONTROL_REQUEST_METHOD, "POST"),
+        (header::ACCESS_CONTROL_REQUEST_HEADERS, asked.as_str()),
     ];
     let Ok(answer) = visit.once(Method::OPTIONS, url, &headers, Bytes::new()).await else {
         return false;
     };
-    let allowed = text(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS).to_ascii_lowercase();
-    answer.status.is_success()
-        && allows_origin(&answer.headers)
-        && ["authorization", "content-type", "mcp-protocol-version"].iter().all(|h| allowed.contains(h))
+    let allowed = values(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS).to_ascii_lowercase();
+    // The wildcard does not stand for Authorization (Fetch standard, "CORS-unsafe request-header names").
+    let allows = |name: &&str| allowed.contains(*name) || (*name != "authorization" && allowed.trim() == "*");
+    answer.status.is_success() && allows_origin(&answer.headers) && needed.iter().all(allows)
+}
+
+/// Whether the page could read the answers themselves, to which leave in a preflight does not extend.
+async fn answers(visit: &mut Visit, issuer: Option<&Issuer>, resource: Option<&Resource>, register: bool) {
+    let mut closed = Vec::new();
+    for place in resource.map(|r| &r.place).into_iter().chain(issuer.map(|i| &i.place)) {
+        let answer = visit.ask(Method::GET, place, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
+        closed.extend(unreadable(answer));
+    }
+    if let Some(url) = issuer.and_then(|i| i.token_endpoint.as_ref()) {
+        let form = [("grant_type", "authorization_code"), ("code", "gatehouse-doctor")];
+        closed.extend(unreadable(visit.post_form(url, &form, Some(ORIGIN)).await));
+    }
+    if let Some(url) = issuer.and_then(|i| i.registration_endpoint.as_ref()).filter(|_| register) {
+        closed.extend(unreadable(registration::from_page(visit, url, ORIGIN).await));
+    }
+    if !closed.is_empty() {
+        visit.report.fault(
+            Check::Cors,
+            &[Client::Browser],
+            format!("a web page of {ORIGIN} may not read what these answer: {}.", closed.join(", ")),
+            "Send Access-Control-Allow-Origin with the answer itself, errors too, not with the preflight alone.",
+        );
+    }
+}
+
+/// The address of an answer that a page may not read. What fails altogether is told elsewhere.
+fn unreadable(answer: Result<Answer, String>) -> Option<String> {
+    let answer = answer.ok().filter(|a| !a.status.is_server_error() && !a.status.is_redirection())?;
+    (!allows_origin(&answer.headers)).then(|| answer.url.path().to_owned())
 }
 
 /// Whether the page could read the 401's challenge, without which it does not know where to sign in.
@@ -82,7 +128,7 @@ async fn exposed(visit: &mut Visit, mcp: &Url) {
         );
         return;
     }
-    let readable = text(&answer.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS).to_ascii_lowercase();
+    let readable = values(&answer.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS).to_ascii_lowercase();
     if !readable.contains("www-authenticate") || !readable.contains("mcp-session-id") {
         visit.report.fault(
             Check::Cors,
@@ -91,7 +137,7 @@ async fn exposed(visit: &mut Visit, mcp: &Url) {
             "Send Access-Control-Expose-Headers: WWW-Authenticate, Mcp-Session-Id.",
         );
     }
-    let anyone = text(&answer.headers, &header::ACCESS_CONTROL_ALLOW_CREDENTIALS) == "true";
+    let anyone = values(&answer.headers, &header::ACCESS_CONTROL_ALLOW_CREDENTIALS) == "true";
     if anyone {
         visit.report.warn(
             Check::Cors,
@@ -102,9 +148,5 @@ async fn exposed(visit: &mut Visit, mcp: &Url) {
 }
 
 fn allows_origin(headers: &HeaderMap) -> bool {
-    matches!(text(headers, &header::ACCESS_CONTROL_ALLOW_ORIGIN), "*" | ORIGIN)
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> &'a str {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    matches!(values(headers, &header::ACCESS_CONTROL_ALLOW_ORIGIN).as_str(), "*" | ORIGIN)
 }

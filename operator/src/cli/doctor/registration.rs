@@ -1,7 +1,8 @@
 //! Registering as each client does: RFC 7591.
 
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::{
     document::{nulls_and_blanks, object, report_mark, values},
@@ -10,6 +11,7 @@ use super::{
     issuer::Issuer,
     visit::Visit,
 };
+use crate::cli::http::Answer;
 
 const WHAT: &str = "the registration";
 
@@ -129,6 +131,15 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer) -> Option<Register
         );
     }
     going_on
+}
+
+/// What a client that is a page of `origin` gets.
+///
+/// # Errors
+/// When no answer comes: what happened.
+pub(super) async fn from_page(visit: &mut Visit, endpoint: &Url, origin: &str) -> Result<Answer, String> {
+    let json = [(header::CONTENT_TYPE, "application/json"), (header::ORIGIN, origin)];
+    visit.ask(Method::POST, endpoint, &json, metadata(&PROFILES[0]).to_string().into()).await
 }
 
 fn metadata(profile: &Profile) -> Value {

@@ -30,6 +30,8 @@ const NO_EXTRA_SLASH: &[Client] = &[
 
 /// What the document says.
 pub(super) struct Resource {
+    /// Where it is.
+    pub(super) place: Url,
     /// What it is about.
     pub(super) name: String,
     /// The authorization server that it names first.
@@ -89,7 +91,7 @@ pub(super) async fn check(visit: &mut Visit, challenge: &Challenge) -> Option<Re
         );
     }
     old_version(visit, &place).await;
-    read(visit, &document, &place)
+    read(visit, &document, place)
 }
 
 /// There is no document where clients look.
@@ -147,7 +149,7 @@ async fn old_version(visit: &mut Visit, place: &Url) {
     }
 }
 
-fn read(visit: &mut Visit, document: &Map<String, Value>, place: &Url) -> Option<Resource> {
+fn read(visit: &mut Visit, document: &Map<String, Value>, place: Url) -> Option<Resource> {
     let report = &mut visit.report;
     let (nulls, _) = nulls_and_blanks(document);
     if !nulls.is_empty() {
@@ -190,7 +192,7 @@ fn read(visit: &mut Visit, document: &Map<String, Value>, place: &Url) -> Option
     if !report.blames(Check::Resource) {
         report.good(Check::Resource, format!("{place} names {}", short(issuer)));
     }
-    Some(Resource { name: resource.to_owned(), issuer: issuer.to_owned() })
+    Some(Resource { name: resource.to_owned(), issuer: issuer.to_owned(), place })
 }
 
 /// Whether the resource is what the user typed: RFC 9728 section 3.3, and what clients make of it.

@@ -63,7 +63,7 @@ async fn redeem(
         ("resource", resource),
     ];
     form.extend(secret.map(|s| ("client_secret", s)));
-    visit.post_form(endpoint, &form).await
+    visit.post_form(endpoint, &form, None).await
 }
 
 fn judge(visit: &mut Visit, endpoint: &Url, answer: Result<Answer, String>, expected: &str, to: &str) {

@@ -116,7 +116,7 @@ impl Visit {
             saved::check(self, issuer, home).await;
             self.tell()?;
         }
-        cors::check(self, issuer.as_ref()).await;
+        cors::check(self, issuer.as_ref(), named.as_ref(), register).await;
         self.tell()?;
         if let Some(token) = token {
             session::check(self, token).await;
@@ -180,13 +180,19 @@ impl Visit {
         self.ask(Method::POST, url, &json, body.to_string().into()).await
     }
 
-    /// POST of a form.
+    /// POST of a form, from a page of `origin` if there is one.
     ///
     /// # Errors
     /// When no answer comes: what happened.
-    pub(super) async fn post_form(&mut self, url: &Url, form: &[(&str, &str)]) -> Result<Answer, String> {
+    pub(super) async fn post_form(
+        &mut self,
+        url: &Url,
+        form: &[(&str, &str)],
+        origin: Option<&str>,
+    ) -> Result<Answer, String> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let headers = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded")];
+        let mut headers = vec![(header::CONTENT_TYPE, "application/x-www-form-urlencoded")];
+        headers.extend(origin.map(|origin| (header::ORIGIN, origin)));
         self.ask(Method::POST, url, &headers, body.into()).await
     }
 

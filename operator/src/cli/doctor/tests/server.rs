@@ -45,7 +45,7 @@ breaks! {
     CertificateOfOtherHost, CertificateUnknown, IntermediateMissing, PrefixStripped, RateLimited, IncidentPage,
     DocumentsMisstated, DocumentsUnusable, FormActionNone, Sandboxed, PasswordChanged, BackendIncident, StaleRegistration,
     IssuerInside, TokenSaysSuccess, TokenGivesAway, NoResource, SlashRedirect, Compressed, ByteOrderMark, BasicLineFirst,
-    BasicAndElsewhere, SpacedChallenge, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
+    BasicAndElsewhere, SpacedChallenge, ResourceClosed, TokenClosed, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
     IssuerNameUnknown, RegistrationNameUnknown, RegistrationFails, PageIsText, AuthorizeLeadsNowhere, IssuerOfAnother,
     IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled,
 }
@@ -205,6 +205,14 @@ impl Site {
         if program || self.is(Break::PageReadable) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }
+        if (self.is(Break::ResourceClosed) && path.starts_with(RESOURCE))
+            || (self.is(Break::TokenClosed)
+                && path == "/oauth/token"
+                && response.status() != StatusCode::NO_CONTENT)
+        {
+            response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
+        let headers = response.headers_mut();
         if program && !self.is(Break::NothingExposed) {
             let exposed = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id");
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
