@@ -17,16 +17,31 @@ pub(super) fn blocks_forms(headers: &HeaderMap, text: &str, page: &Url) -> Optio
     if targets.is_empty() {
         targets.push(page.clone());
     }
-    let policies = all(headers, &header::CONTENT_SECURITY_POLICY);
-    let directives = policies.split([',', ';']).map(|d| d.split_ascii_whitespace().collect::<Vec<_>>());
-    directives
-        .filter(|directive| match directive.split_first() {
-            Some((&"form-action", sources)) => targets.iter().any(|to| !allows(sources, to, page)),
-            Some((&"sandbox", allowed)) => !allowed.contains(&"allow-forms"),
-            _ => false,
-        })
-        .map(|directive| directive.join(" "))
-        .next()
+    let sent = all(headers, &header::CONTENT_SECURITY_POLICY);
+    let written = of_elements(&lower);
+    let blocks = |policies: &str, in_page: bool| {
+        let directives = policies.split([',', ';']).map(|d| d.split_ascii_whitespace().collect::<Vec<_>>());
+        directives
+            .filter(|directive| match directive.split_first() {
+                Some((&"form-action", sources)) => targets.iter().any(|to| !allows(sources, to, page)),
+                // In an element it has no effect (CSP level 3, section 3.3).
+                Some((&"sandbox", allowed)) => !in_page && !allowed.contains(&"allow-forms"),
+                _ => false,
+            })
+            .map(|directive| directive.join(" "))
+            .next()
+    };
+    blocks(&sent, false).or_else(|| blocks(&written, true))
+}
+
+/// The policies in `<meta http-equiv="Content-Security-Policy">` of a page in lower case.
+fn of_elements(page: &str) -> String {
+    let elements = page.split("<meta").skip(1).filter_map(|rest| rest.split('>').next());
+    let policies = elements.filter_map(|element| {
+        let named = attributes(element, "http-equiv").any(|name| name == "content-security-policy");
+        attributes(element, "content").next().filter(|_| named)
+    });
+    policies.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a list of sources holds a URL.
@@ -62,6 +77,21 @@ mod tests {
         }
         let joined = "default-src 'none'; form-action 'self', form-action 'none'";
         assert_eq!(blocked(&[joined], form).as_deref(), Some("form-action 'none'"));
+        for element in [
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; form-action 'none'\">",
+            "<META content=\"form-action 'none'\" http-equiv=content-security-policy>",
+        ] {
+            let page = format!("{element}{form}");
+            assert_eq!(
+                blocked(&["default-src 'none'"], &page).as_deref(),
+                Some("form-action 'none'"),
+                "{page}"
+            );
+        }
+        let sandboxed = format!("<meta http-equiv=Content-Security-Policy content=sandbox>{form}");
+        assert_eq!(blocked(&[], &sandboxed), None, "an element cannot say so");
+        let elsewhere = "<form method=post action='https://sso.test/'>";
+        assert_eq!(blocked(&["form-action 'self'"], elsewhere).as_deref(), Some("form-action 'self'"));
         for policy in [
             "form-action 'self'",
             "form-action *",

@@ -62,6 +62,17 @@ pub(super) async fn check(visit: &mut Visit) -> Option<Answer> {
 /// What is odd about the URL itself.
 fn form(visit: &mut Visit) {
     let Visit { url, report, .. } = visit;
+    if !url.username().is_empty() || url.password().is_some() {
+        // What has a host can have no name. Nothing here prints the password.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        report.fault(
+            Check::Url,
+            Client::STRICT,
+            format!("the URL has a name or a password before its host, with which these clients send no request. {url} is looked at without them."),
+            "Give clients the URL without them: they sign in at the authorization server.",
+        );
+    }
     if url.scheme() == "http" && !is_loopback(url) {
         report.fault(
             Check::Url,

@@ -1,5 +1,6 @@
 //! Why no answer came, by the words of the error, and what to do about it.
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::{
@@ -94,18 +95,53 @@ fn is_garbled(lower: &str) -> bool {
         .any(|words| lower.contains(words))
 }
 
-/// The error as people read it: an answer that is garbled has been reached.
+/// The error as people read it: an answer that is garbled has been reached, and times are dates.
 fn said(why: &str) -> String {
-    if is_garbled(&why.to_ascii_lowercase()) {
+    let text = if is_garbled(&why.to_ascii_lowercase()) {
         why.replacen("cannot be reached", "sends what cannot be read", 1)
     } else {
         why.to_owned()
+    };
+    if !text.contains(" (UNIX)") {
+        return text;
     }
+    let dated = text.replace(" (UNIX)", "");
+    let words = dated.split(' ').map(|word| {
+        let number = word.trim_end_matches(',');
+        // Eleven digits are after the year 5000, and eight are not after 1973.
+        let seconds = (9..=10).contains(&number.len()).then(|| number.parse().ok()).flatten();
+        seconds
+            .and_then(|s| Timestamp::from_second(s).ok())
+            .map_or_else(|| word.to_owned(), |t| word.replacen(number, &t.to_string(), 1))
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_times_of_a_certificate_are_dates() {
+        let why = "https://h.test/ cannot be reached: invalid peer certificate: certificate expired: verification time 1764342000 (UNIX), but certificate is not valid after 1609459200 (154882800 seconds ago)";
+        let text = said(why);
+        assert!(text.contains("time 2025-11-28T15:00:00Z, but"), "{text}");
+        assert!(text.contains("after 2021-01-01T00:00:00Z (154882800 seconds ago)"), "{text}");
+        assert_eq!(said("no answer from 1609459200"), "no answer from 1609459200");
+    }
+
+    #[test]
+    fn each_word_of_tls_is_known() {
+        for (why, words) in [
+            ("received fatal alert: CertificateRequired", "certificate of the client"),
+            ("tls handshake eof", "does not speak TLS"),
+            ("received fatal alert: ProtocolVersion", "does not speak TLS"),
+            ("received corrupt message of type InvalidContentType", "plain HTTP"),
+        ] {
+            let cause = cause(why);
+            assert!(cause.tls && cause.mend.contains(words), "{why}: {cause:?}");
+        }
+    }
 
     #[test]
     fn names_of_a_cluster_are_told_from_public_ones() {

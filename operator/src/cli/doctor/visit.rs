@@ -107,6 +107,18 @@ impl Visit {
             let asked = pages::Asked { resource: &resource, challenge: &challenge };
             if let Some(client) = &client {
                 pages::check(self, issuer, client, &asked).await;
+            } else if register {
+                self.report.unseen(
+                    Check::Authorize,
+                    "the sign-in page was not looked at: no client could be registered.",
+                    "",
+                );
+            } else {
+                self.report.unseen(
+                    Check::Authorize,
+                    "the sign-in page was not looked at: that takes a client, and none was registered (--no-register).",
+                    "Look again without --no-register.",
+                );
             }
             if register {
                 documents::check(self, issuer, &asked).await;

@@ -162,6 +162,9 @@ const TOLD: &[(Break, Check, Option<Client>, &str)] = {
         (GetWithoutChallenge, Check::Challenge, None, "without its WWW-Authenticate"),
         (TokenIsText, Check::Token, Some(Client::ClaudeCode), "without an OAuth error"),
         (Garbled, Check::Reach, Some(Client::RustSdk), "not in good HTTP"),
+        (HandshakeEnds, Check::Tls, Some(Client::ClaudeCode), "does not speak TLS"),
+        (FormActionInPage, Check::Browser, Some(Client::ClaudeCode), "form-action 'none'"),
+        (ApprovalInSingleQuotes, Check::Browser, Some(Client::ClaudeCode), "Chromium blocks"),
     ]
 };
 
@@ -189,7 +192,7 @@ async fn each_break_is_told_with_who_stops_and_how_to_mend_it() {
 
 #[tokio::test]
 async fn nothing_is_found_at_a_server_that_is_as_it_should_be() {
-    for (certificate, path) in [(None, ""), (Some(Certificate::Good), "")] {
+    for (certificate, path) in [(None, ""), (Some(Certificate::Good), ""), (None, "/tenant/one")] {
         let server = Server::with(None, certificate, path).await;
         let mut report = examine(&server, Some("good")).await;
         // This machine is none that is called from a cloud.
@@ -250,6 +253,16 @@ async fn two_lines_of_challenges_are_read_as_one() {
 }
 
 #[tokio::test]
+async fn the_times_of_a_certificate_are_dates() {
+    let server = Server::start(Some(Break::CertificateExpired)).await;
+    let report = text(&mut examine(&server, None).await);
+    assert!(
+        report.contains("is not valid after 2021-01-01T00:00:00Z (") && !report.contains("UNIX"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
 async fn a_401_without_a_challenge_is_told_once() {
     let server = Server::start(Some(Break::NoChallenge)).await;
     let report = text(&mut examine(&server, None).await);
@@ -286,6 +299,31 @@ async fn a_server_that_is_slow_is_said_to_be_so_and_a_visit_has_an_end() {
 }
 
 #[tokio::test]
+async fn a_page_that_was_not_looked_at_is_not_said_to_be_good() {
+    let server = Server::start(None).await;
+    let report = text(&mut visit(&server, server.url.clone(), Patience::default(), false, None).await);
+    assert!(report.contains("the sign-in page was not looked at"), "{report}");
+    assert!(
+        report.contains("VS Code               finds nothing in its way, as far as was looked"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn a_password_in_the_url_is_not_printed() {
+    let server = Server::start(None).await;
+    let mut url = server.url.clone();
+    url.set_username("alice").unwrap();
+    url.set_password(Some("s3cret")).unwrap();
+    let mut report = visit(&server, url, Patience::default(), true, None).await;
+    let found = report.findings.iter().find(|f| f.check == Check::Url).unwrap();
+    assert!(found.clients.contains(&Client::TypescriptSdk) && found.level == Level::Fault);
+    let json = report.json();
+    let text = text(&mut report);
+    assert!(!text.contains("s3cret") && !json.contains("s3cret") && !text.contains("alice"), "{text}");
+}
+
+#[tokio::test]
 async fn a_registration_of_mcp_remote_that_is_still_good_is_left_alone() {
     let mut server = Server::start(None).await;
     server.saved = Some("client");
@@ -313,11 +351,18 @@ const ROWS: &[(&str, &[Break])] = {
         ("Claude Code, claude.ai, Codex or VS Code", &[DocumentsUnusable]),
         (
             "A certificate error",
-            &[CertificateUnknown, IntermediateMissing, CertificateOfOtherHost, CertificateExpired, PlainHttp],
+            &[
+                CertificateUnknown,
+                IntermediateMissing,
+                CertificateOfOtherHost,
+                CertificateExpired,
+                PlainHttp,
+                HandshakeEnds,
+            ],
         ),
         ("`fetch failed`", &[NothingListens, NameUnknown, PrivateAddress, IssuerInside, Garbled]),
         ("Browser opens but shows 404", &[AuthorizeNotFound]),
-        ("The user approves and nothing", &[ApprovalByForm, FormActionNone, Sandboxed]),
+        ("The user approves and nothing", &[ApprovalByForm, FormActionNone, FormActionInPage, Sandboxed]),
         ("HTML instead of JSON", &[LoginPage, WellKnownIsPage, TokenIsPage, IncidentPage, NotRouted]),
         ("`Protected resource", &[ResourceIsOrigin, ResourceWithSlash, ResourceOfOtherHost, PrefixStripped]),
         ("The same, or `405`", &[WwwRedirect, FoundRedirect, LoginRedirect]),

@@ -47,7 +47,8 @@ breaks! {
     IssuerInside, TokenSaysSuccess, TokenGivesAway, NoResource, SlashRedirect, Compressed, ByteOrderMark, BasicLineFirst,
     BasicAndElsewhere, SpacedChallenge, ResourceClosed, TokenClosed, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
     IssuerNameUnknown, RegistrationNameUnknown, RegistrationFails, PageIsText, AuthorizeLeadsNowhere, IssuerOfAnother,
-    IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled,
+    IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled, HandshakeEnds, FormActionInPage,
+    ApprovalInSingleQuotes,
 }
 
 /// The server; it runs until it is stopped.
@@ -112,6 +113,7 @@ impl Server {
         let task = tokio::spawn(async move {
             match tls {
                 _ if broken == Some(Break::Garbled) => say(&listener, GARBLED).await,
+                _ if broken == Some(Break::HandshakeEnds) => say(&listener, "").await,
                 None => axum::serve(listener, router).await.unwrap(),
                 Some(tls) => axum::serve(tls.over(listener), router).await.unwrap(),
             }
@@ -124,7 +126,7 @@ impl Server {
                     tokio::task::yield_now().await;
                 }
             }
-            Some(Break::PlainHttp) => url.set_scheme("https").unwrap(),
+            Some(Break::PlainHttp | Break::HandshakeEnds) => url.set_scheme("https").unwrap(),
             Some(Break::NameUnknown) => url.set_host(Some(&nowhere("test"))).unwrap(),
             Some(Break::WwwRedirect) => url.set_host(Some("localhost")).unwrap(),
             _ => {}
@@ -484,6 +486,11 @@ impl Site {
         }
         let content = if self.is(Break::ApprovalByForm) {
             "<form method=\"post\" action=\"/consent\"><button>Approve</button></form>"
+        } else if self.is(Break::ApprovalInSingleQuotes) {
+            "<form method='post' action='/consent'><button>Approve</button></form>"
+        } else if self.is(Break::FormActionInPage) {
+            "<meta http-equiv='Content-Security-Policy' content=\"form-action 'none'\">\
+             <form method=\"post\" action=\"/oauth/signin\"><button>Sign in</button></form>"
         } else if self.is(Break::FormActionNone) || self.is(Break::Sandboxed) {
             "<form method=\"post\" action=\"/oauth/signin\"><input name=\"name\"><button>Sign in</button></form>"
         } else {
