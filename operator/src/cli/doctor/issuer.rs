@@ -121,13 +121,13 @@ fn judge(visit: &mut Visit, document: &Map<String, Value>, place: &Url, issuer: 
         } else {
             (
                 Client::ALL,
-                "One of them is wrong: the resource names another authorization server than answers there, or that one does not know its public URL (scheme, host, port, path).",
+                "One of them is wrong: clients are sent to another authorization server than answers there, or that one does not know its public URL (scheme, host, port, path).",
             )
         };
         report.fault(
             Check::Issuer,
             clients,
-            format!("{place} says that its issuer is {:?}, and the resource names {:?}: they must be the same, letter by letter (RFC 8414 section 3.3).", short(named), short(issuer)),
+            format!("{place} says that its issuer is {:?}, and clients ask for {:?}: they must be the same, letter by letter (RFC 8414 section 3.3).", short(named), short(issuer)),
             mend,
         );
     }
