@@ -44,7 +44,8 @@ impl Forge {
         assert_eq!((asked["response_type"].as_str(), asked["client_id"].as_str()), ("code", CLIENT_ID));
         assert_eq!(asked["redirect_uri"], REDIRECT_URI);
         assert_eq!(asked.get("prompt"), None, "it documents none");
-        *self.inner().code.insert("code-1")
+        self.inner().code = Some("code-1");
+        "code-1"
     }
 }
 
