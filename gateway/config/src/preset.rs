@@ -1,7 +1,5 @@
 //! What is known of identity providers, as data.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::UserInfoConfig;
@@ -283,15 +281,6 @@ impl Provider {
                 "an OAuth consumer at Bitbucket, where scopes that are asked for do nothing: the permissions of the consumer \
                  decide; leave scopes out",
             ),
-        }
-    }
-
-    /// How long after a refresh the provider still accepts the old refresh token. Source for Atlassian: "Deprecating
-    /// persistent refresh tokens" (31 January 2022); a later reuse ends all refresh tokens of that sign-in.
-    pub fn refresh_leeway(self) -> Duration {
-        match self {
-            Self::Atlassian => Duration::from_secs(600),
-            Self::GitHub | Self::Bitbucket => Duration::ZERO,
         }
     }
 

@@ -317,7 +317,7 @@ fn a_scope_that_access_needs_is_missing() {
 }
 
 /// The good server with this preset, without a shared credential.
-fn preset(provider: &str, scopes: Value, access: Value) -> Value {
+fn preset(provider: &str, scopes: &Value, access: Value) -> Value {
     let mut server = with(
         "/spec/identity/oauth2",
         json!({
@@ -340,7 +340,7 @@ fn oauth2_of(valid: &ValidatedServer) -> &OAuth2Config {
 #[test]
 fn atlassian_needs_its_scopes_and_tells_no_address_and_no_group() {
     let config = OperatorConfig::offline();
-    let atlassian = |scopes: Value, access: Value| preset("Atlassian", scopes, access);
+    let atlassian = |scopes: Value, access: Value| preset("Atlassian", &scopes, access);
     let everyone = || json!({ "everyone": {} });
     let all = || json!(["read:me", "offline_access", "read:jira-work"]);
     let valid = check(atlassian(all(), everyone()), &world(), &config).unwrap();
@@ -370,7 +370,7 @@ fn atlassian_needs_its_scopes_and_tells_no_address_and_no_group() {
 #[test]
 fn what_a_preset_sends_gives_way_to_what_is_given() {
     let everyone = json!({ "everyone": {} });
-    let mut server = preset("Atlassian", json!(["read:me", "offline_access"]), everyone);
+    let mut server = preset("Atlassian", &json!(["read:me", "offline_access"]), everyone);
     let sent = |server: &Value| {
         let valid = check(server.clone(), &world(), &OperatorConfig::offline()).unwrap();
         oauth2_of(&valid).extra_parameters.clone()
@@ -387,12 +387,12 @@ fn what_a_preset_sends_gives_way_to_what_is_given() {
 fn bitbucket_asks_for_no_scopes() {
     let rules = || json!({ "allow": [{ "groups": ["acme"], "emailDomains": ["example.com"] }] });
     let config = OperatorConfig::offline();
-    let valid = check(preset("Bitbucket", json!([]), rules()), &world(), &config).unwrap();
+    let valid = check(preset("Bitbucket", &json!([]), rules()), &world(), &config).unwrap();
     assert_eq!(valid.warnings, []);
     let oauth2 = oauth2_of(&valid);
     assert_eq!(oauth2.authorization_url, "https://bitbucket.org/site/oauth2/authorize");
     assert_eq!(oauth2.extra_parameters, []);
-    let valid = check(preset("Bitbucket", json!(["account"]), rules()), &world(), &config).unwrap();
+    let valid = check(preset("Bitbucket", &json!(["account"]), rules()), &world(), &config).unwrap();
     assert!(valid.warnings[0].message.contains("permissions of the consumer"), "{:?}", valid.warnings);
 }
 

@@ -14,6 +14,10 @@ use serde_json::json;
 use super::*;
 use crate::{clock::Clock, identity::fake::SECRET, refs::FixedRefs};
 
+/// For how many seconds after its use a refresh token is taken again: an answer may have been lost. A later reuse ends all
+/// refresh tokens of that sign-in. Source: Atlassian's "Deprecating persistent refresh tokens" (31 January 2022).
+const LEEWAY: i64 = 600;
+
 type Shared = State<Arc<Cloud>>;
 
 struct Cloud {
@@ -72,10 +76,9 @@ impl Inner {
     }
 
     fn refresh(&mut self, token: &str, now: i64) -> Response {
-        let leeway = Preset::Atlassian.refresh_leeway().as_secs().cast_signed();
         let used = self.refreshes.get(token).copied();
         match used {
-            Some(used) if used.is_none_or(|at| now <= at + leeway) => {
+            Some(used) if used.is_none_or(|at| now <= at + LEEWAY) => {
                 self.refreshes.insert(token.to_owned(), used.or(Some(now)));
                 self.issue()
             }
@@ -197,7 +200,7 @@ async fn refresh_tokens_rotate_with_a_leeway() {
         provider.refresh(tokens, &known("x")).await.map(|renewed| renewed.tokens)
     };
     assert_eq!(refresh(&first).await.unwrap().refresh.as_deref(), Some("refresh-2"));
-    cloud.clock.advance(Preset::Atlassian.refresh_leeway());
+    cloud.clock.advance(Duration::from_secs(LEEWAY.unsigned_abs()));
     let current = refresh(&first).await.unwrap();
     assert_eq!((current.access.as_str(), current.refresh.as_deref()), ("access-3", Some("refresh-3")));
     cloud.clock.advance(Duration::from_secs(1));
