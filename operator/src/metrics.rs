@@ -91,6 +91,7 @@ pub struct Metrics {
     objects: Family<ResourceLabel, Gauge>,
     redis_up: Gauge,
     redis_users: Gauge,
+    rollouts_stopped: Gauge,
     readiness: Arc<Mutex<HashMap<String, bool>>>,
     writes: Arc<AtomicU64>,
 }
@@ -114,6 +115,7 @@ impl Default for Metrics {
             objects: Family::default(),
             redis_up: Gauge::default(),
             redis_users: Gauge::default(),
+            rollouts_stopped: Gauge::default(),
             readiness: Arc::default(),
             writes: Arc::default(),
         };
@@ -141,6 +143,11 @@ impl Default for Metrics {
             this.redis_up.clone(),
         );
         r.register("gatehouse_redis_users", "ACL users kept in Redis", this.redis_users.clone());
+        r.register(
+            "gatehouse_rollouts_stopped",
+            "1 while the operator's image or defaults are rolled out no further, because they failed",
+            this.rollouts_stopped.clone(),
+        );
         Self { registry: Arc::new(r), ..this }
     }
 }
@@ -216,6 +223,11 @@ impl Metrics {
     pub fn redis(&self, up: bool, users: usize) {
         self.redis_up.set(i64::from(up));
         self.redis_users.set(i64::try_from(users).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the operator's own roll-outs are stopped.
+    pub fn rollouts_stopped(&self, stopped: bool) {
+        self.rollouts_stopped.set(i64::from(stopped));
     }
 
     /// The text format of Prometheus.

@@ -238,6 +238,7 @@ async fn follow_login(context: Arc<Context>) {
 
 /// The controllers of all scopes, until their queues are closed.
 async fn lead(context: Arc<Context>) {
+    context.recall_rollouts();
     let mut controllers = JoinSet::new();
     for scope in context.scopes.clone() {
         let (servers, policies) = (scope.server_queue.open(), scope.policy_queue.open());

@@ -62,6 +62,23 @@ pub enum Applied {
     Done(Rollout),
     /// The roll-out waits for its turn, which comes after those of these servers.
     Queued(Vec<ServerName>),
+    /// The roll-out does not begin, because the same failed on these servers.
+    Stopped(Vec<ServerName>),
+}
+
+/// Why the Deployment would be other than it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It would not.
+    Nothing,
+    /// An edit of the server or its policy, or what somebody did to the Deployment. Also where no pod is available, so that
+    /// nothing can be lost.
+    Edit,
+    /// The operator itself: its image or its defaults.
+    Operator {
+        /// Whether all pods were well before.
+        is_well: bool,
+    },
 }
 
 /// Applies the objects of one server.
@@ -92,18 +109,23 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Whether applying the Deployment would replace pods that serve, and the operator itself is the cause: its image or
-    /// its defaults, and no edit of the server or its policy. Where no pod is available nothing can be lost.
-    pub fn would_roll_on_our_account(&self, desired: &Deployment) -> bool {
+    /// Why applying the Deployment would change it. One that is not there yet is made for an edit.
+    pub fn cause(&self, desired: &Deployment) -> Cause {
         let known = self.children.get(ChildKind::Deployment, &self.server.namespace, &desired.name_any());
-        known.is_some_and(|child| {
-            let serves = child.rollout.as_ref().is_some_and(|rollout| rollout.available > 0);
-            let [defaults, edit] = CAUSES.map(|annotation| desired.annotations().get(annotation));
-            let [old_defaults, old_edit] = child.causes.each_ref().map(Option::as_ref);
-            // One of an older version does not say: then an edit is not told from what came with the new one.
-            let ours = defaults != old_defaults && (edit == old_edit || old_edit.is_none());
-            serves && ours && child.digest != Some(project::of_desired(&value(desired)))
-        })
+        let Some(child) = known else { return Cause::Edit };
+        if child.digest == Some(project::of_desired(&value(desired))) {
+            return Cause::Nothing;
+        }
+        let serves = child.rollout.as_ref().is_some_and(|rollout| rollout.available > 0);
+        let [defaults, edit] = CAUSES.map(|annotation| desired.annotations().get(annotation));
+        let [old_defaults, old_edit] = child.causes.each_ref().map(Option::as_ref);
+        // One of an older version does not say: then an edit is not told from what came with the new one.
+        let ours = defaults != old_defaults && (edit == old_edit || old_edit.is_none());
+        if !(serves && ours) {
+            return Cause::Edit;
+        }
+        let is_well = child.rollout.is_some_and(|rollout| rollout.is_complete() && !rollout.has_failed());
+        Cause::Operator { is_well }
     }
 
     /// Applies the Deployment: last, because its pods need everything else.

@@ -17,6 +17,10 @@ use super::{
 
 /// The annotations of a Deployment that say what it was made of.
 pub(super) const CAUSES: [&str; 2] = [DEFAULTS_ANNOTATION, EDIT_ANNOTATION];
+/// The condition with which a Deployment says that its pods cannot be made.
+const NO_PODS: (&str, &str) = ("ReplicaFailure", "True");
+/// The condition with which a Deployment says that its roll-out has stood still for too long.
+const STANDS_STILL: (&str, &str) = ("Progressing", "False");
 
 /// The kinds of children that are applied and watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +90,8 @@ pub struct Rollout {
     pub available: i32,
     /// What stands in the way, in the controller's words.
     pub failure: Option<String>,
+    /// Whether that is the namespace, where no pod can be made: a quota, or what admission refuses.
+    pub is_refused: bool,
     /// The image of the newest template.
     pub image: Option<String>,
 }
@@ -121,22 +127,19 @@ impl Rollout {
             updated: status.updated_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
-            failure: failure(&status),
+            failure: condition(&status, NO_PODS).or_else(|| condition(&status, STANDS_STILL)),
+            is_refused: condition(&status, NO_PODS).is_some(),
             image: image.and_then(Value::as_str).map(str::to_owned),
         }
     }
 }
 
-fn failure(status: &DeploymentStatus) -> Option<String> {
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let says = |type_, status| {
-        let says = |c: &&DeploymentCondition| {
-            c.type_.as_deref() == Some(type_) && c.status.as_deref() == Some(status)
-        };
-        conditions.iter().find(says)
-    };
-    let failed = says("ReplicaFailure", "True").or_else(|| says("Progressing", "False"))?;
-    Some(failed.message.clone().or_else(|| failed.reason.clone()).unwrap_or_default())
+/// What a condition of a Deployment says, where it has this status.
+fn condition(status: &DeploymentStatus, (type_, holds): (&str, &str)) -> Option<String> {
+    let is =
+        |c: &&DeploymentCondition| c.type_.as_deref() == Some(type_) && c.status.as_deref() == Some(holds);
+    let found = status.conditions.iter().flatten().find(is)?;
+    Some(found.message.clone().or_else(|| found.reason.clone()).unwrap_or_default())
 }
 
 impl Child {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use super::{
     backends::Backends,
     children::Children,
+    controller::name_of,
     fetch::{Policies, ServerName},
     guarded::GuardedServer,
     peers::{Claim, Peers},
-    rollouts::{Rollouts, Turn},
+    rollouts::{End, Rollouts, Turn},
     scope::Scope,
     status::written::Written,
 };
@@ -271,26 +272,54 @@ impl Context {
         }
     }
 
-    /// Whether a roll-out of this server may begin that the operator itself causes.
-    pub fn may_roll(&self, server: &ServerName) -> Turn {
-        let mut rollouts = self.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
-        rollouts.ask(server, self.places(), Instant::now())
+    /// Whether a roll-out of this server may begin that the operator itself causes, and which finds it well or not.
+    pub fn may_roll(&self, server: &ServerName, is_well: bool) -> Turn {
+        self.rollouts().ask(server, is_well, self.places(), Instant::now())
     }
 
-    /// Notes that an edit of a server rolls it, or nothing does: it waits for no turn.
+    /// Notes that nothing rolls a server: it waits for no turn.
     pub fn waits_no_more(&self, server: &ServerName) {
-        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner).withdraw(server);
+        self.rollouts().withdraw(server);
+    }
+
+    /// Notes that an edit rolls a server, which waits for no turn.
+    pub fn edited(&self, server: &ServerName) {
+        self.rollouts().edit(server);
     }
 
     /// Notes that a server holds up no other: its roll-out is over, or it has none. Asks for a look at those whose turn
-    /// it is.
-    pub fn rolled(&self, server: &ServerName) {
-        let mut rollouts = self.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = rollouts.free(server, self.places(), Instant::now());
+    /// it is. Gives those on which the operator's change failed, when that stops all others with this one.
+    pub fn rolled(&self, server: &ServerName, end: End) -> Option<Vec<ServerName>> {
+        let mut rollouts = self.rollouts();
+        let freed = rollouts.free(server, end, self.places(), Instant::now());
+        self.metrics.rollouts_stopped(rollouts.is_stopped());
         drop(rollouts);
-        for server in &next {
+        for server in &freed.look_at {
             self.enqueue(server);
         }
+        freed.stopped_by
+    }
+
+    /// Whether what the operator changed failed on a server.
+    pub fn failed_on_our_account(&self, server: &ServerName) -> bool {
+        self.rollouts().has_failed(server)
+    }
+
+    /// Learns from the servers' status on which of them the operator's defaults, as they are now, failed before this
+    /// process led.
+    pub fn recall_rollouts(&self) {
+        let defaults = Some(self.config.defaults_hash());
+        let mut rollouts = self.rollouts();
+        for server in self.scopes.iter().flat_map(|scope| scope.servers.state()) {
+            if server.status().is_some_and(|status| status.failed_defaults == defaults) {
+                rollouts.recall(name_of(&server));
+            }
+        }
+        self.metrics.rollouts_stopped(rollouts.is_stopped());
+    }
+
+    fn rollouts(&self) -> MutexGuard<'_, Rollouts> {
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn places(&self) -> usize {
@@ -313,7 +342,7 @@ impl Context {
     /// Forgets a server that is gone. Gives the Redis user that was kept for it.
     pub fn forget(&self, server: &ServerName) -> Option<String> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
-        self.rolled(server);
+        self.rolled(server, End::Gone);
         self.backends.names(server, BTreeSet::new());
         self.redis.withdraw_denial(&server.namespace, &server.name);
         self.metrics.server(&server.to_string(), None);

@@ -8,9 +8,9 @@ use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tokio::time::Instant;
 
 use super::{
-    apply::{Applied, Applier, ApplyError},
+    apply::{Applied, Applier, ApplyError, Cause},
     build::{Desired, build},
-    children::ChildKind,
+    children::{ChildKind, Rollout},
     context::Context,
     fetch::{
         ServerName,
@@ -18,8 +18,8 @@ use super::{
     },
     guarded::{GuardedServer, UnreadableServer},
     names, peers, redis_login,
-    report::{report_interrupted, report_refused, tell_keys, write_status},
-    rollouts::Turn,
+    report::{report_interrupted, report_refused, tell_keys, tell_stopped, write_status},
+    rollouts::{End, Turn},
     status::{Findings, write},
     validate::{ValidatedServer, validate},
 };
@@ -141,13 +141,13 @@ async fn look_at(
     let server = match &guarded.0 {
         Ok(server) => server,
         Err(unreadable) => {
-            context.rolled(name);
+            context.rolled(name, End::Untold);
             return report_unreadable(guarded, unreadable, context).await;
         }
     };
     let Some(gathered) = fetch(name, server, context).await? else { return Ok(RECHECK) };
     if let Some(why) = &gathered.refused {
-        context.rolled(name);
+        context.rolled(name, End::Untold);
         return report_refused(name, guarded, server, (why, &gathered), context).await;
     }
     let valid = validate_with(server, &gathered, context);
@@ -155,7 +155,7 @@ async fn look_at(
     let applied = if let Some(desired) = &desired {
         Some(apply(name, server, desired, context).await)
     } else {
-        context.rolled(name);
+        context.rolled(name, End::Untold);
         None
     };
     let valid = match (&valid, &desired) {
@@ -246,10 +246,15 @@ async fn apply(
 ) -> Result<Applied, ApplyError> {
     let uid = server.uid().unwrap_or_default();
     let applier = Applier { client: &context.client, children: &context.children, server: name, owner: &uid };
-    if !applier.would_roll_on_our_account(&desired.deployment) {
-        context.waits_no_more(name);
-    } else if let Turn::After(others) = context.may_roll(name) {
-        return Ok(Applied::Queued(others));
+    let cause = applier.cause(&desired.deployment);
+    match cause {
+        Cause::Nothing => context.waits_no_more(name),
+        Cause::Edit => context.edited(name),
+        Cause::Operator { is_well } => match context.may_roll(name, is_well) {
+            Turn::Now => {}
+            Turn::After(others) => return Ok(Applied::Queued(others)),
+            Turn::Stopped(failed) => return Ok(Applied::Stopped(failed)),
+        },
     }
     let done = async {
         applier.prepare(desired).await?;
@@ -260,11 +265,29 @@ async fn apply(
         Ok(rollout)
     };
     let done = done.await;
-    // What is over, or broken, must not hold the others up.
-    if done.as_ref().map_or(true, |rollout| rollout.is_complete() || rollout.has_failed()) {
-        context.rolled(name);
+    if let Some(end) = end(&done, cause)
+        && let Some(failed) = context.rolled(name, end)
+    {
+        tell_stopped(server, &failed, context).await;
     }
     done.map(Applied::Done)
+}
+
+/// What became of a roll-out. `None` while it goes on: what is over, or broken, must not hold the others up.
+fn end(done: &Result<Rollout, ApplyError>, cause: Cause) -> Option<End> {
+    let Ok(rollout) = done else { return Some(End::Untold) };
+    if rollout.has_failed() {
+        return Some(if rollout.is_refused { End::Untold } else { End::Failed });
+    }
+    if !rollout.is_complete() {
+        return None;
+    }
+    Some(match cause {
+        // Applied just now, and no pod was replaced.
+        Cause::Operator { .. } => End::Untold,
+        _ if rollout.wanted == 0 => End::Gone,
+        Cause::Nothing | Cause::Edit => End::Worked,
+    })
 }
 
 fn findings<'a>(
@@ -291,7 +314,19 @@ fn findings<'a>(
     let warnings = own.chain(redis_warnings).chain(denial).collect();
     let redis_is_away = context.redis.state(|redis| redis.failure.is_some());
     let isolation = context.redis.state(|redis| redis.isolation(context.config.redis.users, user));
-    Findings { valid, applied, pods, keys, isolation, redis_failure, redis_is_away, warnings }
+    let failed = context.failed_on_our_account(name);
+    let failed_defaults = failed.then(|| context.config.defaults_hash());
+    Findings {
+        valid,
+        applied,
+        pods,
+        keys,
+        isolation,
+        redis_failure,
+        redis_is_away,
+        warnings,
+        failed_defaults,
+    }
 }
 
 /// An object that is no McpServer of this version: said in its status, and nothing else is touched. Its pods run on.

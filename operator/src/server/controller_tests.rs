@@ -412,11 +412,11 @@ async fn who_can_go_no_further_holds_up_no_roll_out() {
         let mut config = OperatorConfig::offline();
         config.rollouts.max_concurrent = 1;
         let process = Process::start(&objects, config);
-        assert_eq!(process.context.may_roll(&name()), Turn::Now);
-        assert_eq!(process.context.may_roll(&other), Turn::After(vec![name()]));
+        assert_eq!(process.context.may_roll(&name(), true), Turn::Now);
+        assert_eq!(process.context.may_roll(&other, true), Turn::After(vec![name()]));
         break_it(&objects);
         process.pass().await;
-        process.context.may_roll(&other)
+        process.context.may_roll(&other, true)
     };
     assert_eq!(begins(&|objects| objects.forbid(USERS)).await, Turn::Now, "it is refused");
     let unreadable = |objects: &Objects| {

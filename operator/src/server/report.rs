@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use kube::{Resource, api::ApiResource};
+use kube::{
+    Resource,
+    api::ApiResource,
+    runtime::events::{Event, EventType},
+};
 
 use super::{
     context::Context,
@@ -106,12 +110,34 @@ pub(super) async fn tell_keys(server: &McpServer, gathered: &Gathered, context: 
     if !gathered.keys_created {
         return;
     }
-    let made = kube::runtime::events::Event {
-        type_: kube::runtime::events::EventType::Normal,
+    let made = Event {
+        type_: EventType::Normal,
         reason: "KeysCreated".to_owned(),
         note: Some("made the keys that seal what this server stores; back the Secret up".to_owned()),
         action: "CreateKeys".to_owned(),
         secondary: None,
     };
     write::publish(&context.recorder, &server.object_ref(&()), vec![made]).await;
+}
+
+/// What stops all roll-outs of the operator's own is an event of the server with which it did, and a line for whoever runs
+/// the operator. Those that wait say it in their status.
+pub(super) async fn tell_stopped(server: &McpServer, failed: &[ServerName], context: &Context) {
+    let failed = status::named(failed);
+    tracing::error!(
+        failed,
+        "the operator's image or defaults work on none of these, no other server is rolled"
+    );
+    let note = format!(
+        "the operator's image or defaults failed on {failed}, and worked on none between them: no other server is rolled until \
+         they are changed or one of these gets well"
+    );
+    let stopped = Event {
+        type_: EventType::Warning,
+        reason: "RolloutsStopped".to_owned(),
+        note: Some(write::note(&note)),
+        action: "Roll".to_owned(),
+        secondary: None,
+    };
+    write::publish(&context.recorder, &server.object_ref(&()), vec![stopped]).await;
 }

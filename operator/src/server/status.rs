@@ -13,7 +13,7 @@ use super::{
     apply::{Applied, ApplyError},
     build::Desired,
     children::Rollout,
-    fetch::Keys,
+    fetch::{Keys, ServerName},
     names, refs,
     validate::ValidatedServer,
 };
@@ -46,6 +46,8 @@ pub struct Findings<'a> {
     pub redis_is_away: bool,
     /// What is not wrong but worth saying.
     pub warnings: Vec<String>,
+    /// The operator's defaults, where it was they that failed here.
+    pub failed_defaults: Option<String>,
 }
 
 impl Findings<'_> {
@@ -108,6 +110,7 @@ fn status_of(
         status.policy = name.map(|name| PolicyStatusRef { name, uid, generation });
         if let Some(Ok(Applied::Done(_))) = &found.applied {
             status.config_hash = Some(desired.config_hash.clone());
+            status.failed_defaults.clone_from(&found.failed_defaults);
         }
     }
     note_keys(&mut status, meta, &found.keys);
@@ -155,6 +158,16 @@ fn note_keys(status: &mut McpServerStatus, meta: &ObjectMeta, keys: &Keys) {
 fn service(desired: &Desired) -> Option<ServiceStatus> {
     let port = desired.service.spec.as_ref()?.ports.as_ref()?.first()?.port;
     Some(ServiceStatus { name: desired.service.name_any(), port })
+}
+
+/// Up to three servers, and how many more.
+pub(super) fn named(servers: &[ServerName]) -> String {
+    let shown: Vec<String> = servers.iter().take(3).map(|server| format!("McpServer {server}")).collect();
+    match servers.len() {
+        0 => "others".to_owned(),
+        1..=3 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), more - shown.len()),
+    }
 }
 
 /// What an image calls itself: its tag, or else its digest.
@@ -207,9 +220,12 @@ mod tests {
             redis_failure: redis_failure.map(str::to_owned),
             redis_is_away,
             warnings: Vec::new(),
+            failed_defaults: None,
         };
         let queued = findings(Applied::Queued(Vec::new()), None, false);
         assert!(queued.is_awaited() && !queued.is_unresolved(), "it is told when its turn comes");
+        let stopped = findings(Applied::Stopped(Vec::new()), None, false);
+        assert!(stopped.is_awaited() && !stopped.is_unresolved(), "and when it may come");
         let rolling = Applied::Done(Rollout { generation: 1, ..Rollout::default() });
         let rolling = findings(rolling, None, false);
         assert!(rolling.is_awaited() && !rolling.is_unresolved());
@@ -256,6 +272,7 @@ mod tests {
             redis_failure: None,
             redis_is_away: false,
             warnings: Vec::new(),
+            failed_defaults: None,
         };
         let at = |second| Timestamp::from_second(second).unwrap();
         let since = |status: &McpServerStatus| status.issuer_since.as_ref().map(|time| time.0.as_second());

@@ -1,5 +1,7 @@
 //! Roll-outs that the operator itself causes: they take turns, edits do not, and what is broken holds nobody up.
 
+use std::collections::BTreeSet;
+
 use e2e::{
     apiserver::{ApiServer, Kubelet},
     net::eventually,
@@ -7,14 +9,33 @@ use e2e::{
     redis::Redis,
 };
 use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// What the Deployment controller says of pods that do not get ready.
+fn fails() -> Value {
+    json!({ "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+        "message": "it has timed out progressing" }] })
+}
+
+/// What it says of pods that got ready.
+fn works() -> Value {
+    json!({ "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2, "conditions": [] })
+}
+
+/// Says something of the newest template of a server's Deployment.
+async fn says(deployments: &Api<Deployment>, server: &str, mut status: Value) {
+    let name = format!("{server}-gateway");
+    status["observedGeneration"] = json!(deployments.get(&name).await.unwrap().metadata.generation);
+    let patch = Patch::Merge(json!({ "status": status }));
+    deployments.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_roll_outs_take_turns_and_edits_do_not() {
@@ -77,12 +98,112 @@ async fn our_own_roll_outs_take_turns_and_edits_do_not() {
     reaches(&client, &namespace, third, "Programmed", "False", "RolloutQueued").await;
 
     // The first one does not get on, so its place is the next one's.
-    let deployment = deployments.get(&format!("{first}-gateway")).await.unwrap();
-    let status = json!({ "status": { "observedGeneration": deployment.metadata.generation,
-        "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
-            "message": "it has timed out progressing" }] } });
-    let name = format!("{first}-gateway");
-    deployments.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    says(&deployments, first, fails()).await;
     reaches(&client, &namespace, first, "Programmed", "False", "RolloutFailed").await;
     eventually("the next one to roll", async || (image(third).await == "gateway:2").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_on_one_after_the_other_is_rolled_out_no_further_until_it_works() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("stopped").await;
+    references(&client, &namespace).await;
+    let redis = Redis::start().await;
+    let mut settings = config(&[&namespace], &redis.url());
+    settings.rollouts.max_concurrent = 1;
+    settings.gateway.image = "gateway:1".to_owned();
+    let operator = Operator::with(api.config(), settings.clone(), "e2e", None).await;
+    let kubelet = Kubelet::start(client.clone(), &namespace);
+    let names: BTreeSet<String> = (1..=6).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        apply::<McpServer>(&client, &namespace, &server(name)).await;
+    }
+    for name in &names {
+        ready(&client, &namespace, name).await;
+    }
+    operator.quiet().await;
+    operator.stop().await.unwrap();
+    drop(kubelet);
+
+    settings.gateway.image = "gateway:2".to_owned();
+    let operator = Operator::with(api.config(), settings.clone(), "e2e", None).await;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let rolled = async || {
+        let all = deployments.list(&ListParams::default()).await.unwrap();
+        let image = |d: &Deployment| d.spec.template.spec.as_ref()?.containers[0].image.clone();
+        let new = all.iter().filter(|d| image(d).as_deref() == Some("gateway:2"));
+        let name = |d: &Deployment| d.metadata.name.clone().unwrap_or_default();
+        new.map(|d| name(d).trim_end_matches("-gateway").to_owned()).collect::<BTreeSet<String>>()
+    };
+    let next = async |before: &BTreeSet<String>| {
+        eventually("the next one to roll", async || rolled().await.difference(before).next().cloned()).await
+    };
+    let mut failed = BTreeSet::new();
+    for _ in 0..3 {
+        let rolls = next(&failed).await;
+        says(&deployments, &rolls, fails()).await;
+        let told = reaches(&client, &namespace, &rolls, "Programmed", "False", "RolloutFailed").await;
+        let message = &condition(&told, "Programmed").unwrap().message;
+        assert!(message.contains("what the operator changed"), "{message}");
+        failed.insert(rolls);
+    }
+    let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
+    let stopped = async |name: &str| {
+        eventually(&format!("{name} to say that roll-outs are stopped"), async || {
+            let server = servers.get(name).await.ok()?;
+            let programmed = condition(&server, "Programmed")?;
+            let named = failed.iter().all(|name| programmed.message.contains(&format!("{namespace}/{name}")));
+            let is_stopped =
+                programmed.reason == "RolloutQueued" && programmed.message.contains("does not begin");
+            (is_stopped && named).then_some(())
+        })
+        .await;
+    };
+    let waiting: Vec<&String> = names.difference(&failed).collect();
+    for name in &waiting {
+        stopped(name).await;
+    }
+    let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    eventually("an event to tell it", async || {
+        let all = events.list(&ListParams::default()).await.ok()?;
+        let told: Vec<&Event> =
+            all.iter().filter(|e| e.reason.as_deref() == Some("RolloutsStopped")).collect();
+        (told.len() == 1).then_some(())
+    })
+    .await;
+    assert!(operator.metrics().render().contains("gatehouse_rollouts_stopped 1"));
+
+    // Another process knows it from the start.
+    operator.stop().await.unwrap();
+    let operator = Operator::with(api.config(), settings, "e2e", None).await;
+    operator.leads().await;
+    operator.quiet().await;
+    assert_eq!(rolled().await, failed);
+    for name in &waiting {
+        stopped(name).await;
+    }
+    // An edit does not wait, and what becomes of it is not the operator's doing.
+    let edited = waiting[0];
+    let mut edit = server(edited);
+    edit["spec"]["display"] = json!({ "name": "edited" });
+    apply::<McpServer>(&client, &namespace, &edit).await;
+    assert_eq!(next(&failed).await, *edited);
+    says(&deployments, edited, works()).await;
+    ready(&client, &namespace, edited).await;
+    stopped(waiting[1]).await;
+
+    // One of them gets well after all.
+    let well = failed.first().unwrap();
+    says(&deployments, well, works()).await;
+    ready(&client, &namespace, well).await;
+    let mut done = failed.clone();
+    done.insert(edited.clone());
+    for _ in 0..2 {
+        let rolls = next(&done).await;
+        says(&deployments, &rolls, works()).await;
+        ready(&client, &namespace, &rolls).await;
+        done.insert(rolls);
+    }
+    assert!(operator.metrics().render().contains("gatehouse_rollouts_stopped 0"));
 }

@@ -5,14 +5,13 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use super::{Findings, bounded, words};
+use super::{Findings, bounded, named, words};
 use crate::{
     crd::condition::{ConditionType, Problem, Reason},
     redis_users::Isolation,
     server::{
         apply::{Applied, ApplyError},
         children::Rollout,
-        fetch::ServerName,
     },
 };
 
@@ -175,6 +174,15 @@ fn programmed(found: &Findings<'_>) -> Verdict {
                 named(others)
             ),
         ),
+        Some(Ok(Applied::Stopped(failed))) => no(
+            Reason::RolloutQueued,
+            format!(
+                "this roll-out is the operator's own and does not begin: the same image or defaults failed on {}, and worked on \
+                 none between them; it goes on when the operator's configuration changes or one of those gets well; the pods \
+                 run on",
+                named(failed)
+            ),
+        ),
         Some(Ok(Applied::Done(rollout))) => running(rollout, found),
     }
 }
@@ -190,7 +198,11 @@ fn blocked(found: &Findings<'_>) -> Verdict {
 
 fn running(rollout: &Rollout, found: &Findings<'_>) -> Verdict {
     if let Some(failure) = &rollout.failure {
-        return no(Reason::RolloutFailed, format!("the Deployment does not get on: {failure}"));
+        let cause = match &found.failed_defaults {
+            Some(_) => " with what the operator changed, its image or defaults",
+            None => "",
+        };
+        return no(Reason::RolloutFailed, format!("the Deployment does not get on{cause}: {failure}"));
     }
     if let Some(failure) = &found.redis_failure {
         return no(Reason::RedisUnavailable, failure.clone());
@@ -242,16 +254,6 @@ fn stalled(accepted: &Verdict, resolved: &Verdict, programmed: &Verdict) -> Verd
     match [accepted, resolved, programmed].iter().find(waits) {
         Some(verdict) => yes(verdict.reason, verdict.message.clone()),
         None => no(Reason::Reconciling, "nothing waits for you"),
-    }
-}
-
-/// Up to three servers, and how many more.
-fn named(servers: &[ServerName]) -> String {
-    let shown: Vec<String> = servers.iter().take(3).map(|server| format!("McpServer {server}")).collect();
-    match servers.len() {
-        0 => "others".to_owned(),
-        1..=3 => shown.join(", "),
-        more => format!("{} and {} more", shown.join(", "), more - shown.len()),
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     crd::{McpServer, McpServerStatus},
     server::{
         build::build,
-        fetch::{Fetched, Keys},
-        validate::validate,
+        fetch::{Fetched, Keys, ServerName},
+        validate::{ValidatedServer, validate},
     },
 };
 
@@ -30,6 +30,7 @@ fn findings<'a>(problems: Vec<Problem>) -> Findings<'a> {
         redis_failure: None,
         redis_is_away: false,
         warnings: Vec::new(),
+        failed_defaults: None,
     }
 }
 
@@ -146,6 +147,21 @@ fn each_failure_after_validation_has_its_words() {
             "maxConcurrent",
         ),
         (
+            applied(Ok(Applied::Stopped(Vec::new())), Some(complete())),
+            ConditionType::Programmed,
+            "RolloutQueued",
+            "does not begin",
+        ),
+        (
+            Findings {
+                failed_defaults: Some("abc".to_owned()),
+                ..applied(Ok(Applied::Done(failed.clone())), Some(failed.clone()))
+            },
+            ConditionType::Programmed,
+            "RolloutFailed",
+            "does not get on with what the operator changed, its image or defaults: quota",
+        ),
+        (
             applied(Ok(Applied::Done(failed.clone())), Some(failed)),
             ConditionType::Programmed,
             "RolloutFailed",
@@ -227,8 +243,8 @@ fn pods_that_are_not_ready_are_said_while_nothing_waits_for_the_user() {
     }
 }
 
-/// A server that is valid under a policy, or under none.
-fn under(policy: Option<&str>, capped: &[&str]) -> (String, String, String) {
+/// A server in which nothing is wrong.
+fn valid() -> ValidatedServer {
     let mut server = serde_json::to_value(server()).unwrap();
     server["spec"]["identity"] =
         serde_json::json!({ "oidc": { "issuer": "https://sso.example.com", "clientId": "x" } });
@@ -236,7 +252,12 @@ fn under(policy: Option<&str>, capped: &[&str]) -> (String, String, String) {
     server["spec"]["backends"] = serde_json::json!([{ "name": "b", "url": "https://b.example.com/mcp" }]);
     let server: McpServer = serde_json::from_value(server).unwrap();
     let fetched = Fetched { assume_refs: true, ..Fetched::default() };
-    let mut valid = validate(&server, &fetched, &OperatorConfig::offline()).unwrap();
+    validate(&server, &fetched, &OperatorConfig::offline()).unwrap()
+}
+
+/// What a server says that is valid under a policy, or under none.
+fn under(policy: Option<&str>, capped: &[&str]) -> (String, String, String) {
+    let mut valid = valid();
     valid.policy.name = policy.map(str::to_owned);
     valid.policy.capped = capped.iter().map(|&text| text.to_owned()).collect();
     let desired = build(&valid);
@@ -269,6 +290,23 @@ fn who_waits_is_told_for_whom() {
     };
     assert!(queued(&["one"]).contains("that of McpServer b/one (rollouts"), "{}", queued(&["one"]));
     assert!(queued(&["1", "2", "3", "4", "5"]).contains("b/3 and 2 more"));
+}
+
+#[test]
+fn defaults_that_failed_stay_in_the_status_until_they_work() {
+    let valid = valid();
+    let desired = build(&valid);
+    let status = |old: &McpServerStatus, result, failed: Option<&str>| {
+        let failed_defaults = failed.map(str::to_owned);
+        let found = Findings { failed_defaults, ..applied(Ok(result), Some(complete())) };
+        let found = Findings { valid: Ok((&valid, &desired)), ..found };
+        crate::server::status::status(&server(), old, &found, at(1))
+    };
+    let done = || Applied::Done(complete());
+    let failed = status(&McpServerStatus::default(), done(), Some("abc"));
+    assert_eq!(failed.failed_defaults.as_deref(), Some("abc"));
+    assert_eq!(status(&failed, Applied::Queued(Vec::new()), None).failed_defaults.as_deref(), Some("abc"));
+    assert_eq!(status(&failed, done(), None).failed_defaults, None);
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub async fn unreadable(
         redis_failure: None,
         redis_is_away: false,
         warnings: Vec::new(),
+        failed_defaults: None,
     };
     let new = super::status_of(object.meta(), &old, &found, context.clock.now());
     if new == old {
