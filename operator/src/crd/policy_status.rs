@@ -44,7 +44,7 @@ pub struct TargetCounts {
 pub struct AncestorStatus {
     /// The target.
     pub ancestor_ref: AncestorRef,
-    /// The controller that wrote this entry.
+    /// The controller that wrote this entry: gatehouse.dev/operator, and after a slash its watch.labelSelector if it has one.
     pub controller_name: String,
     /// Accepted and Programmed, for this target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

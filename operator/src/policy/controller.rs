@@ -10,13 +10,14 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{GuardedPolicy, UnreadablePolicy, attach::level};
+use super::{GuardedPolicy, UnreadablePolicy, attach::level, status::Namespace};
 use crate::{
     crd::{McpServer, OAuthClientPolicy},
     metrics::Outcome,
     server::{
         context::{Context, backoff},
-        controller::ReconcileError,
+        controller::{ReconcileError, name_of},
+        guarded::GuardedServer,
         status::write,
     },
 };
@@ -27,6 +28,8 @@ pub const CONTROLLER: &str = "oauthclientpolicy";
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often a policy is looked at that nothing happens to.
 const RECHECK: Duration = Duration::from_secs(3600);
+/// How soon a policy is looked at again whose status another operator wrote meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// One pass over a policy.
 ///
@@ -49,7 +52,7 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
         context.policies.succeeded(&policy);
         tidy(&policy, &context);
     }
-    result.map(|()| Action::requeue(RECHECK))
+    result.map(Action::requeue)
 }
 
 /// What is done about a failure.
@@ -72,39 +75,58 @@ fn tidy(policy: &GuardedPolicy, context: &Context) {
     }
 }
 
-async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<(), ReconcileError> {
+/// Gives the time until the next look.
+async fn look_at(guarded: &GuardedPolicy, context: &Context) -> Result<Duration, ReconcileError> {
     let namespace = guarded.namespace().unwrap_or_default();
     let policy = match &guarded.0 {
         Ok(policy) if policy.metadata.deletion_timestamp.is_none() => policy,
-        Ok(_) => return Ok(()),
-        Err(unreadable) => return report_unreadable(guarded, unreadable, context).await,
+        Ok(_) => return Ok(RECHECK),
+        Err(unreadable) => {
+            report_unreadable(guarded, unreadable, context).await?;
+            return Ok(RECHECK);
+        }
     };
+    let others = others(&namespace, context).await?;
     let (servers, policies) = (context.servers_of(&namespace), context.policies_of(&namespace));
+    let readable: Vec<McpServer> = others.iter().filter_map(|server| server.0.clone().ok()).collect();
+    let selector = context.config.watch.label_selector.as_deref();
+    let controller = super::status::controller_name(selector);
+    let world = Namespace {
+        servers: &servers,
+        others: &readable,
+        policies: &policies.readable,
+        controller: &controller,
+    };
     let old = context.policies.current_status(guarded);
-    let new = super::status::status(policy, &old, &servers, &policies.readable, context.clock.now());
-    if new == old || (new.targets.is_none_or(|t| t.matched == 0) && is_for_others(policy, context).await?) {
-        return Ok(());
+    let new = super::status::status(policy, &old, &world, context.clock.now());
+    let is_for = |server: &GuardedServer| level(server, policy).is_some();
+    // What is for others alone is theirs to speak of. What is for nobody, any of them says.
+    let is_ours = servers.iter().any(|server| level(server, policy).is_some())
+        || old.ancestors.iter().any(|entry| entry.controller_name == controller)
+        || !others.iter().any(is_for);
+    if new == old || !is_ours {
+        return Ok(RECHECK);
     }
     let object = policy.object_ref(&());
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
-    if let Some(version) = write::apply(&context.client, &resource, &object, &new).await? {
-        let events = write::events(&old.conditions, &new.conditions);
-        context.policies.wrote_status(guarded, version, new);
-        write::publish(&context.recorder, &object, events).await;
-    }
-    Ok(())
+    // Who writes as one of several must have seen what the others wrote last.
+    let seen = selector.and_then(|_| context.policies.current_version(guarded));
+    let written = write::apply(&context.client, &resource, &object, seen.as_deref(), &new).await?;
+    let Some(version) = written else { return Ok(if seen.is_some() { AGAIN } else { RECHECK }) };
+    let events = write::events(&old.conditions, &new.conditions);
+    context.policies.wrote_status(guarded, version, new);
+    write::publish(&context.recorder, &object, events).await;
+    Ok(RECHECK)
 }
 
-/// Whether a policy that has no target here is for a server that the label selector leaves out: that is another
-/// operator's, and so is the word about the policy. What is for nobody, any of them says.
-async fn is_for_others(policy: &OAuthClientPolicy, context: &Context) -> Result<bool, kube::Error> {
+/// The servers of a namespace that the label selector leaves out: other operators', of which no watch tells.
+async fn others(namespace: &str, context: &Context) -> Result<Vec<GuardedServer>, kube::Error> {
     if context.config.watch.label_selector.is_none() {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    let namespace = policy.namespace().unwrap_or_default();
-    let servers: Api<McpServer> = Api::namespaced(context.client.clone(), &namespace);
-    let all = servers.list_metadata(&ListParams::default()).await?;
-    Ok(all.iter().any(|server| level(server, policy).is_some()))
+    let api: Api<GuardedServer> = Api::namespaced(context.client.clone(), namespace);
+    let all = api.list(&ListParams::default()).await?;
+    Ok(all.items.into_iter().filter(|server| context.server(&name_of(server)).is_none()).collect())
 }
 
 /// An object that is no OAuthClientPolicy of this version: said in its status, or at least as an event. The servers that

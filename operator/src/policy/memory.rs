@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use kube::{Resource, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::GuardedPolicy;
 use crate::{crd::OAuthClientPolicyStatus, server::status::written::Written};
@@ -30,6 +30,13 @@ impl Memory {
         let written = entries.get(&name(policy)).map(|entry| &entry.written);
         let current = written.map_or(cached.cloned(), |written| written.or_cached(policy.meta(), cached));
         current.unwrap_or_default()
+    }
+
+    /// The version of that status.
+    pub fn current_version(&self, policy: &GuardedPolicy) -> Option<String> {
+        let entries = self.entries();
+        let written = entries.get(&name(policy)).map(|entry| &entry.written);
+        written.map_or(policy.resource_version(), |written| written.version_or_cached(policy.meta()))
     }
 
     /// Notes what was written of a policy, and the version that it made.

@@ -20,7 +20,7 @@ use crate::{
     server::status::bounded,
 };
 
-/// Who writes the entries of `ancestors`.
+/// Who writes the entries of `ancestors`, where it is the only one: see [`controller_name`].
 const CONTROLLER_NAME: &str = "gatehouse.dev/operator";
 /// How many single targets a status names (GEP-713).
 const MOST_ANCESTORS: usize = 16;
@@ -46,17 +46,69 @@ struct Target {
     programmed: Verdict,
 }
 
-/// The status of a policy after an older one, from the servers and policies of its namespace.
+/// The servers and policies of a namespace, as an operator sees them that may be one of several.
+#[derive(Debug, Clone, Copy)]
+pub struct Namespace<'a> {
+    /// The servers that are this operator's.
+    pub servers: &'a [McpServer],
+    /// Those that are other operators'.
+    pub others: &'a [McpServer],
+    /// The policies, which they share.
+    pub policies: &'a [OAuthClientPolicy],
+    /// By what name this operator signs its entries.
+    pub controller: &'a str,
+}
+
+/// By what name an operator signs its entries of `ancestors`. Several that share a namespace are told apart by their label
+/// selectors.
+pub fn controller_name(selector: Option<&str>) -> String {
+    match selector {
+        Some(selector) => {
+            let words: Vec<&str> = selector.split_whitespace().collect();
+            format!("{CONTROLLER_NAME}/{}", words.join("+"))
+        }
+        None => CONTROLLER_NAME.to_owned(),
+    }
+}
+
+/// The status of a policy after an older one. What it says over all targets is over those of other operators, too, so that
+/// each of them comes to the same; the entry of a target is written by the operator whose it is, and kept by the others.
 pub fn status(
     policy: &OAuthClientPolicy,
     old: &OAuthClientPolicyStatus,
-    servers: &[McpServer],
-    policies: &[OAuthClientPolicy],
+    namespace: &Namespace<'_>,
     now: Timestamp,
 ) -> OAuthClientPolicyStatus {
     let generation = policy.metadata.generation;
-    let mut targets: Vec<Target> = servers.iter().filter_map(|s| target(policy, s, policies)).collect();
+    let of = |servers: &[McpServer]| -> Vec<Target> {
+        servers.iter().filter_map(|s| target(policy, s, namespace.policies)).collect()
+    };
+    let (ours, theirs) = (of(namespace.servers), of(namespace.others));
+    let mut ancestors: Vec<AncestorStatus> = ours
+        .iter()
+        .map(|t| {
+            let before = old.ancestors.iter().find(|a| a.ancestor_ref.name == t.name);
+            let before = before.map(|a| a.conditions.as_slice()).unwrap_or_default();
+            let name = t.name.clone();
+            AncestorStatus {
+                ancestor_ref: AncestorRef { group: GROUP.to_owned(), kind: "McpServer".to_owned(), name },
+                controller_name: namespace.controller.to_owned(),
+                conditions: conditions(generation, before, (t.accepted.clone(), t.programmed.clone()), now),
+            }
+        })
+        .collect();
+    let is_theirs = |a: &&AncestorStatus| {
+        a.controller_name != namespace.controller && theirs.iter().any(|t| t.name == a.ancestor_ref.name)
+    };
+    ancestors.extend(old.ancestors.iter().filter(is_theirs).cloned());
     // What is wrong first, then by name, so that the same world gives the same status.
+    ancestors.sort_by_cached_key(|a| {
+        let is_well = a.conditions.iter().all(|c| c.status == "True");
+        (is_well, a.ancestor_ref.name.clone(), a.controller_name.clone())
+    });
+    ancestors.truncate(MOST_ANCESTORS);
+
+    let mut targets: Vec<Target> = ours.into_iter().chain(theirs).collect();
     targets.sort_by_cached_key(|t| (t.accepted.holds && t.programmed.holds, t.name.clone()));
     let count = |matches: &dyn Fn(&Target) -> bool| {
         i32::try_from(targets.iter().filter(|t| matches(t)).count()).unwrap_or(i32::MAX)
@@ -69,16 +121,6 @@ pub fn status(
     };
     let conditions =
         conditions(generation, &old.conditions, (accepted(&invalid, &targets), programmed(&targets)), now);
-    let ancestors = targets.into_iter().take(MOST_ANCESTORS).map(|t| {
-        let before = old.ancestors.iter().find(|a| a.ancestor_ref.name == t.name);
-        let before = before.map(|a| a.conditions.as_slice()).unwrap_or_default();
-        AncestorStatus {
-            ancestor_ref: AncestorRef { group: GROUP.to_owned(), kind: "McpServer".to_owned(), name: t.name },
-            controller_name: CONTROLLER_NAME.to_owned(),
-            conditions: self::conditions(generation, before, (t.accepted, t.programmed), now),
-        }
-    });
-    let ancestors = ancestors.collect();
     OAuthClientPolicyStatus { observed_generation: generation, targets: Some(counts), conditions, ancestors }
 }
 
@@ -244,7 +286,18 @@ mod tests {
         servers: &[McpServer],
         all: &[OAuthClientPolicy],
     ) -> OAuthClientPolicyStatus {
-        status(policy, &OAuthClientPolicyStatus::default(), servers, all, Timestamp::UNIX_EPOCH)
+        after(policy, &OAuthClientPolicyStatus::default(), servers, all, 0)
+    }
+
+    fn after(
+        policy: &OAuthClientPolicy,
+        old: &OAuthClientPolicyStatus,
+        servers: &[McpServer],
+        policies: &[OAuthClientPolicy],
+        second: i64,
+    ) -> OAuthClientPolicyStatus {
+        let namespace = Namespace { servers, others: &[], policies, controller: CONTROLLER_NAME };
+        status(policy, old, &namespace, Timestamp::from_second(second).unwrap())
     }
 
     const OLD: &str = "2026-01-01T00:00:00Z";
@@ -339,7 +392,60 @@ mod tests {
         let servers = [server("s", Some("p")), server("t", None)];
         let all = std::slice::from_ref(&only);
         let first = of(&only, &servers, all);
-        let later = status(&only, &first, &servers, all, Timestamp::from_second(99).unwrap());
+        let later = after(&only, &first, &servers, all, 99);
         assert_eq!(first, later);
+    }
+
+    /// What one of two operators says of a policy for all servers, after an older status.
+    fn by(
+        controller: &str,
+        old: &OAuthClientPolicyStatus,
+        servers: &[McpServer],
+        others: &[McpServer],
+        second: i64,
+    ) -> OAuthClientPolicyStatus {
+        let only = policy("p", OLD, &json!({ "selector": {} }));
+        let policies = std::slice::from_ref(&only);
+        let namespace = Namespace { servers, others, policies, controller };
+        status(&only, old, &namespace, Timestamp::from_second(second).unwrap())
+    }
+
+    fn signed(status: &OAuthClientPolicyStatus) -> Vec<(&str, &str)> {
+        status.ancestors.iter().map(|a| (a.ancestor_ref.name.as_str(), a.controller_name.as_str())).collect()
+    }
+
+    #[test]
+    fn two_operators_say_the_same_and_each_signs_its_own() {
+        let blue = [server("a", Some("p")), server("b", None)];
+        let green = [server("c", Some("p"))];
+        let first = by("blue", &OAuthClientPolicyStatus::default(), &blue, &green, 1);
+        assert_eq!(first.targets, Some(TargetCounts { matched: 3, programmed: 2, overridden: 0 }));
+        assert_eq!(signed(&first), [("b", "blue"), ("a", "blue")], "of the other's it says nothing");
+        let second = by("green", &first, &green, &blue, 2);
+        assert_eq!(signed(&second), [("b", "blue"), ("a", "blue"), ("c", "green")]);
+        assert_eq!((&second.targets, &second.conditions), (&first.targets, &first.conditions));
+        assert_eq!(by("blue", &second, &blue, &green, 3), second, "neither writes again");
+        assert_eq!(by("green", &second, &green, &blue, 4), second);
+    }
+
+    #[test]
+    fn an_entry_goes_with_its_server_and_changes_hands_with_it() {
+        let (a, b) = (server("a", Some("p")), server("b", Some("p")));
+        let first = by("blue", &OAuthClientPolicyStatus::default(), &[a.clone()], &[b.clone()], 1);
+        let both = by("green", &first, &[b.clone()], &[a.clone()], 1);
+        let taken = by("green", &both, &[a.clone(), b.clone()], &[], 2);
+        assert_eq!(signed(&taken), [("a", "green"), ("b", "green")]);
+        assert_eq!(
+            signed(&by("blue", &both, &[], &[a, b.clone()], 2)),
+            [("b", "green")],
+            "it signs for none"
+        );
+        assert_eq!(signed(&by("green", &both, &[b], &[], 2)), [("b", "green")], "that one was deleted");
+    }
+
+    #[test]
+    fn operators_are_told_apart_by_what_they_select() {
+        assert_eq!(controller_name(None), "gatehouse.dev/operator");
+        assert_eq!(controller_name(Some("a=b, c in (d)")), "gatehouse.dev/operator/a=b,+c+in+(d)");
     }
 }

@@ -48,7 +48,8 @@ async fn put_status(
         return Ok(());
     }
     let object = server.object_ref(&());
-    let written = write::apply(&context.client, &ApiResource::erase::<McpServer>(&()), &object, &new).await?;
+    let resource = ApiResource::erase::<McpServer>(&());
+    let written = write::apply(&context.client, &resource, &object, None, &new).await?;
     let Some(version) = written else { return Ok(()) };
     let mut events = write::events(&old.conditions, &new.conditions);
     events.extend(write::warnings(&old.conditions, &new.conditions, warnings));

@@ -3,7 +3,7 @@
 use e2e::{
     apiserver::{ApiServer, Kubelet},
     net::eventually,
-    operator::{Operator, apply, reaches, ready, references, server},
+    operator::{Operator, apply, config, reaches, ready, references, server},
     redis::Redis,
 };
 use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
@@ -94,6 +94,71 @@ async fn the_most_specific_wins_and_each_says_what_became_of_it() {
     runs_with(&client, &namespace, "two", None).await;
     reaches(&client, &namespace, "one", "gatehouse.dev/OAuthClientPolicyAffected", "False", "DefaultPolicy")
         .await;
+}
+
+/// The targets that a policy's status names, with who signed, in the order of their names.
+async fn signed(client: &Client, namespace: &str, policy: &str) -> Vec<(String, String)> {
+    let api: Api<OAuthClientPolicy> = Api::namespaced(client.clone(), namespace);
+    let status = api.get(policy).await.unwrap().status.unwrap_or_default();
+    let mut signed: Vec<_> =
+        status.ancestors.into_iter().map(|a| (a.ancestor_ref.name, a.controller_name)).collect();
+    signed.sort();
+    signed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_share_a_policy_and_each_keeps_the_others_word() {
+    let api = ApiServer::shared().await;
+    let client = api.client();
+    let namespace = api.namespace("shared").await;
+    references(&client, &namespace).await;
+    let redis = Redis::start().await;
+    let start = async |colour: &str| {
+        let mut settings = config(&[&namespace], &redis.url());
+        settings.watch.label_selector = Some(format!("colour={colour}"));
+        Operator::with(api.config(), settings, colour, None).await
+    };
+    let (blue, green) = (start("blue").await, start("green").await);
+    let _kubelet = Kubelet::start(client.clone(), &namespace);
+    let of = |name: &str, colour: &str| (name.to_owned(), format!("gatehouse.dev/operator/colour={colour}"));
+    for (name, colour) in [("one", "blue"), ("two", "green"), ("three", "blue")] {
+        let mut server = server(name);
+        server["metadata"]["labels"] = json!({ "colour": colour });
+        apply::<McpServer>(&client, &namespace, &server).await;
+    }
+    apply::<OAuthClientPolicy>(&client, &namespace, &policy("wide", &json!({ "selector": {} }), "2h")).await;
+    let wide = says(&client, &namespace, "wide", "Accepted", "Programmed").await;
+    let targets = wide.status.unwrap().targets.unwrap();
+    assert_eq!((targets.matched, targets.programmed), (3, 3));
+    let all = [of("one", "blue"), of("three", "blue"), of("two", "green")];
+    eventually("each to sign for its own", async || {
+        (signed(&client, &namespace, "wide").await == all).then_some(())
+    })
+    .await;
+
+    // Neither corrects the other, and what one has news of is written beside the other's.
+    blue.quiet().await;
+    green.quiet().await;
+    let before = blue.metrics().writes() + green.metrics().writes();
+    blue.quiet().await;
+    green.quiet().await;
+    assert_eq!(blue.metrics().writes() + green.metrics().writes(), before);
+    apply::<OAuthClientPolicy>(&client, &namespace, &policy("wide", &json!({ "selector": {} }), "1h")).await;
+    let wide = says(&client, &namespace, "wide", "Accepted", "Programmed").await;
+    assert_eq!(wide.status.unwrap().targets.unwrap().programmed, 3);
+    assert_eq!(signed(&client, &namespace, "wide").await, all);
+
+    // A server that changes hands is signed for by its new operator alone, and so is what one alone has.
+    for (name, colour) in [("one", "green"), ("three", "green")] {
+        let mut server = server(name);
+        server["metadata"]["labels"] = json!({ "colour": colour });
+        apply::<McpServer>(&client, &namespace, &server).await;
+    }
+    let all = [of("one", "green"), of("three", "green"), of("two", "green")];
+    eventually("the new operator to sign for all", async || {
+        (signed(&client, &namespace, "wide").await == all).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::Findings;
+use super::{Findings, written::REFUSED};
 use crate::{
     crd::{
         McpServerStatus,
@@ -28,7 +28,7 @@ use crate::{
 const STATUS_MANAGER: &str = "gatehouse-status";
 
 /// Applies a status as a whole: what is not in it any more goes away. Gives the new `resourceVersion`, or `None` when
-/// the object is gone.
+/// the object is gone, or has another version than the one that must have been `seen`.
 ///
 /// # Errors
 /// When the API server fails or refuses.
@@ -36,18 +36,22 @@ pub async fn apply(
     client: &Client,
     resource: &ApiResource,
     object: &ObjectReference,
+    seen: Option<&str>,
     status: &impl Serialize,
 ) -> Result<Option<u64>, kube::Error> {
     let namespace = object.namespace.clone().unwrap_or_default();
     let name = object.name.clone().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, resource);
-    let patch = json!({
+    let mut patch = json!({
         "apiVersion": object.api_version,
         "kind": object.kind,
         // The UID is a precondition: another object of this name has a status of its own.
         "metadata": { "name": name, "namespace": namespace, "uid": object.uid },
         "status": status,
     });
+    if let Some(version) = seen {
+        patch["metadata"]["resourceVersion"] = json!(version);
+    }
     let params = PatchParams::apply(STATUS_MANAGER).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
         Ok(live) => Ok(live.metadata.resource_version.and_then(|v| v.parse().ok())),
@@ -118,7 +122,7 @@ pub async fn merge(
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
             let error = &status.message;
             tracing::warn!(kind = %resource.kind, namespace, name, error, "an unreadable object's status is refused");
-            Ok(Some(u64::MAX))
+            Ok(Some(REFUSED))
         }
         Err(error) => Err(error),
     }

@@ -2,6 +2,9 @@
 
 use kube::api::ObjectMeta;
 
+/// The version of what the API server refuses for good: newer than any, so that the same is not told again.
+pub const REFUSED: u64 = u64::MAX;
+
 /// The status that was written last of one object.
 #[derive(Debug, Clone)]
 pub struct Written<S>(Option<Entry<S>>);
@@ -28,14 +31,19 @@ impl<S: Clone> Written<S> {
 
     /// The status as it is now: the cached one, or the one that was written since.
     pub fn or_cached(&self, meta: &ObjectMeta, cached: Option<&S>) -> Option<S> {
+        self.ahead_of(meta).map_or(cached.cloned(), |written| Some(written.status.clone()))
+    }
+
+    /// The version of that one.
+    pub fn version_or_cached(&self, meta: &ObjectMeta) -> Option<String> {
+        let written = self.ahead_of(meta).filter(|written| written.version != REFUSED);
+        written.map_or(meta.resource_version.clone(), |written| Some(written.version.to_string()))
+    }
+
+    fn ahead_of(&self, meta: &ObjectMeta) -> Option<&Entry<S>> {
         let version: u64 =
             meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default();
-        match &self.0 {
-            Some(written) if written.version > version && written.uid == meta.uid => {
-                Some(written.status.clone())
-            }
-            _ => cached.cloned(),
-        }
+        self.0.as_ref().filter(|written| written.version > version && written.uid == meta.uid)
     }
 }
 
@@ -55,6 +63,12 @@ mod tests {
         written.note(&meta("a", "3"), 4, "written");
         assert_eq!(written.or_cached(&meta("a", "3"), Some(&"cached")), Some("written"));
         assert_eq!(written.or_cached(&meta("a", "3"), None), Some("written"));
+        assert_eq!(written.version_or_cached(&meta("a", "3")).as_deref(), Some("4"));
+        assert_eq!(written.version_or_cached(&meta("a", "5")).as_deref(), Some("5"));
+        written.note(&meta("a", "5"), REFUSED, "refused");
+        assert_eq!(written.or_cached(&meta("a", "5"), Some(&"cached")), Some("refused"));
+        assert_eq!(written.version_or_cached(&meta("a", "5")).as_deref(), Some("5"));
+        written.note(&meta("a", "3"), 4, "written");
         assert_eq!(written.or_cached(&meta("a", "4"), Some(&"cached")), Some("cached"));
         assert_eq!(written.or_cached(&meta("b", "3"), None), None, "another of the same name");
     }
