@@ -1,6 +1,13 @@
 //! Logs: one JSON object a line, level by `RUST_LOG`.
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt, prelude::*};
+use tracing::{Span, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::LevelFilter,
+    fmt::{self, MakeWriter},
+    prelude::*,
+    util::SubscriberInitExt,
+};
 
 /// kube logs every retry of a watch; the operator logs what matters of it.
 const QUIET: &str = "kube_client=warn,kube_runtime=warn";
@@ -9,10 +16,25 @@ const QUIET: &str = "kube_client=warn,kube_runtime=warn";
 ///
 /// A second call changes nothing.
 pub fn init() {
-    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref());
-    let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     // Fails only when a subscriber is set already.
-    let _ = tracing_subscriber::registry().with(filter).with(json.with_writer(std::io::stderr)).try_init();
+    let _ = subscriber(asked.as_deref(), std::io::stderr).try_init();
+}
+
+/// The span of a pass, so that each of its lines names the object. kube's own span goes with the rest of what kube says. It is
+/// of the highest level: a filter that lets a line through lets through whose it is. A field called `name` would stand beside
+/// the span's.
+pub fn pass(controller: &'static str, namespace: &str, object: &str) -> Span {
+    tracing::error_span!("pass", controller, namespace, object)
+}
+
+/// What writes the lines that `RUST_LOG` asks for.
+pub(crate) fn subscriber<W>(asked: Option<&str>, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    tracing_subscriber::registry().with(filter(asked)).with(json.with_writer(writer))
 }
 
 /// The filter that `RUST_LOG` asks for. kube is quiet unless it is named there: whoever asks for `info` or `debug` does not

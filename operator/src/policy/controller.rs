@@ -9,6 +9,7 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::{GuardedPolicy, UnreadablePolicy, attach::level, status::Namespace};
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         guarded::GuardedServer,
         status::write,
     },
+    telemetry,
 };
 
 /// The controller's name in metrics.
@@ -36,9 +38,19 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the API server fails, or the pass takes too long.
 pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let span = span(&policy);
+    pass(&policy, &context).instrument(span).await
+}
+
+/// The span of a pass over a policy.
+fn span(policy: &GuardedPolicy) -> Span {
+    telemetry::pass(CONTROLLER, &policy.namespace().unwrap_or_default(), &policy.name_any())
+}
+
+async fn pass(policy: &GuardedPolicy, context: &Context) -> Result<Action, ReconcileError> {
     let pass = context.metrics.pass(CONTROLLER);
     let started = Instant::now();
-    let work = AssertUnwindSafe(look_at(&policy, &context)).catch_unwind();
+    let work = AssertUnwindSafe(look_at(policy, context)).catch_unwind();
     let result = match tokio::time::timeout(DEADLINE, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
@@ -49,8 +61,8 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
     };
     pass.end(if result.is_ok() { Outcome::Success } else { Outcome::Error }, started.elapsed());
     if result.is_ok() {
-        context.policies.succeeded(&policy);
-        tidy(&policy, &context);
+        context.policies.succeeded(policy);
+        tidy(policy, context);
     }
     result.map(Action::requeue)
 }
@@ -59,10 +71,10 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
 #[expect(clippy::needless_pass_by_value, reason = "the signature that kube calls")]
 pub fn error_policy(policy: Arc<GuardedPolicy>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.failed(CONTROLLER, error.reason());
-    let name = format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any());
     let pause = backoff(context.policies.failed(&policy), context.entropy.fraction());
     tidy(&policy, &context);
-    tracing::warn!(policy = name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
+    let _pass = span(&policy).entered();
+    tracing::warn!(reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
     Action::requeue(pause)
 }
 
@@ -146,8 +158,7 @@ async fn report_unreadable(
     if new == old {
         return Ok(());
     }
-    let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
-    tracing::warn!(namespace, name, error = unreadable.error, "an OAuthClientPolicy cannot be read");
+    tracing::warn!(error = unreadable.error, "an OAuthClientPolicy cannot be read");
     let resource = ApiResource::erase::<OAuthClientPolicy>(&());
     if let Some(version) = write::merge(&context.client, &resource, &object, &new).await? {
         let events = write::events(&old.conditions, &new.conditions);

@@ -194,7 +194,7 @@ impl Applier<'_> {
         }
         let result = api.patch(&name, &params, &Patch::Apply(&desired)).await;
         let live = result.map_err(|error| refusal(&K::kind(&()), &name, error))?;
-        tracing::info!(kind = %K::kind(&()), name, server = %self.server, "applied");
+        tracing::info!(kind = %K::kind(&()), name, "applied");
         let child = Child::of(kind, live.clone()).map(|(_, child)| child);
         self.children.saw(kind, live);
         Ok(child)
@@ -235,7 +235,7 @@ impl Applier<'_> {
             let preconditions = Preconditions { uid: Some(child.uid), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
             match self.api::<K>().delete(&name, &params).await {
-                Ok(_) => tracing::info!(kind = %K::kind(&()), name, server = %self.server, "deleted"),
+                Ok(_) => tracing::info!(kind = %K::kind(&()), name, "deleted"),
                 Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
                 Err(error) => return Err(refusal(&K::kind(&()), &name, error)),
             }

@@ -6,6 +6,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{
     apply::{Applied, Applier, ApplyError, Cause},
@@ -31,6 +32,7 @@ use crate::{
         condition::{Problem, Reason},
     },
     metrics::Outcome,
+    telemetry,
 };
 
 /// The controller's name in metrics.
@@ -86,9 +88,18 @@ pub(super) fn is_fenced(error: &kube::Error) -> bool {
 /// See [`ReconcileError`].
 pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let name = name_of(&server);
+    let span = telemetry::pass(CONTROLLER, &name.namespace, &name.name);
+    pass(&name, &server, &context).instrument(span).await
+}
+
+async fn pass(
+    name: &ServerName,
+    server: &GuardedServer,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
     let pass = context.metrics.pass(CONTROLLER);
     let started = Instant::now();
-    let work = AssertUnwindSafe(look_at(&name, &server, &context)).catch_unwind();
+    let work = AssertUnwindSafe(look_at(name, server, context)).catch_unwind();
     let result = match tokio::time::timeout(context.deadline, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => {
@@ -104,11 +115,11 @@ pub async fn reconcile(server: Arc<GuardedServer>, context: Arc<Context>) -> Res
     };
     pass.end(outcome, started.elapsed());
     if let (Err(error), Ok(server)) = (&result, &server.0) {
-        report_interrupted(&name, server, error, &context).await;
+        report_interrupted(name, server, error, context).await;
     }
     if result.is_ok() {
-        context.succeeded(&name);
-        context.tidy(&name);
+        context.succeeded(name);
+        context.tidy(name);
     }
     result.map(Action::requeue)
 }
@@ -120,7 +131,8 @@ pub fn error_policy(server: Arc<GuardedServer>, error: &ReconcileError, context:
     let pause = context.failed(&name);
     context.tidy(&name);
     context.metrics.failed(CONTROLLER, error.reason());
-    tracing::warn!(server = %name, reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
+    let _pass = telemetry::pass(CONTROLLER, &name.namespace, &name.name).entered();
+    tracing::warn!(reason = error.reason(), %error, pause_ms = pause.as_millis(), "a pass failed");
     Action::requeue(pause)
 }
 
@@ -344,7 +356,7 @@ async fn report_unreadable(
         "this object cannot be read, perhaps an older version of the CRD let it in: {}; correct it",
         unreadable.error
     );
-    tracing::warn!(server = %name, error = unreadable.error, "an McpServer cannot be read");
+    tracing::warn!(error = unreadable.error, "an McpServer cannot be read");
     context.metrics.server(&name.to_string(), Some(false));
     let problem = Problem::accepted(Reason::Invalid, "spec", message);
     let (events, version) = write::unreadable(context, guarded, problem).await?;

@@ -426,3 +426,96 @@ async fn who_can_go_no_further_holds_up_no_roll_out() {
     };
     assert_eq!(begins(&unreadable).await, Turn::Now, "it cannot be read");
 }
+
+/// The fields of a JSON object in their order, each as often as it stands there.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// What the log says while something runs, as it stands there.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Each line: what it says, and the names of all its fields, those of its span with a dot before them.
+    fn lines(&self) -> Vec<(String, Vec<String>, Value)> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let line = |line: &str| {
+            let Fields(fields) = serde_json::from_str(line).unwrap();
+            let mut names: Vec<String> = fields.iter().map(|(name, _)| name.clone()).collect();
+            #[derive(serde::Deserialize)]
+            struct Line {
+                message: String,
+                span: Option<Fields>,
+            }
+            let Line { message, span } = serde_json::from_str(line).unwrap();
+            names.extend(span.iter().flat_map(|span| &span.0).map(|(name, _)| format!(".{name}")));
+            (message, names, serde_json::from_str::<Value>(line).unwrap())
+        };
+        text.lines().map(line).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_line_of_a_pass_names_its_object_once() {
+    for asked in [None, Some("warn"), Some("info,kube_runtime=info")] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = crate::telemetry::subscriber(asked, move || writer.clone());
+        let _logs = tracing::subscriber::set_default(subscriber);
+        let objects = Objects::default();
+        references(&objects);
+        objects.put(SERVER, server());
+        let process = Process::start(&objects, OperatorConfig::offline());
+        process.look().await.unwrap();
+        objects.break_down(USERS);
+        let cached = process.cached();
+        let error = process.look().await.unwrap_err();
+        error_policy(cached, &error, process.context.clone());
+        let lines = log.lines();
+        let said = |what: &str| lines.iter().filter(|(message, ..)| message == what).count();
+        assert_eq!(said("a pass failed"), 1, "{lines:#?}");
+        assert_eq!(said("applied") > 0, asked != Some("warn"), "{lines:#?}");
+        for (message, mut names, line) in lines {
+            let span = &line["span"];
+            let object = (&span["controller"], &span["namespace"], &span["object"]);
+            assert_eq!(object, (&json!("mcpserver"), &json!("a"), &json!("s")), "{message}: {line}");
+            names.sort();
+            let once = names.windows(2).all(|pair| pair[0] != pair[1]);
+            assert!(once && !names.iter().any(|name| name == "server"), "{message}: {names:?}");
+        }
+    }
+}

@@ -86,7 +86,7 @@ pub(super) async fn ensure(
     match denial(server).seal(ring, &prefix, source.clock.now().as_second()) {
         Some(denial) => source.redis.deny(instance, denial),
         None => {
-            tracing::warn!(server = %instance, "access.deny is too long for Redis and waits for the roll-out");
+            tracing::warn!("access.deny is too long for Redis and waits for the roll-out");
         }
     }
     if settings.users != RedisUsers::Managed {

@@ -86,8 +86,8 @@ pub(super) async fn report_interrupted(
     };
     match tokio::time::timeout(STATUS_DEADLINE, work).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(server = %name, %error, "the status cannot be written"),
-        Err(_) => tracing::warn!(server = %name, "the status could not be written in time"),
+        Ok(Err(error)) => tracing::warn!(%error, "the status cannot be written"),
+        Err(_) => tracing::warn!("the status could not be written in time"),
     }
 }
 

@@ -121,7 +121,7 @@ pub async fn merge(
         // else it answers may be another answer the next time.
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
             let error = &status.message;
-            tracing::warn!(kind = %resource.kind, namespace, name, error, "an unreadable object's status is refused");
+            tracing::warn!(kind = %resource.kind, error, "an unreadable object's status is refused");
             Ok(Some(REFUSED))
         }
         Err(error) => Err(error),
