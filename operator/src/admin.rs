@@ -1,6 +1,6 @@
 //! The operator's second port: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Alive says that the process makes progress; ready says that its caches are filled, so that it could lead. Neither
+//! Alive says that the process makes progress, and that its controllers do; ready says that its caches are filled, so that it could lead. Neither
 //! looks at Redis or at leadership: a standby is ready, and a Redis that is away must not stop the operator from
 //! saying so.
 
@@ -12,7 +12,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, work::Work};
 
 /// How long the heart may stand still before the process counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -25,12 +25,21 @@ pub struct Health {
     beat: Arc<Mutex<Instant>>,
     /// What readiness still waits for; empty is ready.
     waiting: watch::Sender<Vec<String>>,
+    /// What the controllers have to do.
+    work: Vec<(&'static str, Work)>,
 }
 
 impl Health {
     /// A process that is not ready until each of `waiting` was reported by [`Health::done`].
     pub fn waiting_for(waiting: Vec<String>) -> Self {
-        Self { beat: Arc::new(Mutex::new(Instant::now())), waiting: watch::Sender::new(waiting) }
+        let beat = Arc::new(Mutex::new(Instant::now()));
+        Self { beat, waiting: watch::Sender::new(waiting), work: Vec::new() }
+    }
+
+    /// The same, and alive only while these get on with their work.
+    #[must_use]
+    pub fn working(self, work: Vec<(&'static str, Work)>) -> Self {
+        Self { work, ..self }
     }
 
     /// One thing that readiness waited for has happened.
@@ -56,7 +65,12 @@ impl Health {
         }
     }
 
-    fn live(&self, now: Instant) -> (StatusCode, String) {
+    /// Whether the process makes progress. An API server that is away stops none: passes end, and are begun again.
+    pub(crate) fn live(&self, now: Instant) -> (StatusCode, String) {
+        let stuck = self.work.iter().find_map(|(whose, work)| Some((whose, work.stuck(now)?)));
+        if let Some((whose, why)) = stuck {
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{whose}: {why}"));
+        }
         let beat = *self.beat.lock().unwrap_or_else(PoisonError::into_inner);
         let still = now.saturating_duration_since(beat);
         if still < STUCK_AFTER {
@@ -106,9 +120,11 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics) -> s
 mod tests {
     use axum::{body::Body, http::Request};
     use http_body_util::BodyExt;
+    use kube::runtime::reflector::ObjectRef;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::server::{guarded::GuardedServer, scope::Queue};
 
     async fn ask(health: &Health, path: &str) -> (StatusCode, String) {
         let app = router(health.clone(), Metrics::default());
@@ -135,6 +151,29 @@ mod tests {
         assert_eq!(health.live(Instant::now()).0, StatusCode::OK);
         let later = Instant::now() + STUCK_AFTER + BEAT;
         assert_eq!(health.live(later).0, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_nobody_serves_is_not_alive() {
+        let queue = Queue::<GuardedServer>::default();
+        let health = Health::waiting_for(Vec::new()).working(vec![("mcpserver", queue.work().clone())]);
+        let server = ObjectRef::new("s").within("a");
+        queue.push(server.clone());
+        // The heart beats whatever the controllers do.
+        let late = || {
+            let later = Instant::now() + Duration::from_secs(400);
+            *health.beat.lock().unwrap() = later;
+            health.live(later)
+        };
+        assert_eq!(late().0, StatusCode::OK, "a standby has none to serve");
+        let _receiver = queue.open();
+        queue.push(server);
+        assert_eq!(ask(&health, "/livez").await.0, StatusCode::OK);
+        let (code, said) = late();
+        assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(said.starts_with("mcpserver: nothing came of what was asked for"), "{said}");
+        queue.work().answered();
+        assert_eq!(late().0, StatusCode::OK);
     }
 
     #[tokio::test]

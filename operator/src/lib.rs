@@ -25,3 +25,4 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+pub mod work;

@@ -33,6 +33,7 @@ use crate::{
         scope::{Queue, Scope},
     },
     watch as watches,
+    work::Work,
 };
 
 /// How many servers are looked at at once: bounds connections and memory when thousands wait after a start.
@@ -95,7 +96,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 
     let namespaces = scopes(&options.config);
     let lists = namespaces.iter().flat_map(|n| watches::lists(n.as_deref())).collect();
-    let health = Health::waiting_for(lists);
     let redis = Redis::default();
     let mut writers = Vec::new();
     let scopes = namespaces.into_iter().map(|namespace| {
@@ -105,6 +105,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Scope { namespace, servers, policies, server_queue, policy_queue }
     });
     let scopes: Vec<Scope> = scopes.collect();
+    let health = Health::waiting_for(lists).working(work(&scopes));
     let config = options.config.clone();
     let context =
         Arc::new(Context::new(client, config, scopes, redis.clone(), metrics.clone(), &options.identity));
@@ -236,7 +237,19 @@ async fn follow_login(context: Arc<Context>) {
     }
 }
 
-/// The controllers of all scopes, until their queues are closed.
+/// What the controllers have to do.
+fn work(scopes: &[Scope]) -> Vec<(&'static str, Work)> {
+    let of = |scope: &Scope| {
+        let (servers, policies) = (&scope.server_queue, &scope.policy_queue);
+        [
+            (server::controller::CONTROLLER, servers.work().clone()),
+            (policy::controller::CONTROLLER, policies.work().clone()),
+        ]
+    };
+    scopes.iter().flat_map(of).collect()
+}
+
+/// The controllers of all scopes, until their queues are closed, or one of them ends before that.
 async fn lead(context: Arc<Context>) {
     context.recall_rollouts();
     let mut controllers = JoinSet::new();
@@ -249,32 +262,49 @@ async fn lead(context: Arc<Context>) {
             scope.policy_queue.push(ObjectRef::from_obj(&*policy));
         }
         let config = controller::Config::default().concurrency(CONCURRENCY);
+        let (looks, work) = (scope.server_queue.work().clone(), scope.server_queue.work().clone());
         controllers.spawn(
             applier(
-                |server, context| Box::pin(server::controller::reconcile(server, context)),
+                move |server, context| {
+                    Box::pin(looks.clone().look(server::controller::reconcile(server, context)))
+                },
                 server::controller::error_policy,
                 context.clone(),
                 scope.servers.clone(),
                 requests(servers),
                 config,
             )
-            .for_each(|_| std::future::ready(())),
+            .for_each(move |_| {
+                work.answered();
+                std::future::ready(())
+            }),
         );
         // A policy's status follows many servers: a moment's wait folds their changes.
         let config = controller::Config::default().concurrency(4).debounce(Duration::from_millis(200));
+        let (looks, work) = (scope.policy_queue.work().clone(), scope.policy_queue.work().clone());
         controllers.spawn(
             applier(
-                |policy, context| Box::pin(policy::controller::reconcile(policy, context)),
+                move |policy, context| {
+                    Box::pin(looks.clone().look(policy::controller::reconcile(policy, context)))
+                },
                 policy::controller::error_policy,
                 context.clone(),
                 scope.policies.clone(),
                 requests(policies),
                 config,
             )
-            .for_each(|_| std::future::ready(())),
+            .for_each(move |_| {
+                work.answered();
+                std::future::ready(())
+            }),
         );
     }
-    controllers.join_all().await;
+    while controllers.join_next().await.is_some() {
+        // At a stop all of them are closed. Else one has ended, or panicked, that nothing would do the work of.
+        if context.scopes.iter().any(|scope| scope.server_queue.is_open() || scope.policy_queue.is_open()) {
+            return;
+        }
+    }
 }
 
 /// Sweeps Redis, in the name of the lease, which an installation has exactly one of. Never ends.
@@ -304,9 +334,11 @@ fn requests<K: kube::Resource<DynamicType = ()>>(
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use kube::runtime::watcher::Event;
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::testing;
 
     #[tokio::test]
     async fn who_cannot_list_yet_does_not_stand() {
@@ -337,5 +369,25 @@ mod tests {
         finish(work, election).await.unwrap();
         let lost = finish(std::future::pending(), std::future::ready(())).await;
         assert!(matches!(lost, Err(RunError::LostLease)));
+    }
+
+    #[tokio::test]
+    async fn a_controller_that_ends_alone_ends_the_process() {
+        let (scope, mut servers, mut policies) = testing::scope();
+        servers.apply_watcher_event(&Event::InitDone);
+        policies.apply_watcher_event(&Event::InitDone);
+        let context =
+            Arc::new(testing::context(testing::client(|_| None), OperatorConfig::offline(), &scope));
+        for closes in [false, true] {
+            let mut leading = Box::pin(lead(context.clone()));
+            assert_eq!((&mut leading).now_or_never(), None);
+            // The stream of the first ends either way.
+            let _other = scope.server_queue.open();
+            if closes {
+                scope.server_queue.close();
+                scope.policy_queue.close();
+            }
+            tokio::time::timeout(Duration::from_secs(10), leading).await.unwrap();
+        }
     }
 }

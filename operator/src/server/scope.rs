@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 use super::guarded::GuardedServer;
-use crate::policy::GuardedPolicy;
+use crate::{policy::GuardedPolicy, work::Work};
 
 /// The objects of one watch scope: a namespace, or all of them.
 #[derive(Debug, Clone)]
@@ -27,17 +30,18 @@ pub struct Scope {
 #[derive(Debug)]
 pub struct Queue<K: kube::Resource<DynamicType = ()>> {
     sender: Arc<Mutex<Option<UnboundedSender<ObjectRef<K>>>>>,
+    work: Work,
 }
 
 impl<K: kube::Resource<DynamicType = ()>> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone() }
+        Self { sender: self.sender.clone(), work: self.work.clone() }
     }
 }
 
 impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
     fn default() -> Self {
-        Self { sender: Arc::default() }
+        Self { sender: Arc::default(), work: Work::default() }
     }
 }
 
@@ -45,6 +49,7 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
     /// Asks for a look at an object.
     pub fn push(&self, object: ObjectRef<K>) {
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.work.asked(Instant::now());
             // The receiver is gone only when the process ends.
             let _ = sender.send(object);
         }
@@ -55,6 +60,16 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
         let (sender, receiver) = unbounded_channel();
         *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
+    }
+
+    /// Whether it was opened, and not closed.
+    pub fn is_open(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether what is asked for is looked at.
+    pub fn work(&self) -> &Work {
+        &self.work
     }
 
     /// Closes it: what runs ends, nothing new begins.
