@@ -94,12 +94,16 @@ async fn watch_servers(context: &Context, scope: &Scope, mut writer: Writer<Guar
         let event = event.modify(prune);
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Init => listing.begins(),
+            Event::Init => {
+                listing.begins();
+                context.list_begins(scope);
+            }
             Event::InitApply(server) => listing.lists(name_of(server), looked_at(server)),
             Event::InitDone => {
                 let listed = listing.ends();
                 listed.gone.iter().for_each(gone);
                 listed.news.iter().for_each(|name| server_seen(context, scope, name));
+                context.list_ends(scope);
                 context.enqueue_all_policies();
                 health.done(&list("mcpservers", scope.namespace.as_deref()));
             }
@@ -172,7 +176,10 @@ async fn watch_policies(
         let event = event.modify(prune);
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Init => listing.begins(),
+            Event::Init => {
+                listing.begins();
+                context.policies.list_begins(scope);
+            }
             Event::InitApply(policy) => listing.lists(name(policy), looked_at(policy)),
             Event::InitDone => {
                 let listed = listing.ends();
@@ -182,6 +189,9 @@ async fn watch_policies(
                 let changed: BTreeSet<_> = listed.news.iter().chain(&listed.gone).map(|(n, _)| n).collect();
                 for namespace in changed {
                     touched(namespace);
+                }
+                for policy in context.policies.list_ends(scope) {
+                    scope.policy_queue.push(policy);
                 }
                 health.done(&list("oauthclientpolicies", scope.namespace.as_deref()));
             }

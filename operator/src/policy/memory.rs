@@ -8,7 +8,10 @@ use std::{
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::GuardedPolicy;
-use crate::{crd::OAuthClientPolicyStatus, server::status::written::Written};
+use crate::{
+    crd::OAuthClientPolicyStatus,
+    server::{scope::Scope, status::written::Written},
+};
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -44,6 +47,24 @@ impl Memory {
         self.entries().entry(name(policy)).or_default().written.note(policy.meta(), version, status);
     }
 
+    /// A list of the policies of a scope begins.
+    pub fn list_begins(&self, scope: &Scope) {
+        for (_, entry) in self.entries().iter_mut().filter(|(policy, _)| is_in(scope, policy)) {
+            entry.written.list_begins();
+        }
+    }
+
+    /// It is complete, and the cache has it. Gives those that have another status than the one written last.
+    pub fn list_ends(&self, scope: &Scope) -> Vec<ObjectRef<GuardedPolicy>> {
+        let mut entries = self.entries();
+        let differs = |(policy, entry): (&ObjectRef<GuardedPolicy>, &mut Entry)| {
+            let cached = scope.policies.get(policy);
+            let cached = cached.as_ref().and_then(|policy| policy.status());
+            entry.written.list_ends(cached).then(|| policy.clone())
+        };
+        entries.iter_mut().filter(|(policy, _)| is_in(scope, policy)).filter_map(differs).collect()
+    }
+
     /// Notes that a pass failed. How many did in a row.
     pub fn failed(&self, policy: &GuardedPolicy) -> u32 {
         let mut entries = self.entries();
@@ -73,6 +94,10 @@ impl Memory {
     fn entries(&self) -> MutexGuard<'_, HashMap<ObjectRef<GuardedPolicy>, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_in(scope: &Scope, policy: &ObjectRef<GuardedPolicy>) -> bool {
+    policy.namespace.as_deref().is_some_and(|namespace| scope.covers(namespace))
 }
 
 fn name(policy: &GuardedPolicy) -> ObjectRef<GuardedPolicy> {

@@ -183,8 +183,17 @@ pub struct Children {
 struct State {
     children: HashMap<Key, Child>,
     by_server: HashMap<ServerName, HashSet<Key>>,
-    /// What a list that is in progress has named so far, by kind and scope of its watch.
-    listing: HashMap<(ChildKind, String), HashSet<Key>>,
+    /// The lists that are in progress, by kind and scope of their watches.
+    listing: HashMap<(ChildKind, String), Listing>,
+}
+
+/// A list that is in progress.
+#[derive(Debug, Default)]
+struct Listing {
+    /// What it has named so far.
+    named: HashSet<Key>,
+    /// What was seen since it began, in it or in an answer to a write of our own.
+    seen: HashSet<Key>,
 }
 
 impl Children {
@@ -196,7 +205,10 @@ impl Children {
             // Somebody took our label off: the watch no longer speaks of it.
             return self.gone(kind, &namespace, &name);
         };
-        self.lock().insert((kind, namespace, name), child)
+        let key = (kind, namespace, name);
+        let mut state = self.lock();
+        let is_first = state.is_first_since_list(&key);
+        state.insert(key, child, is_first)
     }
 
     /// A child is gone. Returns the server to look at.
@@ -206,7 +218,7 @@ impl Children {
 
     /// A list begins; `scope` names the watch among those of its kind.
     pub fn list_begins(&self, kind: ChildKind, scope: &str) {
-        self.lock().listing.insert((kind, scope.to_owned()), HashSet::new());
+        self.lock().listing.insert((kind, scope.to_owned()), Listing::default());
     }
 
     /// A list names a child. Returns the server to look at, if this changed anything.
@@ -216,7 +228,7 @@ impl Children {
         if object.labels().contains_key(SERVER_LABEL)
             && let Some(listing) = self.lock().listing.get_mut(&(kind, scope.to_owned()))
         {
-            listing.insert(key);
+            listing.named.insert(key);
         }
         self.saw(kind, object)
     }
@@ -224,10 +236,9 @@ impl Children {
     /// A list is complete: what it did not name is gone, although no event said so. Returns the servers to look at.
     pub fn list_ends(&self, kind: ChildKind, scope: &str) -> Vec<ServerName> {
         let mut state = self.lock();
-        let Some(listed) = state.listing.remove(&(kind, scope.to_owned())) else { return Vec::new() };
-        let in_scope = |key: &Key| key.0 == kind && (scope.is_empty() || key.1 == scope);
-        let vanished: Vec<Key> =
-            state.children.keys().filter(|key| in_scope(key) && !listed.contains(*key)).cloned().collect();
+        let Some(list) = state.listing.remove(&(kind, scope.to_owned())) else { return Vec::new() };
+        let is_gone = |key: &&Key| covers(kind, scope, key) && !list.named.contains(*key);
+        let vanished: Vec<Key> = state.children.keys().filter(is_gone).cloned().collect();
         vanished.iter().filter_map(|key| state.remove(key)).collect()
     }
 
@@ -253,12 +264,25 @@ impl Children {
     }
 }
 
+/// Whether a watch tells of an object.
+fn covers(kind: ChildKind, scope: &str, key: &Key) -> bool {
+    key.0 == kind && (scope.is_empty() || key.1 == scope)
+}
+
 impl State {
-    fn insert(&mut self, key: Key, child: Child) -> Option<ServerName> {
+    /// Notes that an object is seen. Whether that is the first sighting since a list began.
+    fn is_first_since_list(&mut self, key: &Key) -> bool {
+        let lists = self.listing.iter_mut().filter(|((kind, scope), _)| covers(*kind, scope, key));
+        lists.fold(false, |is_first, (_, list)| list.seen.insert(key.clone()) || is_first)
+    }
+
+    /// Takes a sighting. The first since a list began is newer than what was known before, whatever its version: an etcd that
+    /// was restored counts on from an earlier one.
+    fn insert(&mut self, key: Key, child: Child, is_first: bool) -> Option<ServerName> {
         let server = child.server.clone();
         if let Some(known) = self.children.get(&key) {
             // An answer to our own write may be ahead of the watch.
-            if known.uid == child.uid && known.version >= child.version {
+            if !is_first && known.uid == child.uid && known.version >= child.version {
                 return None;
             }
             let same = Child { version: child.version, ..known.clone() } == child;
@@ -331,6 +355,49 @@ mod tests {
         children.listed(KIND, "", object("one", 1, 1));
         assert_eq!(children.list_ends(KIND, ""), [server()]);
         assert_eq!(children.of_server(KIND, &server()).into_keys().collect::<Vec<_>>(), ["one"]);
+    }
+
+    fn wanted(children: &Children, name: &str) -> i32 {
+        children.get(KIND, "a", name).unwrap().rollout.unwrap().wanted
+    }
+
+    #[test]
+    fn after_a_restore_the_list_wins_although_its_versions_are_lower() {
+        let children = Children::default();
+        children.saw(KIND, object("d", 1000, 2));
+        children.list_begins(KIND, "");
+        assert_eq!(children.listed(KIND, "", object("d", 400, 9)), Some(server()));
+        assert!(children.list_ends(KIND, "").is_empty());
+        assert_eq!(wanted(&children, "d"), 9);
+        assert_eq!(children.saw(KIND, object("d", 399, 2)), None, "from there on the versions count again");
+        assert_eq!(children.saw(KIND, object("d", 401, 3)), Some(server()));
+    }
+
+    #[test]
+    fn an_answer_during_a_list_is_not_undone_by_it() {
+        for answer_first in [true, false] {
+            let children = Children::default();
+            children.saw(KIND, object("d", 1000, 2));
+            children.list_begins(KIND, "");
+            if answer_first {
+                assert_eq!(children.saw(KIND, object("d", 405, 3)), Some(server()));
+                assert_eq!(children.listed(KIND, "", object("d", 400, 9)), None, "it was read before");
+            } else {
+                children.listed(KIND, "", object("d", 400, 9));
+                assert_eq!(children.saw(KIND, object("d", 405, 3)), Some(server()));
+            }
+            assert!(children.list_ends(KIND, "").is_empty());
+            assert_eq!(wanted(&children, "d"), 3);
+        }
+    }
+
+    #[test]
+    fn a_list_of_another_namespace_lets_nothing_older_in() {
+        let children = Children::default();
+        children.saw(KIND, object("d", 5, 2));
+        children.list_begins(KIND, "b");
+        children.list_begins(ChildKind::Service, "");
+        assert_eq!(children.saw(KIND, object("d", 4, 9)), None);
     }
 
     #[test]

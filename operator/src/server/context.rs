@@ -197,7 +197,7 @@ impl Context {
     }
 
     fn queues(&self, namespace: &str) -> impl Iterator<Item = &Scope> {
-        self.scopes.iter().filter(move |s| s.namespace.as_deref().is_none_or(|n| n == namespace))
+        self.scopes.iter().filter(move |scope| scope.covers(namespace))
     }
 
     /// The status as it is now: the cached one, or the one that was written since.
@@ -214,6 +214,26 @@ impl Context {
         status: McpServerStatus,
     ) {
         self.remember(server, |memory| memory.written.note(meta, version, status));
+    }
+
+    /// A list of the servers of a scope begins.
+    pub fn list_begins(&self, scope: &Scope) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = memory.iter_mut().filter(|(server, _)| scope.covers(&server.namespace));
+        here.for_each(|(_, memory)| memory.written.list_begins());
+    }
+
+    /// It is complete, and the cache has it. Asks for a look at each server that has another status than the one written
+    /// last.
+    pub fn list_ends(&self, scope: &Scope) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        for (server, memory) in memory.iter_mut().filter(|(server, _)| scope.covers(&server.namespace)) {
+            let object = ObjectRef::new(&server.name).within(&server.namespace);
+            let cached = scope.servers.get(&object);
+            if memory.written.list_ends(cached.as_ref().and_then(|server| server.status())) {
+                scope.server_queue.push(object);
+            }
+        }
     }
 
     /// The pause before the next attempt after a failure.

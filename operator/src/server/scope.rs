@@ -26,6 +26,13 @@ pub struct Scope {
     pub policy_queue: Queue<GuardedPolicy>,
 }
 
+impl Scope {
+    /// Whether a namespace is in it.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+}
+
 /// Objects to look at. Closed, which loses nothing, while this process does not lead: leading begins with all of them.
 #[derive(Debug)]
 pub struct Queue<K: kube::Resource<DynamicType = ()>> {

@@ -158,6 +158,88 @@ async fn policies_that_changed_before_a_new_list_are_looked_at_and_so_are_their_
     assert_eq!(looks, 2, "once for each list that told something");
 }
 
+/// The status of an object that speaks of this generation.
+fn observed<S: DeserializeOwned>(generation: i64) -> S {
+    serde_json::from_value(json!({ "observedGeneration": generation })).unwrap()
+}
+
+/// Serves one list, in which each object has the status of an older backup, and calls `write` between two of its pages.
+fn restored(kind: &'static str, done: Arc<Notify>, write: impl Fn() + Send + 'static) -> kube::Client {
+    let mut all = many(kind);
+    for object in &mut all {
+        object["metadata"]["resourceVersion"] = json!("5");
+        object["status"] = json!({ "observedGeneration": 1 });
+    }
+    let mut requests = 0;
+    let look = move |_| {
+        requests += 1;
+        if requests == 2 {
+            write();
+        }
+    };
+    serve(vec![all], done, look)
+}
+
+/// The names of those that are to be looked at.
+fn names<K: Resource<DynamicType = ()>>(queue: &mut UnboundedReceiver<ObjectRef<K>>) -> Vec<String> {
+    std::iter::from_fn(|| queue.try_recv().ok()).map(|object| object.name).collect()
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_restore_is_written_again_and_what_comes_after_it_is_not() {
+    let (scope, writer, _policies) = testing::scope();
+    let context: Arc<std::sync::OnceLock<Context>> = Arc::default();
+    let (done, writes) = (Arc::new(Notify::new()), context.clone());
+    let name = |name: &str| ServerName { namespace: "a".to_owned(), name: name.to_owned() };
+    let meta = |uid: &str| kube::api::ObjectMeta { uid: Some(uid.to_owned()), ..Default::default() };
+    let client = restored("McpServer", done.clone(), move || {
+        let context = writes.get().unwrap();
+        context.wrote_status(&name("s-1"), &meta("first"), 6, observed(7));
+    });
+    let context = context.get_or_init(|| testing::context(client, OperatorConfig::offline(), &scope));
+    context.wrote_status(&name("s-0"), &meta("first"), 1000, observed(7));
+    context.wrote_status(&name("s-2"), &meta("first"), 1000, observed(1));
+    let mut queue = scope.server_queue.open();
+    let health = Health::waiting_for(Vec::new());
+    tokio::select! {
+        () = watch_servers(context, &scope, writer, &health) => unreachable!("it never ends"),
+        () = done.notified() => {}
+    }
+    let looked_at = names(&mut queue);
+    let looks = |name: &str| looked_at.iter().filter(|looked| *looked == name).count();
+    // All are new to the watch; one more look is for the status.
+    assert_eq!([looks("s-0"), looks("s-1"), looks("s-2")], [2, 1, 1]);
+    let status = |server: &str| {
+        let cached = context.server(&name(server)).unwrap();
+        context.current_status(&name(server), &cached).unwrap().observed_generation
+    };
+    assert_eq!([status("s-0"), status("s-1"), status("s-2")], [Some(1), Some(7), Some(1)]);
+}
+
+#[tokio::test]
+async fn a_policys_status_from_before_a_restore_is_written_again() {
+    let (scope, _servers, writer) = testing::scope();
+    let done = Arc::new(Notify::new());
+    let client = restored("OAuthClientPolicy", done.clone(), || {});
+    let context = testing::context(client, OperatorConfig::offline(), &scope);
+    let policy = |name: &str| -> GuardedPolicy {
+        serde_json::from_value(object("OAuthClientPolicy", name, "first", 1)).unwrap()
+    };
+    context.policies.wrote_status(&policy("s-0"), 1000, observed(7));
+    context.policies.wrote_status(&policy("s-2"), 1000, observed(1));
+    let mut queue = scope.policy_queue.open();
+    let health = Health::waiting_for(Vec::new());
+    tokio::select! {
+        () = watch_policies(&context, &scope, writer, &health) => unreachable!("it never ends"),
+        () = done.notified() => {}
+    }
+    let looked_at = names(&mut queue);
+    let looks = |name: &str| looked_at.iter().filter(|looked| *looked == name).count();
+    assert_eq!([looks("s-0"), looks("s-2")], [2, 1]);
+    let cached = scope.policies.get(&ObjectRef::from_obj(&policy("s-0"))).unwrap();
+    assert_eq!(context.policies.current_status(&cached).observed_generation, Some(1));
+}
+
 fn service(name: &str, version: u64, selector: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",

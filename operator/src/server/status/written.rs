@@ -15,6 +15,8 @@ struct Entry<S> {
     /// The version that it made.
     version: u64,
     status: S,
+    /// Whether a list of the objects began since.
+    precedes_list: bool,
 }
 
 impl<S> Default for Written<S> {
@@ -26,7 +28,25 @@ impl<S> Default for Written<S> {
 impl<S: Clone> Written<S> {
     /// Notes what was written, and the version that it made.
     pub fn note(&mut self, meta: &ObjectMeta, version: u64, status: S) {
-        self.0 = Some(Entry { uid: meta.uid.clone(), version, status });
+        self.0 = Some(Entry { uid: meta.uid.clone(), version, status, precedes_list: false });
+    }
+
+    /// A list of the objects begins.
+    pub fn list_begins(&mut self) {
+        if let Some(written) = &mut self.0 {
+            written.precedes_list = true;
+        }
+    }
+
+    /// It is complete, and the cache has it. What was written before it began is in there, whatever the versions say: an etcd
+    /// that was restored counts on from an earlier one. Whether the cache has something else.
+    pub fn list_ends(&mut self, cached: Option<&S>) -> bool
+    where
+        S: PartialEq,
+    {
+        // What was refused is in no list.
+        let written = self.0.take_if(|written| written.precedes_list && written.version != REFUSED);
+        written.is_some_and(|written| cached != Some(&written.status))
     }
 
     /// The status as it is now: the cached one, or the one that was written since.
@@ -71,5 +91,26 @@ mod tests {
         written.note(&meta("a", "3"), 4, "written");
         assert_eq!(written.or_cached(&meta("a", "4"), Some(&"cached")), Some("cached"));
         assert_eq!(written.or_cached(&meta("b", "3"), None), None, "another of the same name");
+    }
+
+    #[test]
+    fn after_a_restore_a_list_wins_although_its_versions_are_lower() {
+        let meta = ObjectMeta { resource_version: Some("3".to_owned()), ..ObjectMeta::default() };
+        let mut written = Written::default();
+        written.list_begins();
+        assert!(!written.list_ends(Some(&"cached")), "nothing was written");
+        written.note(&meta, 1000, "written");
+        assert!(!written.list_ends(Some(&"cached")), "it was written during the list");
+        written.list_begins();
+        assert_eq!(written.or_cached(&meta, Some(&"cached")), Some("written"), "the list is not complete");
+        assert!(written.list_ends(Some(&"cached")));
+        assert_eq!(written.or_cached(&meta, Some(&"cached")), Some("cached"));
+        written.note(&meta, 1001, "same");
+        written.list_begins();
+        assert!(!written.list_ends(Some(&"same")));
+        written.note(&meta, REFUSED, "refused");
+        written.list_begins();
+        assert!(!written.list_ends(Some(&"cached")), "it is refused again");
+        assert_eq!(written.or_cached(&meta, Some(&"cached")), Some("refused"));
     }
 }
