@@ -6,7 +6,7 @@
 //!               ▲                     │ │               │
 //!               └───────────deny──────┼─┼───────────────┘ while its code waits
 //!                                     ├─┘ claim: the first answer to the attempt under way, once
-//!                                     └─again─▶ Approved(n + 1), unclaimed
+//!                                     └─again─▶ Approved(n + 1), unclaimed, while n < ATTEMPTS
 //! ```
 //!
 //! The memory store is this; Redis's scripts are held to it by the store's contract suite.
@@ -14,6 +14,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Hash32, UserId};
+
+/// How often one sign-in goes to the identity provider. Each time may cost a request there with our secret and renews the
+/// flow, and whoever asks is not known yet.
+pub const ATTEMPTS: u32 = 5;
 
 /// Where a flow stands. Each transition answers with where it stands after it, or with `None` where it is not allowed; a
 /// store makes each one step, and no other change.
@@ -88,10 +92,14 @@ impl FlowState {
         }
     }
 
-    /// Another attempt at the identity provider; answers to those before it are late.
+    /// Another attempt at the identity provider, of at most [`ATTEMPTS`]; answers to those before it are late.
     pub fn again(&self) -> Option<Self> {
-        let Self::Approved { attempt, pinned, .. } = self else { return None };
-        Some(Self::Approved { attempt: attempt.saturating_add(1), claimed: false, pinned: *pinned })
+        match self {
+            Self::Approved { attempt, pinned, .. } if *attempt < ATTEMPTS => {
+                Some(Self::Approved { attempt: attempt + 1, claimed: false, pinned: *pinned })
+            }
+            _ => None,
+        }
     }
 
     /// The identity provider answers to an attempt.

@@ -255,7 +255,7 @@ pub(super) fn provider_failed(
     try_again(server, flow, cookie, attempt, (why, outage), &told)
 }
 
-/// A page that offers the next attempt.
+/// A page that offers the next attempt, if there is one.
 pub(super) fn try_again(
     server: &Server,
     flow: &Flow,
@@ -264,11 +264,10 @@ pub(super) fn try_again(
     (why, outage): (String, bool),
     told: &OAuthError,
 ) -> Failure {
-    let next = attempt.saturating_add(1).to_string();
     Failure::TryAgain(Box::new(TryAgain {
         why,
         outage,
-        again: again_link(server, &flow.request, cookie, &[("attempt", &next)]),
+        again: again_link(server, &flow.request, cookie, attempt, &[]),
         give_up: finish::give_up(server, &flow.request, told),
     }))
 }

@@ -34,7 +34,7 @@ use crate::{
     server::{Identity, Server},
 };
 
-/// The longest `state` that is carried through a sign-in.
+/// The longest `state` that is carried through a sign-in, as it is stored: JSON writes some characters as up to six.
 const MAX_STATE: usize = 4096;
 
 /// Shows the consent page, or leads to the sign-in of a local user.
@@ -245,9 +245,14 @@ fn prove_redirect_uri(
 
 fn check_state(params: &Params) -> Result<Option<String>, Failure> {
     match params.one("state")? {
-        Some(state) if state.len() > MAX_STATE => Err(Failure::LongLink),
+        Some(state) if stored_len(state) > MAX_STATE => Err(Failure::LongLink),
         state => Ok(state.map(str::to_owned)),
     }
+}
+
+/// How long a text is in JSON, without its quotation marks.
+fn stored_len(text: &str) -> usize {
+    serde_json::Value::from(text).to_string().len() - 2
 }
 
 /// What is asked for, proven and complete.

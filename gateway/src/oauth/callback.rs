@@ -99,13 +99,11 @@ async fn complete(
     let scope = finish::scope_for(server, &flow.request, &profile);
     let Some(scope) = scope.filter(|_| allowed) else {
         server.audit.write(event.decide(Decision::AccessDenied));
-        let next = attempt.saturating_add(1).to_string();
-        let more = [("account", "other"), ("attempt", next.as_str())];
         return Err(Failure::NotAllowed(Box::new(NotAllowed {
             who: finish::who(&profile),
             subject: profile.subject.clone(),
             withheld: finish::withheld(server, &profile),
-            other_account: again_link(server, &flow.request, cookie, &more),
+            other_account: again_link(server, &flow.request, cookie, attempt, &[("account", "other")]),
             give_up: finish::give_up(server, &flow.request, &finish::NOT_ALLOWED),
         })));
     };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    model::{FlowId, FlowKind, FlowRequest, RedirectUri},
+    model::{FlowId, FlowKind, FlowRequest, RedirectUri, flow_state::ATTEMPTS},
     server::Server,
     web::{self, ConsentPage, Destination, SignedInUser, Site, Who},
 };
@@ -95,19 +95,25 @@ pub(super) fn approve_link(
     params::append(&format!("{}/oauth/authorize/approve", server.urls.issuer_path), &params)
 }
 
-/// A link that sends the browser to the identity provider once more.
+/// A link that sends the browser to the identity provider once more, after this attempt; `None`: it was the last.
 pub(super) fn again_link(
     server: &Server,
     request: &FlowRequest,
     cookie: &CookieSecret,
+    attempt: u32,
     more: &[(&str, &str)],
-) -> String {
+) -> Option<String> {
     match request.kind {
-        FlowKind::Authorize => approve_link(server, &request.id, cookie, more),
+        FlowKind::Authorize if attempt >= ATTEMPTS => None,
+        FlowKind::Authorize => {
+            let next = (attempt + 1).to_string();
+            let all: Vec<_> = more.iter().copied().chain([("attempt", next.as_str())]).collect();
+            Some(approve_link(server, &request.id, cookie, &all))
+        }
         // Nothing was asked yet, so it begins anew.
         FlowKind::Account => {
             let other = more.iter().copied().filter(|(name, _)| *name == "account").collect::<Vec<_>>();
-            params::append(&account::sign_in_link(server), &other)
+            Some(params::append(&account::sign_in_link(server), &other))
         }
     }
 }

@@ -72,8 +72,8 @@ pub struct TryAgain {
     pub why: String,
     /// Whether the provider or we are at fault, not the user.
     pub outage: bool,
-    /// The link that starts the next attempt.
-    pub again: String,
+    /// The link that starts the next attempt; `None`: there were as many as a sign-in has.
+    pub again: Option<String>,
     /// The client's name, and the link that tells it.
     pub give_up: (String, String),
 }
@@ -87,8 +87,8 @@ pub struct NotAllowed {
     pub subject: String,
     /// What the identity provider did not tell, when it depends on that.
     pub withheld: Option<String>,
-    /// The link that signs in as somebody else.
-    pub other_account: String,
+    /// The link that signs in as somebody else, as [`TryAgain::again`].
+    pub other_account: Option<String>,
     /// The client's name, and the link that tells it.
     pub give_up: (String, String),
 }

@@ -188,7 +188,7 @@ pub(super) fn not_allowed(
         who: finish::who(profile),
         subject: profile.subject.clone(),
         withheld: finish::withheld(server, profile),
-        other_account: sign_in_link(server, &request.id),
+        other_account: Some(sign_in_link(server, &request.id)),
         give_up: finish::give_up(server, request, &finish::NOT_ALLOWED),
     }))
 }

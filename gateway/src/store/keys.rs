@@ -15,6 +15,9 @@ pub const SPENT_CODE_LIFE: Duration = Duration::from_secs(600);
 /// How long a spent assertion is remembered: longer than one is accepted, also where the clock of the next master is a
 /// quarter of an hour behind.
 pub const SPENT_ASSERTION_LIFE: Duration = Duration::from_secs(1800);
+/// A flow ends so many of its lives after it began, however often it is renewed: what counts those that are begun in the
+/// life of one counts about those that there are.
+pub const FLOW_LIVES: u32 = 2;
 /// How long "you approved this on …" is remembered.
 pub const CONSENT_LIFE: Duration = Duration::from_secs(90 * DAY_SECS);
 /// A user's life, renewed by use; that of the indexes, too.
@@ -103,7 +106,7 @@ pub fn grant(id: &GrantId) -> String {
     format!("{GRANT}{id}")
 }
 
-/// A sign-in under way: as its step says.
+/// A sign-in under way: as its step says, at most [`FLOW_LIVES`] of that.
 pub fn flow(id: &FlowId) -> String {
     format!("flow:{id}")
 }

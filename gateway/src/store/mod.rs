@@ -74,7 +74,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     // Sign-in
 
-    /// Writes a flow, pending.
+    /// Writes a flow, pending. However often it is renewed, it ends after [`keys::FLOW_LIVES`] of this life.
     async fn create_flow(&self, request: &FlowRequest, life: Duration) -> Result<()>;
     /// Reads a flow.
     async fn flow(&self, id: &FlowId) -> Result<Option<Flow>>;
@@ -104,7 +104,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// The user says no: → denied; a code that was issued and waits ends with its grant. `None`: there is no such flow
     /// with this nonce and cookie, or it is denied, or its code was redeemed.
     async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>>;
-    /// Starts the next attempt of an approved flow ("try again"); `None`: there is no such flow with this cookie.
+    /// Starts the next attempt of an approved flow ("try again"), whose life begins anew; `None`: there is no such flow with
+    /// this cookie, or it has had its attempts.
     async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;
     /// Claims the identity provider's answer to an attempt. The cookie must be the flow's.
     async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim>;

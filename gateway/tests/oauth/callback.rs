@@ -1,6 +1,10 @@
 //! Attacks 58 to 65: the return from the identity provider.
 
-use gatehouse_gateway::{identity::IdentityError, model::Unknown, store::keys::GRANTS_KEPT};
+use gatehouse_gateway::{
+    identity::IdentityError,
+    model::{Unknown, flow_state::ATTEMPTS},
+    store::keys::GRANTS_KEPT,
+};
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -122,6 +126,33 @@ async fn a_failed_sign_in_can_be_tried_again() {
     gateway.provider.signs_in("1");
     assert!(browser.get(&gateway, &return_path(&second)).await.redirect_param("code").is_some());
     assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_last_attempt_leads_back_to_the_application() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, mut path) = at_provider(&gateway, &mut browser, &client).await;
+    for attempt in 2..=ATTEMPTS {
+        gateway.provider.fails(IdentityError::Refused("x".to_owned()));
+        let again = browser.get(&gateway, &path).await.link("Try again");
+        assert!(again.contains(&format!("attempt={attempt}")), "{again}");
+        path = return_path(&browser.get(&gateway, &again).await);
+        let beyond = again.replace(&format!("attempt={attempt}"), &format!("attempt={}", ATTEMPTS + 1));
+        if attempt == ATTEMPTS {
+            let refused = browser.get(&gateway, &beyond).await;
+            assert!(refused.is_page(400) && refused.body.contains("Start again"), "{refused:?}");
+        }
+    }
+    gateway.provider.fails(IdentityError::Refused("x".to_owned()));
+    for _ in 0..2 {
+        let last = browser.get(&gateway, &path).await;
+        assert!(last.is_page(400) && last.body.contains("Start again from your application"), "{last:?}");
+        assert!(!last.body.contains("Try again") && !last.body.contains("attempt="), "{}", last.body);
+        assert!(last.link("Give up and return to Claude Code").contains("error=server_error"));
+    }
+    assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 5);
 }
 
 /// The provider's own failures are outages; what the browser may have brought by itself is not.

@@ -2,7 +2,10 @@
 //! lead: on memory, which is made of them, and through Redis's scripts, which are not.
 
 use gatehouse_gateway::{
-    model::{FlowRequest, FlowState, Hash32, Session, flow_state::Claim},
+    model::{
+        FlowRequest, FlowState, Hash32, Session,
+        flow_state::{ATTEMPTS, Claim},
+    },
     store::{Approval, CallbackClaim, Completion},
 };
 use proptest::prelude::*;
@@ -39,13 +42,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => (1..3_u8).prop_map(Op::Pin),
             4 => Just(Op::Approve),
             1 => Just(Op::Deny),
-            2 => Just(Op::Again),
-            4 => (1..4_u32).prop_map(Op::Claim),
-            3 => (1..4_u32, 1..3_u8).prop_map(|(attempt, user)| Op::Complete(attempt, user)),
+            4 => Just(Op::Again),
+            4 => (1..=ATTEMPTS + 1).prop_map(Op::Claim),
+            3 => (1..=ATTEMPTS + 1, 1..3_u8).prop_map(|(attempt, user)| Op::Complete(attempt, user)),
             1 => Just(Op::Stranger),
         ]
     };
-    prop::collection::vec((op(), prop::option::weighted(0.3, op())).prop_map(|(a, b)| Step(a, b)), 1..14)
+    // Long enough for more attempts than a flow has.
+    prop::collection::vec((op(), prop::option::weighted(0.3, op())).prop_map(|(a, b)| Step(a, b)), 1..20)
 }
 
 /// What a step says.

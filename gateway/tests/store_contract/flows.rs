@@ -1,7 +1,7 @@
 //! Contracts of a sign-in.
 
 use gatehouse_gateway::{
-    model::{FlowRequest, FlowState, Session},
+    model::{FlowRequest, FlowState, Session, flow_state::ATTEMPTS},
     store::{Approval, CallbackClaim, CodeStanding, Redemption},
 };
 
@@ -129,6 +129,33 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     let done = gatehouse_gateway::store::Completion { attempt: 2, ..completion(&request, 1) };
     assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
+}
+
+pub(crate) async fn a_flow_has_so_many_attempts(lab: &Lab) {
+    let (store, request) = (&lab.store, lab.approved().await);
+    for attempt in 2..=ATTEMPTS {
+        assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(attempt));
+    }
+    for _ in 0..2 {
+        assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
+    }
+    let last = FlowState::Approved { attempt: ATTEMPTS, claimed: false, pinned: None };
+    assert_eq!(store.flow(&request.id).await.unwrap().unwrap().state, last);
+    let claim = store.claim_callback(&request.id, &request.cookie, ATTEMPTS).await.unwrap();
+    assert!(matches!(claim, CallbackClaim::Claimed(_)));
+}
+
+pub(crate) async fn a_flow_that_is_tried_again_and_again_ends(lab: &Lab) {
+    let (store, request) = (&lab.store, request());
+    store.create_flow(&request, LIFE).await.unwrap();
+    lab.pass(LIFE * 3 / 4).await;
+    store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
+    lab.pass(LIFE * 3 / 4).await;
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(2));
+    lab.pass(LIFE / 4).await;
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(3));
+    lab.pass(LIFE / 4).await;
+    assert_eq!(store.flow(&request.id).await.unwrap(), None, "two lives are all it has");
 }
 
 pub(crate) async fn a_flow_ends(lab: &Lab) {

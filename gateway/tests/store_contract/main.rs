@@ -64,7 +64,9 @@ contracts! {
     flows::a_denied_flow_stays_denied
     flows::a_denial_takes_back_what_no_client_has
     flows::a_callback_is_claimed_once_for_each_attempt
+    flows::a_flow_has_so_many_attempts
     flows::a_flow_ends
+    flows::a_flow_that_is_tried_again_and_again_ends
     flows::a_local_user_is_pinned_and_must_be_the_one
     flows::a_session_ends
     flows::a_finished_flow_cannot_be_finished_again

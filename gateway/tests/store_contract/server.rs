@@ -179,7 +179,7 @@ for _, key in ipairs(redis.call('KEYS', '*' .. ARGV[2] .. '*')) do
   local kind = redis.call('TYPE', key).ok
   if life >= 0 then redis.call('PEXPIRE', key, string.format('%.0f', life - by)) end
   if redis.call('EXISTS', key) == 1 and kind == 'hash' then
-    for _, field in ipairs({ 'at', 'redeemed', 'checked', 'leased', 'used' }) do
+    for _, field in ipairs({ 'at', 'redeemed', 'checked', 'leased', 'used', 'ends' }) do
       local value = tonumber(redis.call('HGET', key, field) or '')
       if value then redis.call('HSET', key, field, string.format('%.0f', value - by)) end
     end

@@ -176,16 +176,17 @@ fn say<'a>(site: &'a Site<'a>, tone: Tone, title: &str, texts: &[&str]) -> Messa
 impl TryAgain {
     fn message<'a>(self, site: &'a Site<'a>) -> MessagePage<'a> {
         let (client, give_up) = self.give_up;
+        let last =
+            self.again.is_none().then_some("That was the last attempt. Start again from your application.");
+        let again = self.again.map(|href| Link { label: "Try again".to_owned(), href });
+        let give_up = Link { label: format!("Give up and return to {client}"), href: give_up };
         MessagePage {
             site,
             tone: Tone::Warn,
             title: "You are not signed in yet".to_owned(),
-            texts: vec![self.why],
+            texts: [Some(self.why), last.map(str::to_owned)].into_iter().flatten().collect(),
             facts: Vec::new(),
-            links: vec![
-                Link { label: "Try again".to_owned(), href: self.again },
-                Link { label: format!("Give up and return to {client}"), href: give_up },
-            ],
+            links: again.into_iter().chain([give_up]).collect(),
         }
     }
 }
@@ -196,10 +197,8 @@ impl NotAllowed {
         let why = self.withheld.unwrap_or_else(|| {
             format!("You signed in, but this account has no access to {}. {}", site.name, ask(site))
         });
-        let mut links = vec![
-            Link { label: format!("Return to {client}"), href: give_up },
-            Link { label: "Use another account".to_owned(), href: self.other_account },
-        ];
+        let mut links = vec![Link { label: format!("Return to {client}"), href: give_up }];
+        links.extend(self.other_account.map(|href| Link { label: "Use another account".to_owned(), href }));
         links.extend(site.support_url.map(|url| Link { label: "Get help".to_owned(), href: url.to_owned() }));
         MessagePage {
             site,

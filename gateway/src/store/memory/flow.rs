@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    super::{Approval, CallbackClaim, CodeStanding, Completion, Event, UserUpdate, keys::CONSENT_LIFE},
+    super::{
+        Approval, CallbackClaim, CodeStanding, Completion, Event, UserUpdate,
+        keys::{CONSENT_LIFE, FLOW_LIVES},
+    },
     State,
     grant::Family,
     token::Code,
@@ -20,6 +23,12 @@ impl State {
     pub(super) fn create_flow(&mut self, request: &FlowRequest, life: Duration) {
         let flow = Flow { request: request.clone(), state: FlowState::BEGUN };
         self.flows.put(request.id, flow, self.now + life);
+        self.flow_ends.put(request.id, (), self.now + life * FLOW_LIVES);
+    }
+
+    /// Lets a flow live for `life` from now, but not beyond the end that was set when it began.
+    fn renew_flow(&mut self, id: &FlowId, life: Duration) {
+        self.flows.renew(id, self.now, life.min(self.flow_ends.life(id, self.now)));
     }
 
     fn flow_of(&mut self, id: &FlowId, cookie: &Hash32) -> Option<&mut Flow> {
@@ -60,7 +69,6 @@ impl State {
         cookie: &Hash32,
         life: Duration,
     ) -> Approval {
-        let now = self.now;
         let Some(flow) = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce) else {
             return Approval::Unknown;
         };
@@ -71,7 +79,7 @@ impl State {
         flow.state = next;
         let flow = Box::new(flow.clone());
         if begins {
-            self.flows.renew(id, now, life);
+            self.renew_flow(id, life);
         }
         Approval::Approved { flow, attempt }
     }
@@ -105,11 +113,10 @@ impl State {
     }
 
     pub(super) fn next_attempt(&mut self, id: &FlowId, cookie: &Hash32, life: Duration) -> Option<u32> {
-        let now = self.now;
         let flow = self.flow_of(id, cookie)?;
         let next @ FlowState::Approved { attempt, .. } = flow.state.again()? else { return None };
         flow.state = next;
-        self.flows.renew(id, now, life);
+        self.renew_flow(id, life);
         Some(attempt)
     }
 

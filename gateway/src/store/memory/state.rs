@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) now: Duration,
     pub(super) unix: i64,
     pub(super) flows: Table<FlowId, Flow>,
+    /// Until when a flow can be renewed.
+    pub(super) flow_ends: Table<FlowId, ()>,
     pub(super) sessions: Table<Hash32, Session>,
     pub(super) consents: Table<(UserId, Hash32), i64>,
     pub(super) clients: Table<Hash32, ()>,
@@ -83,6 +85,7 @@ impl State {
         let now = self.now;
         self.swept = now;
         self.flows.retain(now, |_, _| true);
+        self.flow_ends.retain(now, |_, ()| true);
         self.sessions.retain(now, |_, _| true);
         self.consents.retain(now, |_, _| true);
         self.clients.retain(now, |_, ()| true);

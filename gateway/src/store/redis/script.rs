@@ -6,7 +6,7 @@ use gatehouse_gateway_config::denial;
 use redis::{Cmd, Value};
 
 use super::super::{StoreError, keys};
-use crate::model::{IdentityState, family::REPLAY_GRACE};
+use crate::model::{IdentityState, family::REPLAY_GRACE, flow_state::ATTEMPTS};
 
 /// One script.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ fn constants() -> String {
     let numbers = [
         ("USER_LIFE", keys::USER_LIFE.as_millis()),
         ("CREDENTIAL_LIFE", keys::CREDENTIAL_LIFE.as_millis()),
+        ("ATTEMPTS", u128::from(ATTEMPTS)),
+        ("FLOW_LIVES", u128::from(keys::FLOW_LIVES)),
         ("CONSENT_LIFE", keys::CONSENT_LIFE.as_millis()),
         ("SPENT_CODE_LIFE", keys::SPENT_CODE_LIFE.as_millis()),
         ("SPENT_ASSERTION_LIFE", keys::SPENT_ASSERTION_LIFE.as_millis()),

@@ -1,4 +1,5 @@
 -- flow, request, MAC, life
-redis.call('HSET', P .. ARGV[1], 'r', ARGV[2], 'm', ARGV[3], 'at', 'pending')
-expire(ARGV[1], ARGV[4])
+local flow, life = ARGV[1], tonumber(ARGV[4])
+redis.call('HSET', P .. flow, 'r', ARGV[2], 'm', ARGV[3], 'at', 'pending', 'ends', int(NOW + FLOW_LIVES * life))
+expire(flow, life)
 return { 'yes' }

@@ -192,6 +192,12 @@ local function flow_fields(flow)
   return redis.call('HMGET', P .. flow, 'r', 'm', 'at', 'attempt', 'claimed', 'pin', 'pm', 'redirect', 'code')
 end
 
+-- Lets a flow live for `life` from now, but not beyond the end that was set when it began.
+local function renew_flow(flow, life)
+  local left = (tonumber(redis.call('HGET', P .. flow, 'ends')) or 0) - NOW
+  if left > 0 then expire(flow, math.min(life, left)) end
+end
+
 -- What was asked, when the cookie is the flow's.
 local function asked_of(fields, cookie)
   if not fields[1] then return nil end
