@@ -16,7 +16,7 @@ use crate::{
     capacity::Capacity,
     cors,
     mcp::{self, Mcp},
-    oauth::{self, Failure, OAuthError, limits::Limiter, source},
+    oauth::{self, Failure, OAuthError, exchanges::Exchanges, limits::Limiter, source},
     server::Server,
     upload::Uploads,
 };
@@ -33,6 +33,8 @@ pub struct App {
     pub trusted_proxies: Vec<IpNet>,
     /// Counts requests per source, in this process.
     pub limiter: Limiter,
+    /// Codes on their way to the identity provider.
+    pub exchanges: Exchanges,
     /// The bodies of requests; the MCP path counts its own.
     pub uploads: Arc<Uploads>,
 }
@@ -41,7 +43,13 @@ impl App {
     /// Shares `server` between handlers.
     pub fn new(server: Arc<Server>, trusted_proxies: Vec<IpNet>) -> Self {
         let uploads = Arc::new(Uploads::new(Capacity::detect().form_bytes));
-        Self { server, trusted_proxies, limiter: Limiter::default(), uploads }
+        Self {
+            server,
+            trusted_proxies,
+            limiter: Limiter::default(),
+            exchanges: Exchanges::default(),
+            uploads,
+        }
     }
 }
 

@@ -1,9 +1,39 @@
-//! How many of something each holder has, where nobody may have more than a share.
+//! How many of something each holder has, where nobody may have more than a share; and lines in which nobody may have more
+//! than a share of the places.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Where so many are served at once, and the others wait in turn.
+#[derive(Debug)]
+pub(crate) struct Line {
+    served: Arc<Semaphore>,
+    shares: Shares,
+    share: usize,
+    patience: Duration,
+}
+
+/// A place among those that are served, and one in its holder's share; given back when this is dropped.
+pub(crate) type Turn = (OwnedSemaphorePermit, Held);
+
+impl Line {
+    /// Serves `at_once`; of each holder `share` are served or wait, the latter for as long as `patience`.
+    pub(crate) fn new(at_once: usize, share: usize, patience: Duration) -> Self {
+        Self { served: Arc::new(Semaphore::new(at_once)), shares: Shares::default(), share, patience }
+    }
+
+    /// Waits for a turn; `None`: the holder has its share, or it took too long.
+    pub(crate) async fn turn(&self, holder: String) -> Option<Turn> {
+        let held = self.shares.take(holder, self.share)?;
+        let turn = tokio::time::timeout(self.patience, self.served.clone().acquire_owned()).await;
+        Some((turn.ok()?.ok()?, held))
+    }
+}
 
 /// What the holders have. Clones count together.
 #[derive(Debug, Clone, Default)]

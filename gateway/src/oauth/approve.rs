@@ -73,7 +73,15 @@ async fn deny(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
-    match server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await? {
+    let denied = match &flow.state {
+        // There is nothing to take back, for which replicas would have to be waited for.
+        FlowState::Denied => None,
+        FlowState::Done { code, .. } if server.store.code_standing(code).await? != CodeStanding::Waits => {
+            None
+        }
+        _ => server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await?,
+    };
+    match denied {
         Some(_) => {
             if let Some(reason) = taken_back(&flow.state) {
                 event.because(reason);
@@ -153,7 +161,7 @@ async fn approve_local(
     let Some(scope) = finish::scope_for(server, request, &user.profile) else {
         return Err(signin::not_allowed(server, request, &user.profile, event));
     };
-    match server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await? {
+    match approved(server, &flow, cookie).await? {
         Approval::Approved { flow: approved, attempt } => {
             tell_approval(server, &flow, event.user(&user.id));
             event.decide(Decision::CodeRefused);
@@ -163,6 +171,19 @@ async fn approve_local(
         Approval::Over(flow) => finish::over(server, &flow, cookie).await,
         Approval::Unknown => Err(Failure::Expired),
     }
+}
+
+/// Approves a flow. One that is approved or over stays as it is, and whoever follows the link again and again makes no
+/// replica wait.
+async fn approved(server: &Server, flow: &Flow, cookie: &CookieSecret) -> Result<Approval, Failure> {
+    let request = &flow.request;
+    Ok(match flow.state {
+        FlowState::Pending { .. } => {
+            server.store.approve_flow(&request.id, &request.nonce, &cookie.hash(), FLOW_LIFE).await?
+        }
+        FlowState::Approved { attempt, .. } => Approval::Approved { flow: Box::new(flow.clone()), attempt },
+        FlowState::Done { .. } | FlowState::Denied => Approval::Over(Box::new(flow.clone())),
+    })
 }
 
 fn local_update(server: &Server, user: &CurrentUser) -> UserUpdate {
@@ -189,8 +210,7 @@ async fn approve_at_provider(
     event: &mut Event,
 ) -> Result<Response, Failure> {
     let request = &flow.request;
-    let hash = cookie.hash();
-    let mut attempt = match server.store.approve_flow(&request.id, &request.nonce, &hash, FLOW_LIFE).await? {
+    let mut attempt = match approved(server, flow, cookie).await? {
         Approval::Approved { attempt, .. } => attempt,
         Approval::Over(flow) => return finish::over(server, &flow, cookie).await,
         Approval::Unknown => return Err(Failure::Expired),
@@ -199,8 +219,8 @@ async fn approve_at_provider(
     event.decide(Decision::SignInFailed);
     // The link names the attempt that it starts, so that following it twice starts one.
     let again = params.some("attempt")?.and_then(|text| text.parse::<u32>().ok());
-    if again.is_some_and(|again| again == attempt + 1) {
-        let next = server.store.next_attempt(&request.id, &hash, FLOW_LIFE).await?;
+    if again.and_then(|again| again.checked_sub(1)) == Some(attempt) {
+        let next = server.store.next_attempt(&request.id, &cookie.hash(), FLOW_LIFE).await?;
         attempt = next.ok_or(Failure::Expired)?;
     }
     let attempt =

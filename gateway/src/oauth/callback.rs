@@ -1,7 +1,8 @@
 //! `GET /oauth/callback`: the browser returns from the identity provider.
 //!
 //! In this order, each with its own answer: our `state`, this browser's cookie, an approved flow at this attempt, the
-//! provider's word. The claim comes before the provider's code is sent, so the code is never sent twice.
+//! provider's word. The claim comes before the provider's code is sent, so the code is never sent twice; what can be seen
+//! to be late is told without one.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::{
     audit::{Decision, Event},
     credentials::{seal_profile, seal_sign_in},
     identity::{Provider, SignedIn, UpstreamAnswer},
-    model::{Flow, FlowKind},
+    model::{Flow, FlowKind, flow_state::Claim},
     server::{Identity, Server},
     store::{CallbackClaim, UserUpdate},
 };
@@ -51,27 +52,41 @@ pub async fn get(
         let state = params.some("state")?.ok_or(Failure::BadLink)?;
         let attempt = Attempt::open(&server.keys, state).ok_or(Failure::BadLink)?;
         let cookie = Jar::new(&server.urls, &headers).flow(&attempt.flow).ok_or(Failure::OtherBrowser)?;
-        receive((server, &headers), provider.as_ref(), &params, (&attempt, &cookie), &mut event).await
+        receive((&app, &source, &headers), provider.as_ref(), &params, (&attempt, &cookie), &mut event).await
     };
     let answer: Result<_, Failure> = answer.await;
     answer.unwrap_or_else(|failure| failure.answer(server, &mut event))
 }
 
 async fn receive(
-    (server, headers): (&Server, &HeaderMap),
+    (app, source, headers): (&App, &Source, &HeaderMap),
     provider: &dyn Provider,
     params: &Params,
     (attempt, cookie): (&Attempt, &CookieSecret),
     event: &mut Event,
 ) -> Result<Response, Failure> {
-    let flow = match server.store.claim_callback(&attempt.flow, &cookie.hash(), attempt.number).await? {
+    let server = &*app.server;
+    let code = params.some("code")?.filter(|_| params.all("error").next().is_none());
+    let (claim, _turn) = match standing(server, attempt, cookie).await? {
+        CallbackClaim::Claimed(_) => {
+            // Before the claim: whoever finds no turn comes again with the same code.
+            let turn = match code {
+                Some(_) => Some(app.exchanges.turn(server, source, headers).await?),
+                None => None,
+            };
+            let claim = server.store.claim_callback(&attempt.flow, &cookie.hash(), attempt.number).await?;
+            (claim, turn)
+        }
+        late => (late, None),
+    };
+    let flow = match claim {
         CallbackClaim::Claimed(flow) => flow,
         CallbackClaim::Spent(flow) => return Err(spent(server, &flow, cookie, attempt.number, event)),
         CallbackClaim::Over(flow) => return finish::over(server, &flow, cookie).await,
-        CallbackClaim::Unknown => return unknown(server, attempt, cookie).await,
+        CallbackClaim::Unknown => return Err(Failure::Expired),
     };
     event.request(&flow.request);
-    let Some(code) = params.some("code")?.filter(|_| params.all("error").next().is_none()) else {
+    let Some(code) = code else {
         return Err(refused(server, &flow, cookie, (attempt.number, params.some("error")?), event));
     };
     let answer =
@@ -123,11 +138,24 @@ async fn complete(
     finish::finish(server, (flow, attempt), cookie, user, credential, Some(headers), event).await
 }
 
-/// No flow, or one that was not approved, or another browser's.
-async fn unknown(server: &Server, attempt: &Attempt, cookie: &CookieSecret) -> Result<Response, Failure> {
-    let flow = server.store.flow(&attempt.flow).await?;
-    let others = flow.is_some_and(|flow| flow.request.cookie != cookie.hash());
-    Err(if others { Failure::OtherBrowser } else { Failure::Expired })
+/// What a claim would meet now.
+async fn standing(
+    server: &Server,
+    attempt: &Attempt,
+    cookie: &CookieSecret,
+) -> Result<CallbackClaim, Failure> {
+    let flow = server.store.flow(&attempt.flow).await?.ok_or(Failure::Expired)?;
+    if flow.request.cookie != cookie.hash() {
+        return Err(Failure::OtherBrowser);
+    }
+    let claim = flow.state.claim(attempt.number);
+    let flow = Box::new(flow);
+    Ok(match claim {
+        Claim::First(_) => CallbackClaim::Claimed(flow),
+        Claim::Spent => CallbackClaim::Spent(flow),
+        Claim::Over => CallbackClaim::Over(flow),
+        Claim::Early => CallbackClaim::Unknown,
+    })
 }
 
 fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32, event: &mut Event) -> Failure {

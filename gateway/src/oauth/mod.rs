@@ -17,6 +17,7 @@ pub mod consent;
 pub mod cookies;
 mod entitlement;
 pub mod error;
+pub mod exchanges;
 pub mod failure;
 pub mod finish;
 pub mod guard;

@@ -35,6 +35,7 @@ mod revocation;
 mod scopes;
 mod signin;
 mod static_clients;
+mod strangers;
 mod support;
 mod tokens;
 mod trips;

@@ -743,6 +743,8 @@ pub(crate) struct FakeProvider {
     pub(crate) exchanged: Mutex<Vec<String>>,
     /// What the next exchange waits for, when it has arrived.
     pub(crate) waits: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Every exchange that has arrived waits while a test holds this.
+    pub(crate) held: tokio::sync::RwLock<()>,
 }
 
 impl FakeProvider {
@@ -798,6 +800,7 @@ impl Provider for FakeProvider {
         if pkce::challenge_of(answer.verifier).as_deref() != challenge {
             return Err(IdentityError::Refused("invalid_grant".to_owned()));
         }
+        drop(self.held.read().await);
         let waits = self.waits.lock().unwrap().take();
         if let Some(waits) = waits {
             waits.await.unwrap();

@@ -250,7 +250,8 @@ pub(crate) async fn connect(store: &RedisStore) {
             Err(error) => Err(error.clone()),
         };
         let claimed = store.revoke_for_client(&GrantId::random(&SystemEntropy), CLIENT, None).await;
-        if read.is_ok() && claimed.is_ok() {
+        let openly = store.deny_flow(&request().id, &hash(), &hash()).await;
+        if read.is_ok() && claimed.is_ok() && openly.is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

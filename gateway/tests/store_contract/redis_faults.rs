@@ -358,6 +358,22 @@ async fn a_batch_that_no_replica_acknowledged_keeps_the_next_from_nothing() {
     assert!(!lab.store.purge_user(&user).await.unwrap());
 }
 
+/// Anybody who begins sign-ins can ask for claims of them, and no refresh stands behind those.
+#[tokio::test]
+async fn claims_of_sign_ins_hold_no_refresh_up() {
+    let Some((lab, store)) = without_replica().await else { return };
+    let (client, flow) = (lab.client(1).await, request());
+    let (rotation, ..) = refresh_with(&lab, &client.refresh);
+    // Each waits for a replica, one after the other: together longer than a command may take.
+    let denied = (0..15).map(|_| store.deny_flow(&flow.id, &flow.nonce, &flow.cookie));
+    let (denied, refreshed) =
+        tokio::join!(futures::future::join_all(denied), store.rotate_refresh(&rotation));
+    let late = |error: &StoreError| error.to_string().contains("in time");
+    assert!(denied.iter().any(|denied| denied.as_ref().is_err_and(late)), "{denied:?}");
+    let Err(Unfinished { error, .. }) = refreshed else { panic!("there is no replica") };
+    assert!(error.to_string().contains("acknowledged"), "{error}");
+}
+
 /// What a sign-in ends is done with it, and found by nobody who repeats it.
 #[tokio::test]
 async fn a_sign_in_that_no_replica_acknowledged_says_what_it_ended() {

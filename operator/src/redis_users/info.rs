@@ -7,8 +7,8 @@ use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
 use super::acl::{self, Version};
 
-/// What one gateway pod needs of `maxclients`: a connection for calls, one for claims, one for events.
-const CONNECTIONS_PER_POD: u64 = 3;
+/// What one gateway pod needs of `maxclients`: a connection for calls, two for claims, one for events.
+const CONNECTIONS_PER_POD: u64 = 4;
 
 /// Redis does not take the operator's login.
 const LOGIN: &str =

@@ -74,7 +74,7 @@ impl RedisStore {
         life: Duration,
     ) -> Result<Approval> {
         let step = self.step(&script::APPROVE).arg(keys::flow(id)).arg(nonce.to_string());
-        let mut reply = self.claim(step.arg(cookie.to_string()).arg(millis(life))).await?;
+        let mut reply = self.open_claim(step.arg(cookie.to_string()).arg(millis(life))).await?;
         let tag = reply.tag()?;
         let Some(flow) = self.read_flow(id, &mut reply) else {
             return Ok(Approval::Unknown);
@@ -89,7 +89,7 @@ impl RedisStore {
 
     pub(super) async fn deny(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
         let step = self.step(&script::DENY).arg(keys::flow(id)).arg(nonce.to_string());
-        let mut reply = self.claim(step.arg(cookie.to_string())).await?;
+        let mut reply = self.open_claim(step.arg(cookie.to_string())).await?;
         reply.tag()?;
         Ok(self.read_flow(id, &mut reply))
     }
@@ -112,7 +112,7 @@ impl RedisStore {
         attempt: u32,
     ) -> Result<CallbackClaim> {
         let step = self.step(&script::CLAIM_CALLBACK).arg(keys::flow(id)).arg(cookie.to_string());
-        let mut reply = self.claim(step.arg(attempt)).await?;
+        let mut reply = self.open_claim(step.arg(attempt)).await?;
         let tag = reply.tag()?;
         let Some(flow) = self.read_flow(id, &mut reply).map(Box::new) else {
             return Ok(CallbackClaim::Unknown);

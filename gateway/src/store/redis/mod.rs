@@ -1,9 +1,10 @@
 //! The store in Redis or Valkey, shared by all replicas.
 //!
 //! Every step is one Lua script (or one command), so it is atomic; lives and dates are Redis's (`TIME`). All keys of a
-//! server begin with one prefix, which is one slot and the pattern of its ACL user. Three connections: one for
-//! everything; one for claims that wait for replicas, because `WAIT` blocks its connection; one for the reader of
-//! events, for the same reason. They are made on first use and made again when they break.
+//! server begin with one prefix, which is one slot and the pattern of its ACL user. Four connections: one for
+//! everything; one for claims that wait for replicas, because `WAIT` blocks its connection; one for those claims that
+//! anybody may cause, so that no token waits behind them; one for the reader of events. They are made on first use and
+//! made again when they break.
 //!
 //! Under Sentinel and Cluster the master is looked for at each connection. What a node refused because it is not the
 //! master is sent to the one that is; an answer that was lost is not asked for again, for the step may have run.
@@ -64,6 +65,7 @@ pub struct RedisStore {
     min_replicas: u32,
     main: Link,
     claims: Link,
+    open_claims: Link,
     reader: Link,
     reader_turn: tokio::sync::Mutex<()>,
 }
@@ -91,6 +93,7 @@ impl RedisStore {
             min_replicas: config.min_replicas,
             main: Link::new(dial.clone()),
             claims: Link::new(dial.clone()),
+            open_claims: Link::new(dial.clone()),
             reader: Link::new(dial),
             reader_turn: tokio::sync::Mutex::default(),
         })
@@ -120,13 +123,23 @@ impl RedisStore {
         acknowledged.map(|()| reply)
     }
 
+    /// The same, for what anybody may ask for who begins a sign-in.
+    async fn open_claim(&self, step: Step) -> Result<Reply> {
+        let (reply, acknowledged) = self.claim_on(&self.open_claims, step).await?;
+        acknowledged.map(|()| reply)
+    }
+
     /// The same, where what was done must be told in any case: the answer, and whether the replicas have it.
     async fn try_claim(&self, step: Step) -> Result<(Reply, Result<()>)> {
+        self.claim_on(&self.claims, step).await
+    }
+
+    async fn claim_on(&self, link: &Link, step: Step) -> Result<(Reply, Result<()>)> {
         if self.min_replicas == 0 {
             return Ok((self.run(step).await?, Ok(())));
         }
         let mark = self.full(keys::CLAIMED);
-        let (answer, acknowledged) = self.claims.claim(&step, self.min_replicas, &mark).await?;
+        let (answer, acknowledged) = link.claim(&step, self.min_replicas, &mark).await?;
         Ok((self.reply(answer)?, acknowledged))
     }
 
