@@ -6,16 +6,18 @@ pub mod signin;
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
 
 use super::{
-    Failure,
+    Failure, admission,
     authorize::read_query,
     cookies::{CookieSecret, Jar},
     session::{self, CurrentUser, Standing},
+    source::Source,
 };
 use crate::{
     app::App,
@@ -29,9 +31,15 @@ use crate::{
 };
 
 /// Shows the page, or what leads to it.
-pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let server = &app.server;
     let answer = async {
+        admission::looks(&app, &source, &headers)?;
         let done = read_query(query.as_deref())?.one("done")?.and_then(Done::parse);
         let cookie = Jar::new(&server.urls, &headers).session();
         match (session::current(server, &headers).await?, cookie) {

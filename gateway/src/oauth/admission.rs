@@ -10,9 +10,45 @@ use super::{
     limits::{self, Limit},
     source::Source,
 };
-use crate::{server::Server, store::Quota};
+use crate::{app::App, server::Server, store::Quota};
 
-/// Counts a sign-in that begins.
+/// Counts an authorization request, or a sign-in to the user's own page, before anything is done for it.
+///
+/// # Errors
+/// When there were too many.
+pub(super) fn begins(app: &App, source: &Source, headers: &HeaderMap) -> Result<(), OAuthError> {
+    count(app, headers, &[(limits::AUTHORIZE, *source)])
+}
+
+/// Counts a page that looks something up.
+///
+/// # Errors
+/// When there were too many.
+pub(super) fn looks(app: &App, source: &Source, headers: &HeaderMap) -> Result<(), OAuthError> {
+    count(app, headers, &[(limits::PAGES, *source)])
+}
+
+/// Counts an answer on the consent page or a return from the identity provider.
+///
+/// # Errors
+/// When there were too many.
+pub(super) fn answers(app: &App, source: &Source, headers: &HeaderMap) -> Result<(), OAuthError> {
+    count(app, headers, &[(limits::ANSWERS, *source), (limits::ANSWERS_NETWORK, source.network())])
+}
+
+/// Counts in this process, so that what is refused costs the store nothing, not even a look at a cookie. Known browsers
+/// count for their user, by the first limit; where that is used up they are where strangers are.
+fn count(app: &App, headers: &HeaderMap, limits: &[(Limit, Source)]) -> Result<(), OAuthError> {
+    let now = app.server.clock.monotonic();
+    if let (Some(known), Some((limit, _))) = (KnownBrowser::of(&app.server, headers), limits.first())
+        && app.limiter.count(*limit, &format!("user {}", known.user), now).is_ok()
+    {
+        return Ok(());
+    }
+    limits.iter().try_for_each(|(limit, of)| app.limiter.count(*limit, &of.to_string(), now))
+}
+
+/// Counts a sign-in that begins, for all replicas.
 ///
 /// # Errors
 /// When too many did, or the store is away.

@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::{
-    Failure, OAuthError,
+    Failure, OAuthError, admission,
     authorize::{client_flow, read_query},
     consent::{again_link, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
@@ -48,6 +48,7 @@ pub async fn get(
     event.source(source);
     let answer = async {
         guard::navigation(&headers)?;
+        admission::answers(&app, &source, &headers)?;
         let params = read_query(query.as_deref())?;
         let nonce = Hash32::of(params.some("nonce")?.ok_or(Failure::BadLink)?.as_bytes());
         let (flow, cookie) =

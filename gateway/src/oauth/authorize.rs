@@ -17,7 +17,7 @@ use super::{
     Failure, OAuthError, admission, clients,
     consent::{self, Reader, sign_in_link},
     cookies::{CookieSecret, FLOW_LIFE, Jar},
-    finish, limits,
+    finish, guard,
     params::{MAX_QUERY, Params},
     redirect,
     session::{self, Standing},
@@ -48,9 +48,11 @@ pub async fn get(
     let mut event = Event::new(Decision::AuthorizeRefused);
     event.source(source);
     let answer = async {
+        guard::page(&headers)?;
         let params = read_query(query.as_deref())?;
         match params.one("flow")? {
             Some(flow) if params.one("client_id")?.is_none() => {
+                admission::looks(&app, &source, &headers)?;
                 resume(server, flow, &headers, &mut event).await
             }
             _ => begin(&app, &params, &source, &headers, &mut event).await,
@@ -78,9 +80,7 @@ async fn begin(
 ) -> Result<Response, Failure> {
     let server = &app.server;
     let client_id = params.some("client_id")?.ok_or(Failure::BadLink)?;
-    if clients::may_fetch(server, client_id) {
-        app.limiter.count(limits::AUTHORIZE, &source.to_string(), server.clock.monotonic())?;
-    }
+    admission::begins(app, source, headers)?;
     if let Some(url) = DocumentUrl::parse(client_id) {
         event.claimed(&url);
     }

@@ -14,7 +14,7 @@ use axum::{
 };
 
 use super::{
-    Failure, OAuthError, account,
+    Failure, OAuthError, account, admission,
     approve::{provider_failed, try_again},
     authorize::read_query,
     consent::again_link,
@@ -47,6 +47,7 @@ pub async fn get(
     event.source(source);
     let answer = async {
         let Identity::Provider(provider) = &server.identity else { return Err(Failure::BadLink) };
+        admission::answers(&app, &source, &headers)?;
         let params = read_query(query.as_deref())?;
         params.check_repeated()?;
         let state = params.some("state")?.ok_or(Failure::BadLink)?;

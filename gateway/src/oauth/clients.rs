@@ -41,11 +41,6 @@ pub async fn find_to_authorize(server: &Server, source: &Source, id: &str) -> Re
     Ok(client)
 }
 
-/// Whether finding this client to authorize may fetch a document.
-pub fn may_fetch(server: &Server, id: &str) -> bool {
-    find(server, id).is_ok_and(|client| document_of(&client).is_some())
-}
-
 /// The URL of a client's document, if it has one.
 pub fn document_of(client: &Client) -> Option<DocumentUrl> {
     if matches!(client.origin, Origin::Document { .. }) { DocumentUrl::parse(&client.id) } else { None }

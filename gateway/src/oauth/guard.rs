@@ -18,6 +18,12 @@ pub fn navigation(headers: &HeaderMap) -> Result<(), Failure> {
     if by_user { Ok(()) } else { Err(Failure::NotByUser) }
 }
 
+/// A page of its own, whichever site its link is on: not something that another page loads in itself, which nobody sees and
+/// which would use up what its reader's address may ask for.
+pub fn page(headers: &HeaderMap) -> Result<(), Failure> {
+    if is(headers, "sec-fetch-dest", &["document"]) { Ok(()) } else { Err(Failure::NotByUser) }
+}
+
 /// A form of ours. `Origin` is no guard: under `no-referrer` browsers send `null`.
 pub fn form(headers: &HeaderMap) -> Result<(), Failure> {
     if is(headers, "sec-fetch-site", &["same-origin"]) { Ok(()) } else { Err(Failure::NotByUser) }

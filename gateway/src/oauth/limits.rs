@@ -21,8 +21,18 @@ pub struct Limit {
 
 /// Registrations: web clients register anew for each of their users, from a few addresses.
 pub const REGISTER: Limit = Limit { name: "register", count: 300, window: Duration::from_secs(60) };
-/// Authorization requests of one source; where a client's document may be fetched, on each replica also before that.
+/// Sign-ins that one source begins: counted for all replicas there, and before that on each replica here, where a flood
+/// asks nothing of the store.
 pub const AUTHORIZE: Limit = Limit { name: "authorize", count: 300, window: Duration::from_secs(60) };
+/// What else the browsers of one source look at: three pages for each sign-in of a local user that it may begin. On each
+/// replica.
+pub const PAGES: Limit = Limit { name: "pages", count: 1200, window: Duration::from_secs(60) };
+/// Answers on the consent page and returns from the identity provider, of one source: two for each sign-in that it may
+/// begin. Each may be a claim that replicas must acknowledge, or a request to the provider with our secret. On each
+/// replica.
+pub const ANSWERS: Limit = Limit { name: "answers", count: 600, window: Duration::from_secs(60) };
+/// The same from one network.
+pub const ANSWERS_NETWORK: Limit = Limit { name: "answers-network", count: 1200, window: ANSWERS.window };
 /// Token requests from one source, which may be the one address of many users: enough for each of them, and little
 /// against what a flood would cost.
 pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::from_secs(60) };

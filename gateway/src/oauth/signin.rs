@@ -15,7 +15,7 @@ use axum::{
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, account,
+    Failure, account, admission,
     authorize::{own_flow, read_query},
     consent::{approve_link, consent_link, sign_in_link},
     cookies::{CookieSecret, SESSION_LIFE},
@@ -42,10 +42,16 @@ use crate::{
 const MAX_NAME: usize = 256;
 
 /// Shows the form.
-pub async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let server = &app.server;
     let answer = async {
         local_users(server)?;
+        admission::looks(&app, &source, &headers)?;
         let params = read_query(query.as_deref())?;
         let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;
         if !matches!(flow.state, FlowState::Pending { .. }) {
@@ -71,6 +77,7 @@ pub async fn post(
     let answer = async {
         guard::form(&headers)?;
         let users = local_users(server)?;
+        admission::looks(&app, &source, &headers)?;
         let params = params::form(&headers, body).await?;
         sign_in(&app, users, (&source, &headers), &params, &mut event).await
     };

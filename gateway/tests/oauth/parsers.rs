@@ -8,11 +8,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use axum::body::Body;
+use axum::{body::Body, extract::ConnectInfo};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -424,12 +425,16 @@ fn cookies_and_states() {
     let approve = approve.strip_prefix(&gateway.origin).unwrap_or(&approve).to_owned();
     let known = [("cookie", cookie.clone()), ("state", state.clone())];
     let corpora = [corpus("cookies", &known), corpus("state", &known)];
+    // Each comes from a network of its own: what many of one ask for is refused before it is read.
+    let network = AtomicU32::new(0);
     holds(corpora, async |[header, presented]| {
         let Ok(value) = HeaderValue::from_bytes(&header) else { return };
         let is_right = String::from_utf8_lossy(&header).split(';').any(|pair| pair.trim() == cookie);
         let ask = async |path: &str| {
             let mut asked = request(Method::GET, path, &[], Body::empty());
             asked.headers_mut().insert(header::COOKIE, value.clone());
+            let source = Ipv4Addr::from_bits(network.fetch_add(1 << 8, Ordering::Relaxed));
+            asked.extensions_mut().insert(ConnectInfo(SocketAddr::new(source.into(), 1)));
             gateway.send(asked).await
         };
         let answer = ask(&approve).await;

@@ -1,15 +1,27 @@
 //! What somebody who never signed in can make Redis and the identity provider do.
 
+use gatehouse_gateway::oauth::limits::{self, Limit};
 use http::StatusCode;
 
 use crate::{
     callback::{at_provider, return_path},
     redis_server::RedisServer,
-    support::{Browser, Gateway, authorization, authorize_path, provider_config},
+    support::{Answer, Browser, Client, Gateway, authorization, authorize_path, provider_config, seconds},
+    trips::counted,
 };
 
 fn standing_at(address: &str) -> Browser {
     Browser { address: Some(address.parse().unwrap()), ..Browser::default() }
+}
+
+/// Uses up what one source may ask for.
+fn use_up(gateway: &Gateway, limit: Limit, source: &str) {
+    let now = gateway.server.clock.monotonic();
+    while gateway.app.limiter.count(limit, source, now).is_ok() {}
+}
+
+fn is_told_to_wait(answer: &Answer) -> bool {
+    answer.is_page(429) && answer.header("retry-after") == "60"
 }
 
 /// Each claim of the strict replica fails, because nobody acknowledges it.
@@ -45,6 +57,119 @@ async fn links_that_are_followed_again_make_no_replica_wait() {
     assert!(browser.get(&gateway, &path).await.redirect_param("code").is_some());
     assert!(browser.get(&strict, &path).await.redirect_param("code").is_some());
     assert!(gateway.provider.exchanged.lock().unwrap().len() == 1);
+}
+
+/// A browser that began a sign-in, and the links of its consent page.
+async fn begun(gateway: &Gateway, client: &Client, address: &str) -> (Browser, [String; 2]) {
+    let mut browser = standing_at(address);
+    let page = browser.get(gateway, &authorize_path(&authorization(client))).await;
+    (browser, ["approve", "deny"].map(|link| page.link(link)))
+}
+
+#[tokio::test]
+async fn a_source_and_a_network_answer_so_often() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut known = standing_at("203.0.113.1");
+    let (_, path) = at_provider(&gateway, &mut known, &client).await;
+    gateway.provider.signs_in("42");
+    assert!(known.get(&gateway, &path).await.redirect_param("code").is_some());
+
+    let (mut first, [approve, deny]) = begun(&gateway, &client, "203.0.113.1").await;
+    let asked = first.get(&gateway, &approve).await;
+    for _ in 0..limits::ANSWERS.count - 3 {
+        assert_eq!(first.get(&gateway, &approve).await.location(), asked.location());
+    }
+    gateway.trail.take();
+    for link in [&approve, &deny] {
+        assert!(is_told_to_wait(&first.get(&gateway, link).await));
+    }
+    assert!(is_told_to_wait(&first.get(&gateway, &return_path(&asked)).await));
+    let told = ["consent refused", "consent refused", "sign_in throttled"]
+        .map(|what| what.to_owned() + " too_many_requests");
+    assert_eq!(gateway.trail.decisions(), told);
+
+    // The whole network ends up there, and nobody else; not whoever signed in there before.
+    use_up(&gateway, limits::ANSWERS_NETWORK, "203.0.113.0");
+    let (mut second, [approve, _]) = begun(&gateway, &client, "203.0.113.2").await;
+    assert!(is_told_to_wait(&second.get(&gateway, &approve).await));
+    let (mut other, [approve_there, _]) = begun(&gateway, &client, "198.51.100.1").await;
+    assert_eq!(other.get(&gateway, &approve_there).await.status, StatusCode::SEE_OTHER);
+    let (_, path) = at_provider(&gateway, &mut known, &client).await;
+    gateway.provider.signs_in("42");
+    assert!(known.get(&gateway, &path).await.redirect_param("code").is_some());
+    gateway.clock.advance(seconds(60));
+    assert_eq!(second.get(&gateway, &approve).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn what_is_refused_asks_nothing_of_redis() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let admin = redis.admin().await;
+    let gateway = Gateway::on_redis(provider_config(), &redis.url()).await;
+    let client = gateway.public_client().await;
+    let (mut browser, [approve, _]) = begun(&gateway, &client, "203.0.113.1").await;
+    let flow = approve.split("flow=").nth(1).unwrap().split('&').next().unwrap();
+    let resumed = format!("/oauth/authorize?flow={flow}");
+    let prefix = browser.cookies.keys().next().unwrap()[.."__Host-gh-01234567-".len()].to_owned();
+    let made_up = browser.cookies.values().next().unwrap().clone();
+    browser.cookies.insert(format!("{prefix}s"), made_up);
+    assert_eq!(browser.get(&gateway, &resumed).await.status, StatusCode::OK);
+    for limit in [limits::AUTHORIZE, limits::PAGES, limits::ANSWERS] {
+        use_up(&gateway, limit, "203.0.113.1");
+    }
+    let begin = authorize_path(&authorization(&client));
+    let before = counted(&admin).await;
+    for path in [begin.as_str(), "/account/signin", &resumed, "/account", &approve] {
+        let answer = browser.get(&gateway, path).await;
+        assert!(is_told_to_wait(&answer), "{path}: {answer:?}");
+    }
+    let form = [("action", "disconnect-all"), ("token", "x")];
+    assert!(is_told_to_wait(&browser.post(&gateway, "/account", &form).await));
+    let after = counted(&admin).await;
+    // The second read is that of the count itself.
+    assert_eq!((after.0 - before.0, after.1 - before.1), (0, 1));
+    assert_eq!(standing_at("203.0.113.2").get(&gateway, &begin).await.status, StatusCode::OK);
+}
+
+/// The same for the form of local users, whose page stands on a flow that was begun.
+#[tokio::test]
+async fn sign_in_pages_are_counted_before_their_flow_is_read() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let mut browser = standing_at("203.0.113.1");
+    let begun = browser.get(&gateway, &authorize_path(&authorization(&client))).await;
+    let form = browser.get(&gateway, begun.location()).await;
+    use_up(&gateway, limits::PAGES, "203.0.113.1");
+    assert!(is_told_to_wait(&browser.get(&gateway, begun.location()).await));
+    assert!(is_told_to_wait(&browser.sign_in(&gateway, &form, "alice", "alice").await));
+    gateway.clock.advance(seconds(60));
+    assert_eq!(browser.sign_in(&gateway, &form, "alice", "alice").await.status, StatusCode::SEE_OTHER);
+    // From here on it is known, and strangers at its address take nothing from it.
+    use_up(&gateway, limits::PAGES, "203.0.113.1");
+    use_up(&gateway, limits::AUTHORIZE, "203.0.113.1");
+    assert_eq!(browser.get(&gateway, "/account").await.status, StatusCode::OK);
+    assert_eq!(browser.get(&gateway, &authorize_path(&authorization(&client))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_a_page_loads_in_itself_begins_no_sign_in() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let path = authorize_path(&authorization(&client));
+    let mut visitor = Browser::default();
+    let elsewhere = ("sec-fetch-site", "cross-site");
+    for _ in 0..50 {
+        for destination in ["image", "iframe", "empty", "script", "object", "embed", ""] {
+            let headers = [elsewhere, ("sec-fetch-dest", destination)];
+            let answer = visitor.get_with(&gateway, &path, &headers).await;
+            assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
+        }
+    }
+    // None of them was counted for the visitor's address. Links, new windows and programs are what sign-ins begin with.
+    for headers in [&[elsewhere, ("sec-fetch-dest", "document")][..], &[("sec-fetch-mode", "cors")], &[]] {
+        assert_eq!(visitor.get_with(&gateway, &path, headers).await.status, StatusCode::OK, "{headers:?}");
+    }
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn code(gateway: &Gateway, client: &Client) -> String {
 
 /// How many scripts ran so far, how often Redis read from a connection, this time included, and how often somebody waited
 /// for replicas.
-async fn counted(admin: &Admin) -> (u64, u64, u64) {
+pub(crate) async fn counted(admin: &Admin) -> (u64, u64, u64) {
     let info: String = admin.run(&["INFO", "all"]).await;
     let number = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name));

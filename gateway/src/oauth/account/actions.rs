@@ -14,7 +14,7 @@ use crate::{
     credentials::standing::{to_its_end, told},
     model::{GrantId, Hash32},
     oauth::{
-        Failure,
+        Failure, admission,
         cookies::Jar,
         guard,
         params::{self, Params},
@@ -38,6 +38,7 @@ pub async fn post(
     event.source(source);
     let answer = async {
         guard::form(&headers)?;
+        admission::looks(&app, &source, &headers)?;
         let params = params::form(&headers, body).await?;
         let jar = Jar::new(&server.urls, &headers);
         // Whose session has ended is led to the page, which says so.

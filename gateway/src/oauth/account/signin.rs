@@ -42,6 +42,7 @@ pub async fn get(
     event.source(source);
     let answer = async {
         guard::navigation(&headers)?;
+        admission::begins(&app, &source, &headers)?;
         let other = read_query(query.as_deref())?.one("account")? == Some("other");
         let cookie = CookieSecret::mint(server.entropy.as_ref());
         let id = FlowId::new(server.clock.as_ref(), server.entropy.as_ref());
