@@ -469,6 +469,12 @@ impl std::io::Write for Log {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Line {
+    message: String,
+    span: Option<Fields>,
+}
+
 impl Log {
     /// Each line: what it says, and the names of all its fields, those of its span with a dot before them.
     fn lines(&self) -> Vec<(String, Vec<String>, Value)> {
@@ -476,11 +482,6 @@ impl Log {
         let line = |line: &str| {
             let Fields(fields) = serde_json::from_str(line).unwrap();
             let mut names: Vec<String> = fields.iter().map(|(name, _)| name.clone()).collect();
-            #[derive(serde::Deserialize)]
-            struct Line {
-                message: String,
-                span: Option<Fields>,
-            }
             let Line { message, span } = serde_json::from_str(line).unwrap();
             names.extend(span.iter().flat_map(|span| &span.0).map(|(name, _)| format!(".{name}")));
             (message, names, serde_json::from_str::<Value>(line).unwrap())
