@@ -333,12 +333,14 @@ fn requests<K: kube::Resource<DynamicType = ()>>(
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use futures::FutureExt;
     use kube::runtime::watcher::Event;
-    use tokio::sync::oneshot;
+    use serde_json::json;
+    use tokio::{sync::oneshot, time::Instant};
 
     use super::*;
-    use crate::testing;
+    use crate::testing::{self, Objects};
 
     #[tokio::test]
     async fn who_cannot_list_yet_does_not_stand() {
@@ -371,6 +373,9 @@ mod tests {
         assert!(matches!(lost, Err(RunError::LostLease)));
     }
 
+    /// Longer than anything may take.
+    const LATE: Duration = Duration::from_secs(400);
+
     #[tokio::test]
     async fn a_controller_that_ends_alone_ends_the_process() {
         let (scope, mut servers, mut policies) = testing::scope();
@@ -389,5 +394,35 @@ mod tests {
             }
             tokio::time::timeout(Duration::from_secs(10), leading).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_never_ends_is_not_alive() {
+        let (scope, mut servers, mut policies) = testing::scope();
+        let server = json!({ "apiVersion": "gatehouse.dev/v1alpha1", "kind": "McpServer",
+            "metadata": { "name": "s", "namespace": "a", "uid": "s" },
+            "spec": { "url": "https://h.example.com/mcp", "identity": {}, "access": { "everyone": {} },
+                "backends": [] } });
+        servers.apply_watcher_event(&Event::InitDone);
+        servers.apply_watcher_event(&Event::Apply(serde_json::from_value(server).unwrap()));
+        policies.apply_watcher_event(&Event::InitDone);
+        let objects = Objects::default();
+        objects.stall("/api/v1/namespaces/a/secrets/s-gateway-keys");
+        let mut context = testing::context(objects.client(), OperatorConfig::offline(), &scope);
+        // As if it had none.
+        context.deadline = Duration::from_secs(100_000);
+        let context = Arc::new(context);
+        let health = Health::waiting_for(Vec::new()).working(work(&context.scopes));
+        let late = || health.live(Instant::now() + LATE);
+        let leading = tokio::spawn(lead(context.clone()));
+        let said = async {
+            while !late().1.starts_with("mcpserver: a look has gone on for 400 s") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), said).await.unwrap();
+        assert_eq!(late().0, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(health.live(Instant::now()).0, StatusCode::OK, "not yet");
+        leading.abort();
     }
 }

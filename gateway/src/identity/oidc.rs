@@ -15,10 +15,10 @@ use super::{
     IdentityError, Provider, RenewError, Renewed, Setup, SignedIn, UpstreamAnswer, UpstreamRequest,
     oauth2::renew, token::TokenEndpoint, userinfo::get,
 };
-use crate::model::{Profile, Prompt, Told, UpstreamTokens, Voice};
+use crate::model::{ClaimSource, ClaimSources, Profile, Prompt, UpstreamTokens};
 
 use claims::Claims;
-use discovery::{After, Discovery, Metadata};
+use discovery::{Discovery, Metadata, OnRecentFailure};
 
 /// An OpenID Connect provider.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Oidc {
     /// The verified claims of an ID token. `nonce`: the one it must carry; `None`: that of a renewal, which has none.
     async fn verify(&self, token: &str, nonce: Option<&str>) -> Result<Claims, IdentityError> {
         // A token that somebody brought waits for its keys; a renewal goes without what it says.
-        let after = if nonce.is_some() { After::TryAgain } else { After::FailFast };
+        let after = if nonce.is_some() { OnRecentFailure::TryAgain } else { OnRecentFailure::FailFast };
         let expected = id_token::Expected {
             issuer: &self.config.issuer,
             client_id: &self.config.client_id,
@@ -87,11 +87,11 @@ impl Oidc {
         known: &Profile,
     ) -> Result<Profile, IdentityError> {
         let mut claims = self.verify(token, None).await?;
-        let own = claims.told(&self.config, Voice::IdToken);
+        let own = claims.told(&self.config, ClaimSource::IdToken);
         if claims.leaves_out(known, &self.config) {
             claims = self.completed(claims, metadata, tokens).await?;
         }
-        claims.update(known, &self.config, Voice::IdToken, own)
+        claims.update(known, &self.config, ClaimSource::IdToken, own)
     }
 
     /// What the ID token leaves out, user-info may tell.
@@ -123,7 +123,7 @@ impl Oidc {
 #[async_trait]
 impl Provider for Oidc {
     async fn authorization_url(&self, request: UpstreamRequest<'_>) -> Result<Url, IdentityError> {
-        let metadata = self.discovery.metadata(After::FailFast).await?;
+        let metadata = self.discovery.metadata(OnRecentFailure::FailFast).await?;
         let mut url = metadata.authorization_endpoint.clone();
         let scopes = self.config.scopes.iter().map(String::as_str).filter(|s| *s != "openid");
         let scope: Vec<&str> = std::iter::once("openid").chain(scopes).collect();
@@ -147,7 +147,7 @@ impl Provider for Oidc {
     }
 
     async fn exchange(&self, answer: UpstreamAnswer<'_>) -> Result<SignedIn, IdentityError> {
-        let metadata = self.discovery.metadata(After::TryAgain).await?;
+        let metadata = self.discovery.metadata(OnRecentFailure::TryAgain).await?;
         // RFC 9207: before the code goes anywhere, so that another server's code never reaches this one.
         match answer.iss {
             Some(iss) if iss != self.config.issuer => {
@@ -171,17 +171,17 @@ impl Provider for Oidc {
             .id_token
             .ok_or_else(|| IdentityError::Invalid("the answer holds no ID token".to_owned()))?;
         let claims = self.verify(&id_token, Some(answer.nonce)).await?;
-        let own = claims.told(&self.config, Voice::IdToken);
+        let own = claims.told(&self.config, ClaimSource::IdToken);
         let claims = self.completed(claims, &metadata, &granted.tokens).await?;
         Ok(SignedIn { profile: claims.profile(&self.config, own)?, tokens: Some(granted.tokens) })
     }
 
     async fn ready(&self) -> Result<(), IdentityError> {
-        self.discovery.metadata(After::FailFast).await.map(|_| ())
+        self.discovery.metadata(OnRecentFailure::FailFast).await.map(|_| ())
     }
 
     async fn profile(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Profile, IdentityError> {
-        let metadata = self.discovery.metadata(After::FailFast).await?;
+        let metadata = self.discovery.metadata(OnRecentFailure::FailFast).await?;
         let Some(endpoint) = &metadata.userinfo_endpoint else {
             // Nobody to ask: a refresh token decides where there is one, else the session lasts as its token does.
             let ended = tokens.expires_at.is_some_and(|end| end <= self.setup.clock.unix_millis());
@@ -196,15 +196,15 @@ impl Provider for Oidc {
         Claims::from_user_info(get(self.discovery.http(), endpoint, tokens).await?)?.update(
             known,
             &self.config,
-            Voice::UserInfo,
-            Told::default(),
+            ClaimSource::UserInfo,
+            ClaimSources::default(),
         )
     }
 
     async fn refresh(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Renewed, RenewError> {
         let metadata = self
             .discovery
-            .metadata(After::FailFast)
+            .metadata(OnRecentFailure::FailFast)
             .await
             .map_err(|e| RenewError::Transient(e.to_string()))?;
         let granted = renew(self.endpoint(&metadata), tokens).await?;

@@ -19,7 +19,7 @@ pub struct Sealed(Vec<u8>);
 /// Why a value does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// It names a key that is not listed (yet): patience.
+    /// It names a key that is not listed (yet): it may open in a moment.
     #[error("sealed under a key that is not listed")]
     UnknownKey,
     /// It is malformed, forged, or sealed for another place.

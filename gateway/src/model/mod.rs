@@ -26,5 +26,6 @@ pub use ids::{AttemptId, FlowId, GrantId, Hash32, UserId};
 pub use scope::{ScopeSet, Scopes};
 pub use token::{AccessToken, AuthorizationCode, RefreshToken};
 pub use user::{
-    CredentialRecord, IdentityState, Profile, Session, Told, Unknown, UpstreamTokens, UserRecord, Voice,
+    ClaimSource, ClaimSources, CredentialRecord, IdentityState, Profile, Session, Unknown, UpstreamTokens,
+    UserRecord,
 };

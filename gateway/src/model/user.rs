@@ -32,14 +32,14 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Unknown::is_nothing")]
     pub unknown: Unknown,
     /// Who told what may be taken away.
-    #[serde(default, skip_serializing_if = "Told::is_nothing")]
-    pub told: Told,
+    #[serde(default, skip_serializing_if = "ClaimSources::is_nothing")]
+    pub told: ClaimSources,
 }
 
 /// By what an OpenID Connect provider told something: when that is silent later, it is so no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Voice {
+pub enum ClaimSource {
     /// An ID token.
     IdToken,
     /// The user-info endpoint.
@@ -48,16 +48,16 @@ pub enum Voice {
 
 /// By what each part of a profile was told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct ClaimSources {
     /// The e-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<Voice>,
+    pub email: Option<ClaimSource>,
     /// The groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<Voice>,
+    pub groups: Option<ClaimSource>,
 }
 
-impl Told {
+impl ClaimSources {
     fn is_nothing(&self) -> bool {
         *self == Self::default()
     }

@@ -33,7 +33,7 @@ use crate::{
     identity::{IdentityError, Provider, UpstreamRequest},
     model::{Flow, FlowState, Hash32, Prompt},
     server::{Identity, Server},
-    store::{Approval, CodeStanding, UserUpdate},
+    store::{Approval, CodeStanding, TakenBack, UserUpdate},
 };
 
 /// Takes the decision.
@@ -82,35 +82,28 @@ async fn deny(
         }
         _ => server.store.deny_flow(&request.id, &request.nonce, &cookie.hash()).await?,
     };
-    match denied {
-        Some(_) => {
-            if let Some(reason) = taken_back(&flow.state) {
-                event.because(reason);
-            }
-            server.audit.write(event.decide(Decision::ConsentDenied));
-            let error = OAuthError::AccessDenied("the user declined");
-            let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), &error);
-            Ok(redirect::see_other(&to))
+    let Some(taken_back) = denied else {
+        let flow = server.store.flow(&request.id).await?.ok_or(Failure::Expired)?;
+        // Never the redirect with the code: a cancelled sign-in connects nothing.
+        return Err(match finish::over(server, &flow, cookie).await {
+            Ok(_) => Failure::Over(Over::Lapsed),
+            Err(Failure::Over(Over::Finished)) => Failure::Over(Over::TooLate),
+            Err(other) => other,
+        });
+    };
+    match taken_back {
+        TakenBack::Nothing => {}
+        TakenBack::Approval => {
+            event.because("after_approval");
         }
-        // What it says is never the redirect with the code: a cancelled sign-in connects nothing.
-        None => Err(match server.store.flow(&request.id).await?.map(|flow| flow.state) {
-            Some(FlowState::Done { code, .. }) => match server.store.code_standing(&code).await? {
-                CodeStanding::Redeemed => Failure::Over(Over::TooLate),
-                CodeStanding::Waits | CodeStanding::Gone => Failure::Over(Over::Lapsed),
-            },
-            Some(FlowState::Denied) => Failure::Over(Over::Declined),
-            Some(FlowState::Pending { .. } | FlowState::Approved { .. }) | None => Failure::Expired,
-        }),
+        TakenBack::Code(grant) => {
+            event.because("code_withdrawn").grant_id(&grant);
+        }
     }
-}
-
-/// What a denial undid, for the audit trail.
-fn taken_back(before: &FlowState) -> Option<&'static str> {
-    match before {
-        FlowState::Approved { .. } => Some("after_approval"),
-        FlowState::Done { .. } => Some("code_withdrawn"),
-        FlowState::Pending { .. } | FlowState::Denied => None,
-    }
+    server.audit.write(event.decide(Decision::ConsentDenied));
+    let error = OAuthError::AccessDenied("the user declined");
+    let to = redirect::with_error(server, &request.redirect_uri, request.state.as_deref(), &error);
+    Ok(redirect::see_other(&to))
 }
 
 async fn approve(

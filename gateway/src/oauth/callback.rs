@@ -165,7 +165,7 @@ fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32, ev
         _ => presented,
     };
     let why = "This answer was used before, or a newer sign-in was begun.".to_owned();
-    server.audit.write(event.request(&flow.request).because("answer_used"));
+    server.audit.write(event.decide(Decision::SignInFailed).request(&flow.request).because("answer_used"));
     let told = OAuthError::ServerError("the sign-in was not finished");
     try_again(server, flow, cookie, current, (why, false), &told)
 }
@@ -198,6 +198,6 @@ fn refused(
             OAuthError::ServerError("the identity provider failed"),
         ),
     };
-    server.audit.write(event.because(reason));
+    server.audit.write(event.decide(Decision::SignInFailed).because(reason));
     try_again(server, flow, cookie, attempt, (why, false), &told)
 }

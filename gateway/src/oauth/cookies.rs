@@ -166,8 +166,12 @@ impl<'a> Jar<'a> {
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
         let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
-        // One that is no text is another site's, and hides none of ours.
-        pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
+        // One that is not ASCII is another site's, and hides none of ours. Nor may it become one of ours: a browser that
+        // keeps `__Host-` for us lets a sibling host set a name that begins with another kind of blank.
+        pairs.filter_map(|pair| {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.is_ascii())?;
+            pair.trim_matches([' ', '\t']).split_once('=')
+        })
     }
 
     fn write(&self, suffix: &str, value: &str, max_age: u64) -> Option<HeaderValue> {
@@ -237,6 +241,13 @@ mod tests {
         for line in [[b"a=\xe9; ", ours].concat(), [ours, "; b=é".as_bytes()].concat()] {
             let sent = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_bytes(&line).unwrap())]);
             assert_eq!(Jar::new(&urls, &sent).flow(&id).unwrap().hash(), secret.hash());
+        }
+        // Other blanks before the name make another name, of which browsers do not keep sibling hosts.
+        for blank in ["\u{2000}", "\u{a0}", "\u{85}", "\u{b}", "\u{c}"] {
+            let line = [blank.as_bytes(), ours].concat();
+            let Ok(value) = HeaderValue::from_bytes(&line) else { continue };
+            let sent = HeaderMap::from_iter([(header::COOKIE, value)]);
+            assert!(Jar::new(&urls, &sent).flow(&id).is_none(), "{blank:?}");
         }
     }
 

@@ -26,8 +26,9 @@ use crate::{
 pub(super) const NOT_ALLOWED: OAuthError =
     OAuthError::AccessDenied("the user signed in but is not allowed to use this server");
 
-/// Finishes an approved flow, in this attempt, for `user`, who was admitted by `rules`; `event` is of the request. The browser whose `headers` these are gets a
-/// session: it shows who signed in here last, and opens the user's own page; no approval depends on it.
+/// Finishes an approved flow, in this attempt, for `user`, who was admitted by `rules`; `event` is of the request. The
+/// browser whose `headers` these are gets a session: it shows who signed in here last, and opens the user's own page; no
+/// approval depends on it.
 pub(super) async fn finish(
     server: &Server,
     (flow, attempt): (&Flow, u32),

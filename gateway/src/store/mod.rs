@@ -32,7 +32,7 @@ pub use clock::StoreClock;
 pub use steps::{
     Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Event,
     EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Replay,
-    Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
+    Revocation, RobotGrant, Rotated, Rotation, TakenBack, UserUpdate,
 };
 
 /// Why a step did not happen.
@@ -103,7 +103,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     ) -> Result<Approval>;
     /// The user says no: → denied; a code that was issued and waits ends with its grant. `None`: there is no such flow
     /// with this nonce and cookie, or it is denied, or its code was redeemed.
-    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>>;
+    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<TakenBack>>;
     /// Starts the next attempt of an approved flow ("try again"), whose life begins anew; `None`: there is no such flow with
     /// this cookie, or it has had its attempts.
     async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;

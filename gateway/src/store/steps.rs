@@ -25,6 +25,17 @@ pub enum Approval {
     Unknown,
 }
 
+/// What a denial undid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBack {
+    /// Nothing: it was the first decision.
+    Nothing,
+    /// An approval; the browser was at the identity provider.
+    Approval,
+    /// A code that waited, with the grant that it was for.
+    Code(GrantId),
+}
+
 /// What became of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeStanding {

@@ -39,7 +39,9 @@ async fn cancelling_withdraws_a_code_that_nobody_redeemed() {
     let code = browser.get(&gateway, &page.link("approve")).await.redirect_param("code").unwrap();
     gateway.trail.take();
     assert!(cancelled(&browser.get(&gateway, &page.link("deny")).await));
-    assert_eq!(gateway.trail.decisions(), ["consent denied code_withdrawn"]);
+    let told = gateway.trail.take();
+    assert_eq!((told.len(), &told[0]["reason"]), (1, &json!("code_withdrawn")));
+    assert!(told[0]["grant"].is_string(), "{told:?}");
     assert!(gateway.token(&redeem(&client, &code)).await.is_error(400, "invalid_grant"));
     for link in ["deny", "approve"] {
         let again = browser.get(&gateway, &page.link(link)).await;

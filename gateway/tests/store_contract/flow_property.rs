@@ -107,7 +107,8 @@ impl Run<'_> {
                 Approval::Unknown => Told::No,
             },
             Op::Deny => {
-                store.deny_flow(id, nonce, cookie).await.unwrap().map_or(Told::No, |f| Told::At(f.state))
+                let denied = store.deny_flow(id, nonce, cookie).await.unwrap();
+                denied.map_or(Told::No, |_| Told::At(FlowState::Denied))
             }
             Op::Again => yes(store.next_attempt(id, cookie, LIFE).await.unwrap().is_some()),
             Op::Claim(attempt) => match store.claim_callback(id, cookie, attempt).await.unwrap() {

@@ -2,7 +2,7 @@
 
 use gatehouse_gateway::{
     model::{FlowRequest, FlowState, Session, flow_state::ATTEMPTS},
-    store::{Approval, CallbackClaim, CodeStanding, Redemption},
+    store::{Approval, CallbackClaim, CodeStanding, Redemption, TakenBack},
 };
 
 use crate::{
@@ -73,7 +73,7 @@ pub(crate) async fn a_denied_flow_stays_denied(lab: &Lab) {
     let (store, request) = (&lab.store, request());
     store.create_flow(&request, LIFE).await.unwrap();
     let denied = store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap();
-    assert_eq!(denied.unwrap().state, FlowState::Denied);
+    assert_eq!(denied, Some(TakenBack::Nothing));
     assert_eq!(store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap(), None);
     let approval = store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     assert!(matches!(approval, Approval::Over(flow) if flow.state == FlowState::Denied));
@@ -84,11 +84,13 @@ pub(crate) async fn a_denial_takes_back_what_no_client_has(lab: &Lab) {
     let store = &lab.store;
     let deny = async |request: &FlowRequest| {
         let denied = store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap();
-        denied.map(|flow| flow.state)
+        let state = store.flow(&request.id).await.unwrap().unwrap().state;
+        assert_eq!(denied.is_some(), state == FlowState::Denied);
+        denied
     };
     // The browser is at the identity provider.
     let request = lab.approved().await;
-    assert_eq!(deny(&request).await, Some(FlowState::Denied));
+    assert_eq!(deny(&request).await, Some(TakenBack::Approval));
     let late = store.claim_callback(&request.id, &request.cookie, 1).await.unwrap();
     assert!(matches!(late, CallbackClaim::Over(flow) if flow.state == FlowState::Denied));
     assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none());
@@ -98,7 +100,7 @@ pub(crate) async fn a_denial_takes_back_what_no_client_has(lab: &Lab) {
     let done = completion(&request, 1);
     assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Waits);
-    assert_eq!(deny(&request).await, Some(FlowState::Denied));
+    assert_eq!(deny(&request).await, Some(TakenBack::Code(done.grant.id)));
     assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Gone);
     let late = store.redeem_code(&proof(&done), &new_tokens(lab, &done)).await.unwrap();
     assert_eq!(late, Redemption::Refused);

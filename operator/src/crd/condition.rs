@@ -116,7 +116,7 @@ reasons! {
         Progressing => "Progressing", "Wait.";
         /// `Programmed=False`: the roll-out does not get on.
         RolloutFailed => "RolloutFailed", "Look at the pods; the message says what the Deployment says.";
-        /// `Programmed=False`: a roll-out that the operator itself causes waits for its turn, or for whoever runs the operator when it failed on three servers.
+        /// `Programmed=False`: a roll-out that the operator itself causes waits for its turn, or for whoever runs the operator when it failed on three servers that are not all of one tenant.
         RolloutQueued => "RolloutQueued", "Wait, or raise `rollouts.maxConcurrent`; where it failed, correct the operator's image or defaults.";
         /// `Programmed=False`: the API server refused an object, or a pass did not get to its end.
         ApplyFailed => "ApplyFailed", "Look at what refused it: quota, admission, rights of the operator.";

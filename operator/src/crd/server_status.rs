@@ -34,7 +34,7 @@ pub struct McpServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
     /// The hash of the operator's image and defaults that failed here, where no edit of the server did. They are rolled out
-    /// to no other server once they failed on three.
+    /// to no other server once they failed on three that are not all of one tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_defaults: Option<String>,
     /// The keys that seal what the server stores.

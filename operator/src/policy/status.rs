@@ -433,7 +433,8 @@ mod tests {
     #[test]
     fn an_entry_goes_with_its_server_and_changes_hands_with_it() {
         let (a, b) = (server("a", Some("p")), server("b", Some("p")));
-        let first = by("blue", &OAuthClientPolicyStatus::default(), slice::from_ref(&a), slice::from_ref(&b), 1);
+        let first =
+            by("blue", &OAuthClientPolicyStatus::default(), slice::from_ref(&a), slice::from_ref(&b), 1);
         let both = by("green", &first, slice::from_ref(&b), slice::from_ref(&a), 1);
         let taken = by("green", &both, &[a.clone(), b.clone()], &[], 2);
         assert_eq!(signed(&taken), [("a", "green"), ("b", "green")]);

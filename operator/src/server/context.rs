@@ -108,6 +108,7 @@ impl Context {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            rollouts: Mutex::new(Rollouts::new(config.watch.namespaces.len() == 1)),
             config,
             scopes,
             children: Children::default(),
@@ -120,7 +121,6 @@ impl Context {
             deadline: DEADLINE,
             policies: policy::Memory::default(),
             memory: Mutex::default(),
-            rollouts: Mutex::default(),
         }
     }
 

@@ -18,7 +18,8 @@ use super::fetch::ServerName;
 
 /// How long a place is held at most. Longer than the Deployment's own deadline, after which it says that it failed.
 const DEADLINE: Duration = Duration::from_secs(600);
-/// How many roll-outs may fail, with none between them that works, before nobody else's begins.
+/// How many roll-outs may fail, with none between them that works, before nobody else's begins: in more than one namespace,
+/// where there are more, so that no tenant's broken servers keep an upgrade from all others.
 const FAILURES: usize = 3;
 
 /// Whether a roll-out may begin.
@@ -72,9 +73,16 @@ pub struct Rollouts {
     waiting: VecDeque<ServerName>,
     /// On whom the operator's change failed since it last worked on one.
     failed: BTreeSet<ServerName>,
+    /// Whether all servers are of one namespace.
+    of_one_namespace: bool,
 }
 
 impl Rollouts {
+    /// Those of one namespace alone, or of any.
+    pub fn new(of_one_namespace: bool) -> Self {
+        Self { of_one_namespace, ..Self::default() }
+    }
+
     /// Asks for a place among so many, for a server that is well or was not before. Who gets none is given one in its turn
     /// by [`Rollouts::free`].
     pub fn ask(&mut self, server: &ServerName, is_well: bool, places: usize, now: Instant) -> Turn {
@@ -165,7 +173,10 @@ impl Rollouts {
 
     /// Whether nobody is given a turn.
     pub fn is_stopped(&self) -> bool {
-        self.failed.len() >= FAILURES
+        let mut namespaces = self.failed.iter().map(|server| &server.namespace);
+        let first = namespaces.next();
+        let in_several = self.of_one_namespace || namespaces.any(|other| Some(other) != first);
+        self.failed.len() >= FAILURES && in_several
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { rollouts: Rollouts::default(), now: Instant::now() }
+            Self { rollouts: Rollouts::new(true), now: Instant::now() }
         }
 
         fn ask(&mut self, server: &str) -> Turn {
@@ -230,6 +241,22 @@ mod tests {
         assert_eq!(world.free("two"), [name("three")]);
         assert_eq!(world.free("three"), []);
         assert_eq!(world.free("three"), [], "a second time it has none");
+    }
+
+    #[test]
+    fn one_tenant_stops_nobody_else() {
+        let now = Instant::now();
+        let mut rollouts = Rollouts::new(false);
+        let of = |namespace: &str, name: &str| ServerName { namespace: namespace.into(), name: name.into() };
+        let mut fail = |server: &ServerName| {
+            assert_eq!(rollouts.ask(server, true, 1, now), Turn::Now);
+            rollouts.free(server, End::Failed, 1, now);
+            rollouts.is_stopped()
+        };
+        for name in ["one", "two", "three", "four"] {
+            assert!(!fail(&of("a", name)));
+        }
+        assert!(fail(&of("b", "one")));
     }
 
     #[test]

@@ -8,7 +8,10 @@ use e2e::{
     operator::{Operator, apply, condition, config, reaches, ready, references, server},
     redis::Redis,
 };
-use gatehouse_operator::crd::{McpServer, OAuthClientPolicy};
+use gatehouse_operator::{
+    config::OperatorConfig,
+    crd::{McpServer, OAuthClientPolicy},
+};
 use k8s_openapi::api::{apps::v1::Deployment, events::v1::Event};
 use kube::{
     Api,
@@ -103,6 +106,37 @@ async fn our_own_roll_outs_take_turns_and_edits_do_not() {
     eventually("the next one to roll", async || (image(third).await == "gateway:2").then_some(())).await;
 }
 
+/// Servers of these names, ready with the image `gateway:1`, and no operator.
+async fn run_on_the_first_image(
+    api: &ApiServer,
+    settings: &mut OperatorConfig,
+    namespace: &str,
+    names: &BTreeSet<String>,
+) {
+    "gateway:1".clone_into(&mut settings.gateway.image);
+    let operator = Operator::with(api.config(), settings.clone(), "e2e", None).await;
+    let _kubelet = Kubelet::start(api.client(), namespace);
+    for name in names {
+        apply::<McpServer>(&api.client(), namespace, &server(name)).await;
+    }
+    for name in names {
+        ready(&api.client(), namespace, name).await;
+    }
+    operator.quiet().await;
+    operator.stop().await.unwrap();
+}
+
+/// The servers whose Deployment has this image.
+async fn with_image(deployments: &Api<Deployment>, image: &str) -> BTreeSet<String> {
+    let all = deployments.list(&ListParams::default()).await.unwrap();
+    let has = |d: &&Deployment| {
+        let pod = d.spec.template.spec.as_ref();
+        pod.is_some_and(|pod| pod.containers[0].image.as_deref() == Some(image))
+    };
+    let name = |d: &Deployment| d.metadata.name.clone().unwrap_or_default();
+    all.iter().filter(has).map(|d| name(d).trim_end_matches("-gateway").to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_on_one_after_the_other_is_rolled_out_no_further_until_it_works() {
     let api = ApiServer::shared().await;
@@ -112,30 +146,13 @@ async fn what_fails_on_one_after_the_other_is_rolled_out_no_further_until_it_wor
     let redis = Redis::start().await;
     let mut settings = config(&[&namespace], &redis.url());
     settings.rollouts.max_concurrent = 1;
-    settings.gateway.image = "gateway:1".to_owned();
-    let operator = Operator::with(api.config(), settings.clone(), "e2e", None).await;
-    let kubelet = Kubelet::start(client.clone(), &namespace);
     let names: BTreeSet<String> = (1..=6).map(|n| format!("s{n}")).collect();
-    for name in &names {
-        apply::<McpServer>(&client, &namespace, &server(name)).await;
-    }
-    for name in &names {
-        ready(&client, &namespace, name).await;
-    }
-    operator.quiet().await;
-    operator.stop().await.unwrap();
-    drop(kubelet);
+    run_on_the_first_image(api, &mut settings, &namespace, &names).await;
 
     settings.gateway.image = "gateway:2".to_owned();
     let operator = Operator::with(api.config(), settings.clone(), "e2e", None).await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-    let rolled = async || {
-        let all = deployments.list(&ListParams::default()).await.unwrap();
-        let image = |d: &Deployment| d.spec.template.spec.as_ref()?.containers[0].image.clone();
-        let new = all.iter().filter(|d| image(d).as_deref() == Some("gateway:2"));
-        let name = |d: &Deployment| d.metadata.name.clone().unwrap_or_default();
-        new.map(|d| name(d).trim_end_matches("-gateway").to_owned()).collect::<BTreeSet<String>>()
-    };
+    let rolled = async || with_image(&deployments, "gateway:2").await;
     let next = async |before: &BTreeSet<String>| {
         eventually("the next one to roll", async || rolled().await.difference(before).next().cloned()).await
     };

@@ -8,7 +8,7 @@ use crate::{
         IdentityError,
         userinfo::{text, texts},
     },
-    model::{Profile, Told, Unknown, Voice},
+    model::{ClaimSource, ClaimSources, Profile, Unknown},
 };
 
 /// Verified claims of an ID token, or of user-info.
@@ -53,21 +53,22 @@ impl Claims {
     }
 
     /// What these tell, in this voice.
-    pub(super) fn told(&self, config: &OidcConfig, voice: Voice) -> Told {
+    pub(super) fn told(&self, config: &OidcConfig, voice: ClaimSource) -> ClaimSources {
         let told = |claim: &String| self.0.contains_key(claim).then_some(voice);
-        Told { email: told(&config.email_claim), groups: told(&config.groups_claim) }
+        ClaimSources { email: told(&config.email_claim), groups: told(&config.groups_claim) }
     }
 
     /// Whether an ID token leaves out what an earlier one told.
     pub(super) fn leaves_out(&self, known: &Profile, config: &OidcConfig) -> bool {
-        let now = self.told(config, Voice::IdToken);
-        let left_out =
-            |before: Option<Voice>, now: Option<Voice>| before == Some(Voice::IdToken) && now.is_none();
+        let now = self.told(config, ClaimSource::IdToken);
+        let left_out = |before: Option<ClaimSource>, now: Option<ClaimSource>| {
+            before == Some(ClaimSource::IdToken) && now.is_none()
+        };
         left_out(known.told.email, now.email) || left_out(known.told.groups, now.groups)
     }
 
     /// The profile at sign-in. `own`: what the ID token told of it, before user-info.
-    pub(super) fn profile(&self, config: &OidcConfig, own: Told) -> Result<Profile, IdentityError> {
+    pub(super) fn profile(&self, config: &OidcConfig, own: ClaimSources) -> Result<Profile, IdentityError> {
         let subject = self.0.get(&config.subject_claim).and_then(text).ok_or_else(|| {
             IdentityError::Invalid(format!("the claim {:?} is missing or no text", config.subject_claim))
         })?;
@@ -85,9 +86,9 @@ impl Claims {
     }
 
     /// By what all of this was told, where `own` is the ID token's part.
-    fn all_told(&self, config: &OidcConfig, own: Told) -> Told {
-        let all = self.told(config, Voice::UserInfo);
-        Told { email: own.email.or(all.email), groups: own.groups.or(all.groups) }
+    fn all_told(&self, config: &OidcConfig, own: ClaimSources) -> ClaimSources {
+        let all = self.told(config, ClaimSource::UserInfo);
+        ClaimSources { email: own.email.or(all.email), groups: own.groups.or(all.groups) }
     }
 
     /// The profile later, by what speaks in `voice`; `own` as above. What it never spoke of stays as it is known. What it
@@ -96,8 +97,8 @@ impl Claims {
         &self,
         known: &Profile,
         config: &OidcConfig,
-        voice: Voice,
-        own: Told,
+        voice: ClaimSource,
+        own: ClaimSources,
     ) -> Result<Profile, IdentityError> {
         let subject = self.0.get(&config.subject_claim).and_then(text);
         // User-info always says `sub` (OIDC Core section 5.3.2); another claim may stand in ID tokens alone.

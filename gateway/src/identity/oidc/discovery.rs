@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// How an asker takes the failure of a moment ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum OnRecentFailure {
     /// As the answer: who begins now may begin again.
     FailFast,
     /// As the provider's past: the user comes from there right now, and their code is good once. They try at once, those
@@ -111,13 +111,13 @@ impl<T> Cached<T> {
         &self,
         clock: &dyn Clock,
         age: Duration,
-        after: After,
+        after: OnRecentFailure,
         fetch: impl Future<Output = Result<T, IdentityError>>,
     ) -> Result<Arc<T>, IdentityError> {
         // A failure that somebody else's fetch meets meanwhile is this asker's, too.
         let passed = match after {
-            After::FailFast => None,
-            After::TryAgain => Some(self.failures()),
+            OnRecentFailure::FailFast => None,
+            OnRecentFailure::TryAgain => Some(self.failures()),
         };
         if let Some(known) = self.known(clock.monotonic(), age, passed) {
             return known;
@@ -194,7 +194,7 @@ impl Discovery {
     }
 
     /// The provider's metadata.
-    pub(super) async fn metadata(&self, after: After) -> Result<Arc<Metadata>, IdentityError> {
+    pub(super) async fn metadata(&self, after: OnRecentFailure) -> Result<Arc<Metadata>, IdentityError> {
         self.metadata.get(self.clock.as_ref(), FRESH, after, self.fetch_metadata()).await
     }
 
@@ -202,7 +202,7 @@ impl Discovery {
     pub(super) async fn keys(
         &self,
         unknown: bool,
-        after: After,
+        after: OnRecentFailure,
     ) -> Result<Arc<CoreJsonWebKeySet>, IdentityError> {
         let age = if unknown { COOLDOWN } else { FRESH };
         let fetch = async {

@@ -209,7 +209,7 @@ async fn a_sign_in_gives_profile_and_tokens() {
             name: Some("Alice".into()),
             verified_email: Some("alice@example.com".into()),
             groups: vec!["dev".into()],
-            told: Told { email: Some(Voice::IdToken), groups: Some(Voice::IdToken) },
+            told: ClaimSources { email: Some(ClaimSource::IdToken), groups: Some(ClaimSource::IdToken) },
             ..Profile::default()
         }
     );
@@ -403,11 +403,14 @@ async fn what_is_not_told_any_more_by_what_told_it_is_gone() {
     idp.inner().user_info = Some(more);
     let completed = renewed().await;
     assert_eq!((&completed.groups, &completed.verified_email), (&known.groups, &known.verified_email));
-    assert_eq!(completed.told, Told { email: Some(Voice::UserInfo), groups: Some(Voice::UserInfo) });
+    assert_eq!(
+        completed.told,
+        ClaimSources { email: Some(ClaimSource::UserInfo), groups: Some(ClaimSource::UserInfo) }
+    );
     idp.inner().user_info = Some(json!({"sub": "u-1"}));
     let gone = renewed().await;
     assert_eq!((gone.groups.len(), gone.verified_email), (0, None));
-    assert_eq!((gone.unknown, gone.told), (Unknown { email: true, groups: true }, Told::default()));
+    assert_eq!((gone.unknown, gone.told), (Unknown { email: true, groups: true }, ClaimSources::default()));
     // User-info takes back what it told itself, and nothing else.
     assert_eq!(provider.profile(&tokens, &known).await.unwrap().groups, known.groups);
     let checked = provider.profile(&tokens, &completed).await.unwrap();

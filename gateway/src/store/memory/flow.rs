@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Approval, CallbackClaim, CodeStanding, Completion, Event, UserUpdate,
+        Approval, CallbackClaim, CodeStanding, Completion, Event, TakenBack, UserUpdate,
         keys::{CONSENT_LIFE, FLOW_LIVES},
     },
     State,
@@ -84,19 +84,21 @@ impl State {
         Approval::Approved { flow, attempt }
     }
 
-    pub(super) fn deny_flow(&mut self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Option<Flow> {
-        let flow = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce)?;
-        let (request, state) = (flow.request.clone(), flow.state.clone());
-        let waiting = match &state {
+    pub(super) fn deny_flow(&mut self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Option<TakenBack> {
+        let before = self.flow_of(id, cookie).filter(|flow| flow.request.nonce == *nonce)?.state.clone();
+        let waiting = match &before {
             FlowState::Done { code, .. } => self.waiting(code),
             _ => None,
         };
-        let denied = Flow { request, state: state.deny(waiting.is_some())? };
-        self.flow_of(id, cookie)?.state = denied.state.clone();
-        if let Some(grant) = waiting {
-            self.revoke(&grant);
-        }
-        Some(denied)
+        self.flow_of(id, cookie)?.state = before.deny(waiting.is_some())?;
+        Some(match waiting {
+            Some(grant) => {
+                self.revoke(&grant);
+                TakenBack::Code(grant)
+            }
+            None if matches!(before, FlowState::Approved { .. }) => TakenBack::Approval,
+            None => TakenBack::Nothing,
+        })
     }
 
     /// The grant of a code that was not redeemed.

@@ -26,7 +26,7 @@ use self::state::State;
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Ending, Event,
     EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result,
-    Revocation, RobotGrant, Rotated, Rotation, Store, UserUpdate,
+    Revocation, RobotGrant, Rotated, Rotation, Store, TakenBack, UserUpdate,
 };
 use crate::{
     clock::Clock,
@@ -157,7 +157,7 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.approve_flow(id, nonce, cookie, life)))
     }
 
-    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
+    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<TakenBack>> {
         Ok(self.step(|s| s.deny_flow(id, nonce, cookie)))
     }
 

@@ -9,9 +9,10 @@ use super::{
 use crate::{
     keys::Sealed,
     model::{
-        Flow, FlowId, FlowRequest, FlowState, Grant, Hash32, Session, UserId, user::IDENTITY_CREDENTIAL,
+        Flow, FlowId, FlowRequest, FlowState, Grant, GrantId, Hash32, Session, UserId,
+        user::IDENTITY_CREDENTIAL,
     },
-    store::{Approval, CallbackClaim, CodeStanding, Completion, Ending, Result, UserUpdate, keys},
+    store::{Approval, CallbackClaim, CodeStanding, Completion, Ending, Result, TakenBack, UserUpdate, keys},
 };
 
 impl RedisStore {
@@ -87,11 +88,25 @@ impl RedisStore {
         })
     }
 
-    pub(super) async fn deny(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
+    pub(super) async fn deny(
+        &self,
+        id: &FlowId,
+        nonce: &Hash32,
+        cookie: &Hash32,
+    ) -> Result<Option<TakenBack>> {
         let step = self.step(&script::DENY).arg(keys::flow(id)).arg(nonce.to_string());
         let mut reply = self.open_claim(step.arg(cookie.to_string())).await?;
-        reply.tag()?;
-        Ok(self.read_flow(id, &mut reply))
+        match reply.tag()?.as_str() {
+            "unknown" => Ok(None),
+            "pending" => Ok(Some(TakenBack::Nothing)),
+            "approved" => Ok(Some(TakenBack::Approval)),
+            "done" => {
+                let grant =
+                    reply.text().and_then(|key| key.strip_prefix(keys::GRANT).and_then(GrantId::parse));
+                grant.map(|grant| Some(TakenBack::Code(grant))).ok_or_else(unexpected)
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     pub(super) async fn again(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>> {

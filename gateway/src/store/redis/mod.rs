@@ -43,7 +43,7 @@ use self::{
 use super::{
     Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Ending,
     EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Result,
-    Revocation, RobotGrant, Rotated, Rotation, Store, Unfinished, UserUpdate, keys,
+    Revocation, RobotGrant, Rotated, Rotation, Store, TakenBack, Unfinished, UserUpdate, keys,
 };
 use crate::{
     clock::Clock,
@@ -215,7 +215,7 @@ impl Store for RedisStore {
         self.approve(id, nonce, cookie, life).await
     }
 
-    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<Flow>> {
+    async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<TakenBack>> {
         self.deny(id, nonce, cookie).await
     }
 
