@@ -48,6 +48,7 @@ impl Oidc {
             client_id: &self.config.client_id,
             secret,
             auth: if metadata.basic_auth { ClientAuth::Basic } else { ClientAuth::Post },
+            denies_clients: false,
         })
     }
 
