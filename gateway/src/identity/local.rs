@@ -12,7 +12,6 @@ use std::{
 
 use argon2::{Argon2, PasswordVerifier, password_hash::PasswordHash};
 use gatehouse_gateway_config::{LocalConfig, identity::LocalUser, users};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 pub use gatehouse_gateway_config::users::{FileError, Users};
@@ -20,12 +19,16 @@ pub use gatehouse_gateway_config::users::{FileError, Users};
 use crate::{
     clock::Clock,
     identity::SignedIn,
-    model::{Hash32, Profile},
+    model::{Hash32, Profile, UserId},
     refs::{Refs, Value},
+    shares::{Line, Turn},
 };
 
 /// How long a sign-in waits for those before it: one at a time is worked on, each takes some 20 ms and 19 MiB.
 const QUEUE: Duration = Duration::from_secs(10);
+/// How many sign-ins from one network, or of the known browsers of one user, may stand in line: others wait for them for a
+/// third of a second.
+const SHARE: usize = 16;
 /// Longer passwords are wrong without being looked at.
 const PASSWORD_LIMIT: usize = 1024;
 /// A changed file has reached every replica after this: kubelets look once a minute, and may be shown what was a minute ago.
@@ -37,7 +40,10 @@ pub struct LocalUsers {
     refs: Arc<dyn Refs>,
     clock: Arc<dyn Clock>,
     seen: RwLock<Seen>,
-    one_at_a_time: Arc<Semaphore>,
+    /// Where passwords are looked at.
+    one_at_a_time: Line,
+    /// From where unknown browsers come there, one by one.
+    strangers: Line,
 }
 
 #[derive(Default)]
@@ -53,6 +59,15 @@ struct Good {
     users: Arc<Users>,
     digest: Hash32,
     since: Option<Duration>,
+}
+
+/// Who wants to sign in.
+#[derive(Debug, Clone)]
+pub enum Asking {
+    /// A browser in which this user signed in before.
+    Known(UserId),
+    /// Another, in this network.
+    Stranger(String),
 }
 
 /// Why a local sign-in fails.
@@ -89,8 +104,8 @@ impl std::fmt::Debug for LocalUsers {
 impl LocalUsers {
     /// The users that `config` names.
     pub fn new(config: LocalConfig, refs: Arc<dyn Refs>, clock: Arc<dyn Clock>) -> Self {
-        let one_at_a_time = Arc::new(Semaphore::new(1));
-        Self { config, refs, clock, seen: RwLock::default(), one_at_a_time }
+        let line = || Line::new(1, SHARE, QUEUE);
+        Self { config, refs, clock, seen: RwLock::default(), one_at_a_time: line(), strangers: line() }
     }
 
     /// The users as the file says now; the last good ones while it is wrong. `None`: there never were any.
@@ -145,12 +160,12 @@ impl LocalUsers {
         &self,
         name: &str,
         password: Zeroizing<String>,
+        asking: &Asking,
     ) -> Result<SignedIn, LocalError> {
         let users = self.current().ok_or_else(|| LocalError::NoFile(self.config.users.to_string()))?;
         let user = users.by_name(name).filter(|_| password.len() <= PASSWORD_LIMIT).cloned();
         let phc = user.as_ref().map_or(users::DECOY, |user| &user.password_hash).to_owned();
-        let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(LocalError::Busy) };
+        let turn = self.turn(asking).await.ok_or(LocalError::Busy)?;
         let verified = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the request: a browser that hangs up ends the request alone, and the next in
             // line must still wait for the memory.
@@ -160,6 +175,17 @@ impl LocalUsers {
         .await;
         let user = user.filter(|_| verified.unwrap_or(false)).ok_or(LocalError::Wrong)?;
         Ok(SignedIn { profile: profile(&user), tokens: None })
+    }
+
+    /// However many strangers wait, a known browser stands behind one of them.
+    async fn turn(&self, asking: &Asking) -> Option<(Turn, Option<Turn>)> {
+        match asking {
+            Asking::Known(user) => Some((self.one_at_a_time.turn(format!("user {user}")).await?, None)),
+            Asking::Stranger(network) => {
+                let first = self.strangers.turn(network.clone()).await?;
+                Some((self.one_at_a_time.turn("strangers".to_owned()).await?, Some(first)))
+            }
+        }
     }
 
     /// Whether this subject (`uid`) is in the file now; asked on every call.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
-    identity::local::{LocalUsers, profile},
+    identity::local::{Asking, LocalUsers, profile},
     model::Hash32,
     server::Server,
 };
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct Guess<'a> {
     app: &'a App,
     counted: Vec<(Limit, String)>,
+    asking: Asking,
 }
 
 impl<'a> Guess<'a> {
@@ -44,8 +45,13 @@ impl<'a> Guess<'a> {
         app.limiter.count(limits::SIGN_IN_NETWORK, &network, now)?;
         // Hashed: what people type by mistake stays out.
         let named = Hash32::of(name.as_bytes()).to_string();
-        let mut guess = Self { app, counted: Vec::new() };
-        if let Some(browser) = known_as(&app.server, users, headers, name) {
+        let known = known_as(&app.server, users, headers, name);
+        let asking = match &known {
+            Some(browser) => Asking::Known(browser.user),
+            None => Asking::Stranger(network.clone()),
+        };
+        let mut guess = Self { app, counted: Vec::new(), asking };
+        if let Some(browser) = known {
             guess.take(limits::SIGN_IN_NAME, format!("browser {browser}:{named}"))?;
             return Ok(guess);
         }
@@ -60,6 +66,11 @@ impl<'a> Guess<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Who asks.
+    pub(super) fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     fn take(&mut self, limit: Limit, of: String) -> Result<(), OAuthError> {

@@ -111,7 +111,7 @@ async fn sign_in(
         return again(event, "no_name", "Enter your user name and password.", StatusCode::BAD_REQUEST);
     }
     let guess = Guess::count(app, users, source, headers, name)?;
-    let signed_in = match users.authenticate(name, password).await {
+    let signed_in = match users.authenticate(name, password, guess.asking()).await {
         Ok(signed_in) => {
             guess.refund();
             signed_in

@@ -1,5 +1,6 @@
 //! Signing in against a file that changes.
 
+use futures::future::Either;
 use gatehouse_gateway_config::KeyRef;
 
 use crate::clock::ManualClock;
@@ -19,8 +20,21 @@ fn entry(name: &str, uid: &str) -> String {
     format!("- {{name: {name}, uid: {uid}, passwordHash: \"{}\", token: token-of-{name}}}\n", hash(name))
 }
 
+fn stranger(network: &str) -> Asking {
+    Asking::Stranger(network.to_owned())
+}
+
 async fn sign_in(users: &LocalUsers, name: &str, password: &str) -> Result<String, LocalError> {
-    let signed_in = users.authenticate(name, Zeroizing::new(password.to_owned())).await?;
+    sign_in_as(users, &stranger("203.0.113.0"), name, password).await
+}
+
+async fn sign_in_as(
+    users: &LocalUsers,
+    asking: &Asking,
+    name: &str,
+    password: &str,
+) -> Result<String, LocalError> {
+    let signed_in = users.authenticate(name, Zeroizing::new(password.to_owned()), asking).await?;
     Ok(signed_in.profile.subject)
 }
 
@@ -62,10 +76,41 @@ async fn a_caller_who_hangs_up_does_not_let_the_next_one_in() {
     let (users, file) = users();
     file.write(&entry("alice", "u1"));
     // An unknown name costs the decoy's full 19 MiB, far longer than what follows.
-    let mut hung_up = Box::pin(users.authenticate("nobody", Zeroizing::new("x".to_owned())));
+    let mut hung_up = Box::pin(sign_in(&users, "nobody", "x"));
     assert!(futures::poll!(&mut hung_up).is_pending());
     drop(hung_up);
-    assert_eq!(users.one_at_a_time.available_permits(), 0);
-    drop(users.one_at_a_time.acquire().await.unwrap());
+    let mut next = Box::pin(users.one_at_a_time.turn("next".to_owned()));
+    assert!(futures::poll!(&mut next).is_pending());
+    drop(next.await.unwrap());
     assert_eq!(sign_in(&users, "alice", "alice").await.as_deref(), Ok("u1"));
+}
+
+#[tokio::test]
+async fn a_network_has_a_share_of_the_line_and_known_browsers_stand_at_its_head() {
+    let (users, file) = users();
+    file.write(&entry("alice", "u1"));
+    let looked_at = users.one_at_a_time.turn("another".to_owned()).await.unwrap();
+    let (network, elsewhere) = (stranger("203.0.113.0"), stranger("198.51.100.0"));
+    let mut waiting: Vec<_> =
+        (0..SHARE).map(|_| Box::pin(sign_in_as(&users, &network, "alice", "guess"))).collect();
+    for one in &mut waiting {
+        assert!(futures::poll!(one).is_pending());
+    }
+    assert_eq!(sign_in_as(&users, &network, "alice", "alice").await, Err(LocalError::Busy));
+    let mut other = Box::pin(sign_in_as(&users, &elsewhere, "alice", "alice"));
+    assert!(futures::poll!(&mut other).is_pending());
+    let known = Asking::Known(UserId::from_bytes([1; 32]));
+    let mut known = Box::pin(sign_in_as(&users, &known, "alice", "alice"));
+    assert!(futures::poll!(&mut known).is_pending());
+    drop(looked_at);
+    let strangers = futures::future::join_all(waiting);
+    match futures::future::select(known, strangers).await {
+        Either::Left((signed_in, strangers)) => {
+            assert_eq!(signed_in.as_deref(), Ok("u1"));
+            assert!(strangers.await.iter().all(|told| *told == Err(LocalError::Wrong)));
+        }
+        Either::Right(_) => panic!("it stood behind all of them"),
+    }
+    assert_eq!(other.await.as_deref(), Ok("u1"));
+    assert_eq!(sign_in_as(&users, &network, "alice", "alice").await.as_deref(), Ok("u1"));
 }
