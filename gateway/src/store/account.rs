@@ -12,8 +12,8 @@ use crate::{
 
 /// How many grants are listed: all that a user has.
 pub const GRANTS_LISTED: usize = keys::GRANTS_KEPT;
-/// How many sessions are listed; the newest.
-pub const SESSIONS_LISTED: usize = 50;
+/// How many sessions are listed: all that a user has.
+pub const SESSIONS_LISTED: usize = keys::SESSIONS_KEPT;
 
 /// What a user's own page shows. Bounded: [`GRANTS_LISTED`] and [`SESSIONS_LISTED`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

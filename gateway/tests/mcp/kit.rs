@@ -293,7 +293,6 @@ impl Kit {
             rules: server.rules(None).hash,
             challenge: flow.challenge.clone(),
             code_life: LIFE,
-            client_life: LIFE,
             consent: Hash32::of(b"consent"),
             sealed_redirect: String::new(),
             session: None,

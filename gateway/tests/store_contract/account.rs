@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use gatehouse_gateway::{
-    model::{Session, UserId, user::IDENTITY_CREDENTIAL},
+    model::{Hash32, Session, UserId, user::IDENTITY_CREDENTIAL},
     store::{
-        AccountRecord, EndedSessions, Event,
-        keys::{BATCH, GRANTS_KEPT},
+        AccountRecord, Completion, EndedSessions, Event,
+        keys::{BATCH, CONSENTS_KEPT, GRANTS_KEPT, SESSIONS_KEPT},
     },
 };
 
@@ -18,7 +18,7 @@ fn session(user: &UserId, auth_time: i64) -> Session {
 }
 
 /// Opens a session of a user, as the sign-in of a local user does.
-async fn open(lab: &Lab, user: u8, auth_time: i64) -> gatehouse_gateway::model::Hash32 {
+async fn open(lab: &Lab, user: u8, auth_time: i64) -> Hash32 {
     let (flow, id, user) = (request(), hash(), user_update(user));
     lab.store.create_flow(&flow, MINUTE).await.unwrap();
     let pair = (&id, &session(&user.id, auth_time), HOUR);
@@ -91,27 +91,92 @@ pub(crate) async fn one_more_than_a_user_may_have_ends_the_one_used_longest_ago(
 }
 
 pub(crate) async fn many_sessions_end_but_for_one(lab: &Lab) {
-    let many = BATCH + 5;
-    for _ in 0..many {
+    let (many, sessions) = (BATCH + 5, SESSIONS_KEPT - 1);
+    for _ in 0..sessions {
         open(lab, 1, 1).await;
     }
     let (kept, user, others) = (open(lab, 1, 2).await, user_update(1).id, open(lab, 2, 3).await);
     let ended = lab.store.end_sessions(&user, EndedSessions::AllBut(kept)).await.unwrap();
-    assert_eq!(ended, u64::try_from(many).unwrap());
+    assert_eq!(ended, u64::try_from(sessions).unwrap());
     assert_eq!(lab.store.account(&user).await.unwrap().sessions.len(), 1);
-    for _ in 0..many {
+    for _ in 0..sessions {
         open(lab, 1, 4).await;
+    }
+    for _ in 0..many {
         lab.client(1).await;
     }
     let ended = lab.store.end_sign_ins(&user).await.unwrap();
-    assert_eq!((ended.grants.len(), ended.sessions), (many, u64::try_from(many).unwrap() + 1));
+    assert_eq!((ended.grants.len(), ended.sessions), (many, u64::try_from(sessions).unwrap() + 1));
     assert_eq!(lab.store.account(&user).await.unwrap(), AccountRecord::default());
-    for _ in 0..many {
+    for _ in 0..sessions {
         open(lab, 1, 5).await;
     }
     assert!(lab.store.purge_user(&user).await.unwrap());
     assert_eq!(lab.store.account(&user).await.unwrap(), AccountRecord::default());
     assert!(lab.store.session(&others).await.unwrap().is_some());
+}
+
+pub(crate) async fn the_newest_sessions_of_a_user_stay(lab: &Lab) {
+    let (store, mut old, mut new) = (&lab.store, Vec::new(), Vec::new());
+    for _ in 0..5 {
+        old.push(open(lab, 1, 1).await);
+    }
+    let others = open(lab, 2, 1).await;
+    lab.pass(MINUTE).await;
+    let left = async |old: &[Hash32]| {
+        let found = futures::future::join_all(old.iter().map(|id| store.session(id))).await;
+        found.iter().filter(|session| matches!(session, Ok(Some(_)))).count()
+    };
+    for _ in 0..SESSIONS_KEPT - 2 {
+        new.push(open(lab, 1, 2).await);
+    }
+    assert_eq!(left(&old).await, 2);
+    // Whichever step opens one.
+    let (user, id) = (user_update(1), hash());
+    let flow = lab.approved().await;
+    let done = Completion { session: Some((id, session(&user.id, 3), HOUR)), ..completion(&flow, 1) };
+    assert!(store.complete_flow(&done).await.unwrap().is_some());
+    new.push(id);
+    assert_eq!(left(&old).await, 1);
+    let (id, flow) = (hash(), lab.approved().await);
+    let pair = (&id, &session(&user.id, 4), HOUR);
+    assert!(store.sign_in_at_provider((&flow.id, 1), &user, None, pair).await.unwrap());
+    new.push(id);
+    assert_eq!((left(&old).await, left(&new).await, left(&[others]).await), (0, SESSIONS_KEPT, 1));
+}
+
+pub(crate) async fn the_newest_consents_of_a_user_are_remembered(lab: &Lab) {
+    let (store, mut old) = (&lab.store, Vec::new());
+    let consent = async |user| {
+        let done = completion(&lab.approved().await, user);
+        assert!(store.complete_flow(&done).await.unwrap().is_some());
+        done
+    };
+    for _ in 0..3 {
+        old.push(consent(1).await.consent);
+    }
+    let others = consent(2).await;
+    lab.pass(MINUTE).await;
+    let user = user_update(1).id;
+    let left = async || {
+        let found = futures::future::join_all(old.iter().map(|id| store.consented(&user, id))).await;
+        found.iter().filter(|given| matches!(given, Ok(Some(_)))).count()
+    };
+    let mut last = consent(1).await;
+    for _ in 1..CONSENTS_KEPT - 2 {
+        last = consent(1).await;
+    }
+    assert_eq!(left().await, 2);
+    // What is given again is one.
+    let again = Completion { consent: last.consent, ..completion(&lab.approved().await, 1) };
+    assert!(store.complete_flow(&again).await.unwrap().is_some());
+    assert_eq!(left().await, 2);
+    for expected in [1, 0] {
+        last = consent(1).await;
+        assert_eq!(left().await, expected);
+    }
+    assert!(store.consented(&user, &last.consent).await.unwrap().is_some());
+    assert!(store.consented(&others.user.id, &others.consent).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_user_revokes_only_their_own_grants(lab: &Lab) {

@@ -107,6 +107,8 @@ contracts! {
     account::an_account_lists_what_was_redeemed_and_where_it_is_signed_in
     account::one_more_than_a_user_may_have_ends_the_one_used_longest_ago
     account::many_sessions_end_but_for_one
+    account::the_newest_sessions_of_a_user_stay
+    account::the_newest_consents_of_a_user_are_remembered
     account::a_user_revokes_only_their_own_grants
     account::a_user_ends_only_their_own_sessions
     account::a_provider_signs_in_once_for_each_claimed_attempt

@@ -43,7 +43,6 @@ async fn every_key_has_the_life_of_the_table() {
     lab.store.hit("authorize", MINUTE).await.unwrap();
     let prefix = format!("gatehouse:{{team-a/github.{}}}:", lab.keys.instance());
     let lives: &[(&str, &[Duration])] = &[
-        ("oauth:client:", &[365 * DAY]),
         ("oauth:code:", &[10 * MINUTE]),
         ("oauth:spent:", &[10 * MINUTE]),
         ("jti:", &[30 * MINUTE]),
@@ -95,6 +94,17 @@ async fn a_revoked_grant_leaves_no_token_behind() {
     assert_eq!(admin.keys(":grant:").await.len(), 1);
     let listed: Vec<String> = admin.run(&["ZRANGE", &admin.key(":grants").await, "0", "-1"]).await;
     assert_eq!(listed.len(), 1, "only the grant that still waits for its code");
+}
+
+#[tokio::test]
+async fn a_purged_user_leaves_no_key_behind() {
+    let Some((lab, admin)) = redis().await else { return };
+    lab.client(1).await;
+    lab.signed_in(1).await;
+    let user = user_update(1).id;
+    assert!(admin.keys(&user.to_string()).await.len() >= 5);
+    assert!(lab.store.purge_user(&user).await.unwrap());
+    assert_eq!(admin.keys(&user.to_string()).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -102,6 +102,8 @@ pub(crate) async fn a_purged_user_leaves_nothing(lab: &Lab) {
     assert!(!lab.lives(&alice.access).await);
     assert!(!lab.code_waits(&waiting.code).await);
     assert_eq!(store.session(&id).await.unwrap(), None);
+    assert_eq!(store.consented(&alice.done.user.id, &waiting.consent).await.unwrap(), None);
+    assert!(store.consented(&bob.done.user.id, &bob.done.consent).await.unwrap().is_some());
     assert_eq!(store.user(&alice.done.user.id).await.unwrap(), None);
     assert_eq!(store.credential(&alice.done.user.id, IDENTITY_CREDENTIAL).await.unwrap(), None);
     assert_eq!(store.users().await.unwrap(), [bob.done.user.id]);

@@ -58,7 +58,7 @@ impl State {
         self.flows.take(flow, now);
         self.signed_in(user);
         self.replace_credential(&user.id, IDENTITY_CREDENTIAL, credential);
-        self.sessions.put(*id, session.clone(), now + life);
+        self.write_session(*id, session, life);
         true
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Approval, CallbackClaim, CodeStanding, Completion, Event, TakenBack, UserUpdate,
-        keys::{CONSENT_LIFE, FLOW_LIVES},
+        keys::{CONSENT_LIFE, CONSENTS_KEPT, FLOW_LIVES, SESSIONS_KEPT},
     },
     State,
     grant::Family,
@@ -47,8 +47,13 @@ impl State {
         }
         self.signed_in(user);
         self.replace_credential(&user.id, IDENTITY_CREDENTIAL, credential);
-        self.sessions.put(*id, session.clone(), self.now + life);
+        self.write_session(*id, session, life);
         true
+    }
+
+    pub(super) fn write_session(&mut self, id: Hash32, session: &Session, life: Duration) {
+        self.sessions.keep(self.now, SESSIONS_KEPT - 1, |_, other| other.user == session.user);
+        self.sessions.put(id, session.clone(), self.now + life);
     }
 
     pub(super) fn pin(&mut self, flow: &FlowId, user: &UserId, session: &Hash32) -> bool {
@@ -154,11 +159,11 @@ impl State {
             challenge: done.challenge.clone(),
         };
         self.codes.put(done.code, code, until);
-        let client = Hash32::of(done.grant.client_id.as_bytes());
-        self.clients.put(client, (), now + done.client_life);
-        self.consents.put((done.user.id, done.consent), self.unix, now + CONSENT_LIFE);
+        let consent = (done.user.id, done.consent);
+        self.consents.keep(now, CONSENTS_KEPT - 1, |other, _| other.0 == consent.0 && *other != consent);
+        self.consents.put(consent, self.unix, now + CONSENT_LIFE);
         if let Some((id, session, life)) = &done.session {
-            self.sessions.put(*id, session.clone(), now + *life);
+            self.write_session(*id, session, *life);
         }
         Some(self.make_room(&done.user.id, &done.grant.id))
     }

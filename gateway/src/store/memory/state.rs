@@ -24,7 +24,6 @@ pub(super) struct State {
     pub(super) flow_ends: Table<FlowId, ()>,
     pub(super) sessions: Table<Hash32, Session>,
     pub(super) consents: Table<(UserId, Hash32), i64>,
-    pub(super) clients: Table<Hash32, ()>,
     pub(super) codes: Table<Hash32, token::Code>,
     pub(super) assertions: Table<Hash32, ()>,
     pub(super) access: Table<Hash32, GrantId>,
@@ -88,7 +87,6 @@ impl State {
         self.flow_ends.retain(now, |_, ()| true);
         self.sessions.retain(now, |_, _| true);
         self.consents.retain(now, |_, _| true);
-        self.clients.retain(now, |_, ()| true);
         self.codes.retain(now, |_, _| true);
         self.assertions.retain(now, |_, ()| true);
         self.access.retain(now, |_, _| true);

@@ -73,6 +73,22 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.0.retain(|key, (value, until)| *until > now && keep(key, value));
     }
 
+    /// Takes out what of the entries of a kind is beyond `most`: those that would end first.
+    pub(super) fn keep(&mut self, now: Duration, most: usize, of_kind: impl Fn(&K, &V) -> bool)
+    where
+        K: Clone,
+    {
+        let living = self.0.iter().filter(|(_, (_, until))| *until > now);
+        let mut kind: Vec<(Duration, K)> = living
+            .filter(|(key, (value, _))| of_kind(key, value))
+            .map(|(key, (_, until))| (*until, key.clone()))
+            .collect();
+        kind.sort_unstable_by_key(|(until, _)| *until);
+        for (_, key) in kind.iter().take(kind.len().saturating_sub(most)) {
+            self.0.remove(key);
+        }
+    }
+
     /// The living entries.
     pub(super) fn iter(&self, now: Duration) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter().filter(move |(_, (_, until))| *until > now).map(|(key, (value, _))| (key, value))

@@ -101,6 +101,7 @@ impl State {
         self.end_sign_ins(id);
         let now = self.now;
         self.credentials.retain(now, |(user, _), _| user != id);
+        self.consents.retain(now, |(user, _), _| user != id);
         let known = self.users.take(id, now).is_some();
         self.events.push(Event::User(*id));
         known

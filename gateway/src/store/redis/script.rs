@@ -125,6 +125,7 @@ fn constants() -> String {
         ("GRANTS_OF", keys::GRANTS_OF.to_owned()),
         ("SESSIONS_OF", keys::SESSIONS_OF.to_owned()),
         ("CREDENTIALS_OF", keys::CREDENTIALS_OF.to_owned()),
+        ("CONSENTS_OF", keys::CONSENTS_OF.to_owned()),
         ("LIVE", state_text(&IdentityState::Live)),
     ];
     let numbers = [
@@ -139,6 +140,8 @@ fn constants() -> String {
         ("EVENTS_LIFE", keys::EVENTS_LIFE.as_millis()),
         ("EVENTS_KEPT", keys::EVENTS_KEPT as u128),
         ("GRANTS_KEPT", keys::GRANTS_KEPT as u128),
+        ("SESSIONS_KEPT", keys::SESSIONS_KEPT as u128),
+        ("CONSENTS_KEPT", keys::CONSENTS_KEPT as u128),
         ("ROBOT_GRANTS_KEPT", keys::ROBOT_GRANTS_KEPT as u128),
         ("BATCH", keys::BATCH as u128),
         ("DAY", 24 * 3600 * 1000),

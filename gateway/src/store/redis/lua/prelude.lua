@@ -48,6 +48,16 @@ local function list(index, member, ends)
   expire(index, USER_LIFE)
 end
 
+-- Deletes what an index lists beyond `most`, a batch at most: what would end first.
+local function keep(index, most)
+  local surplus = math.min(redis.call('ZCARD', P .. index) - most, BATCH)
+  if surplus <= 0 then return end
+  for _, key in ipairs(redis.call('ZRANGE', P .. index, 0, surplus - 1)) do
+    redis.call('DEL', P .. key)
+    redis.call('ZREM', P .. index, key)
+  end
+end
+
 -- Ends a grant and all its tokens; whether there was one.
 local function revoke(grant)
   local g = redis.call('HMGET', P .. grant, 'owner', 'code', 'access', 'replaced', 'refresh', 'blob')
@@ -143,6 +153,7 @@ local function write_session(user, session, content, mac, life)
   redis.call('HSET', P .. session, 's', content, 'm', mac)
   expire(session, life)
   list(user .. SESSIONS_OF, session, NOW + life)
+  keep(user .. SESSIONS_OF, SESSIONS_KEPT)
 end
 
 -- Versions follow the clock, so that one is never used twice, also when the credential was removed in between.
