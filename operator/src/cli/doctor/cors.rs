@@ -30,22 +30,18 @@ pub(super) async fn check(
 ) {
     let mcp = visit.url.clone();
     let registration = issuer.and_then(|i| i.registration_endpoint.as_ref());
-    let mut closed = Vec::new();
     // Forms and documents need none: the SDK asks for documents again without its header where one is refused.
     for (url, needed) in [(Some(&mcp), MCP_HEADERS), (registration, REGISTRATION_HEADERS)] {
         if let Some(url) = url
             && !preflight(visit, url, needed).await
         {
-            closed.push(url.path().to_owned());
+            visit.report.fault(
+                Check::Cors,
+                &[Client::Browser],
+                format!("a web page may not call {}: the preflight from {ORIGIN} is not answered with leave for {}.", url.path(), needed.join(", ")),
+                "Answer OPTIONS there with Access-Control-Allow-Origin and the headers asked for. Only clients in browsers need it.",
+            );
         }
-    }
-    if !closed.is_empty() {
-        visit.report.fault(
-            Check::Cors,
-            &[Client::Browser],
-            format!("a web page may not call {}: the preflight from {ORIGIN} is not answered with leave for {}.", closed.join(", "), MCP_HEADERS.join(", ")),
-            "Answer OPTIONS there with Access-Control-Allow-Origin and the headers asked for. Only clients in browsers need it.",
-        );
     }
     answers(visit, issuer, resource, register).await;
     exposed(visit, &mcp).await;
@@ -74,10 +70,9 @@ async fn preflight(visit: &mut Visit, url: &Url, needed: &[&str]) -> bool {
     let Ok(answer) = visit.once(Method::OPTIONS, url, &headers, Bytes::new()).await else {
         return false;
     };
-    let allowed = values(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS).to_ascii_lowercase();
-    // The wildcard does not stand for Authorization (Fetch standard, "CORS-unsafe request-header names").
-    let allows = |name: &&str| allowed.contains(*name) || (*name != "authorization" && allowed.trim() == "*");
-    answer.status.is_success() && allows_origin(&answer.headers) && needed.iter().all(allows)
+    let allowed = values(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS);
+    let allows = needed.iter().all(|name| lists(&allowed, name));
+    answer.status.is_success() && allows_origin(&answer.headers) && allows
 }
 
 /// Whether the page could read the answers themselves, to which leave in a preflight does not extend.
@@ -128,8 +123,8 @@ async fn exposed(visit: &mut Visit, mcp: &Url) {
         );
         return;
     }
-    let readable = values(&answer.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS).to_ascii_lowercase();
-    if !readable.contains("www-authenticate") || !readable.contains("mcp-session-id") {
+    let readable = values(&answer.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    if !lists(&readable, "www-authenticate") || !lists(&readable, "mcp-session-id") {
         visit.report.fault(
             Check::Cors,
             &[Client::Browser],
@@ -149,4 +144,29 @@ async fn exposed(visit: &mut Visit, mcp: &Url) {
 
 fn allows_origin(headers: &HeaderMap) -> bool {
     matches!(values(headers, &header::ACCESS_CONTROL_ALLOW_ORIGIN).as_str(), "*" | ORIGIN)
+}
+
+/// Whether a list of header names holds this one. The wildcard does not stand for Authorization (Fetch standard, "CORS
+/// non-wildcard request-header name").
+fn lists(list: &str, name: &str) -> bool {
+    let stands_for =
+        |listed: &str| listed.eq_ignore_ascii_case(name) || (listed == "*" && name != "authorization");
+    list.split(',').map(str::trim).any(stands_for)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_headers_holds_whole_names_and_its_wildcard_is_not_authorization() {
+        let open = |list: &str| MCP_HEADERS.iter().all(|name| lists(list, name));
+        assert!(open("Authorization, Content-Type,MCP-Protocol-Version"));
+        assert!(open("*, Authorization"));
+        assert!(!open("*"));
+        assert!(!open("x-authorization, *"));
+        assert!(!open("authorization, content-type-options, mcp-protocol-version"));
+        assert!(!open(""));
+        assert!(lists("*", "www-authenticate") && !lists("proxy-www-authenticate", "www-authenticate"));
+    }
 }

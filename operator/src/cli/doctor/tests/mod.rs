@@ -243,6 +243,17 @@ async fn what_endangers_users_is_a_failure_that_stops_nobody() {
 }
 
 #[tokio::test]
+async fn a_preflight_is_said_to_lack_what_that_address_needs() {
+    let server = Server::start(Some(Break::NoPreflight)).await;
+    let report = text(&mut examine(&server, None).await);
+    let lacks = |path: &str, headers: &str| {
+        report.contains(&format!("may not call {path}: the preflight from http://localhost:6274 is not answered with leave for {headers}.\n"))
+    };
+    assert!(lacks("/mcp", "authorization, content-type, mcp-protocol-version"), "{report}");
+    assert!(lacks("/oauth/register", "content-type"), "{report}");
+}
+
+#[tokio::test]
 async fn two_lines_of_challenges_are_read_as_one() {
     let server = Server::start(Some(Break::BasicLineFirst)).await;
     let report = text(&mut examine(&server, None).await);
