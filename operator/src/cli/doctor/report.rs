@@ -56,26 +56,21 @@ impl Report {
         self.push(check, Level::Fault, clients, found.into(), mend.into());
     }
 
-    /// Adds a finding; what was found before, for other clients, is said once, for all of them.
+    /// Adds a finding. What was found before, for other clients, is said once, for all of them; where it was told before,
+    /// it is said again for those alone who are new.
     fn push(&mut self, check: Check, level: Level, clients: &[Client], found: String, mend: String) {
         let same = |f: &Finding| f.check == check && f.level == level && f.found == found && f.mend == mend;
-        let new = match self.findings.iter().position(same) {
-            Some(at) => {
-                let known = &mut self.findings[at].clients;
-                let new: Vec<_> = clients.iter().copied().filter(|c| !known.contains(c)).collect();
-                if at >= self.told {
-                    known.extend(new);
-                    known.sort_unstable();
-                    return;
-                }
-                if new.is_empty() {
-                    return;
-                }
-                new
+        let known = |client: &Client| self.findings.iter().any(|f| same(f) && f.clients.contains(client));
+        let new: Vec<_> = clients.iter().copied().filter(|client| !known(client)).collect();
+        match self.findings.iter().rposition(same) {
+            Some(at) if at >= self.told => {
+                let clients = &mut self.findings[at].clients;
+                clients.extend(new);
+                clients.sort_unstable();
             }
-            None => clients.to_vec(),
-        };
-        self.findings.push(Finding { check, level, found, clients: new, mend });
+            Some(_) if new.is_empty() => {}
+            _ => self.findings.push(Finding { check, level, found, clients: new, mend }),
+        }
     }
 
     /// Whether a check has said anything that is not good.
@@ -215,7 +210,12 @@ mod tests {
         report.fault(Check::Registration, &[Client::PythonSdk], "float", "mend it");
         assert_eq!(report.untold(), "");
         report.fault(Check::Registration, &[Client::VsCode], "float", "mend it");
-        assert!(report.untold().contains("stops: VS Code\n"));
+        report.fault(Check::Registration, &[Client::Codex], "float", "mend it");
+        assert!(report.untold().contains("stops: Codex, VS Code\n"));
+        for client in [Client::Cursor, Client::VsCode, Client::Codex] {
+            report.fault(Check::Registration, &[client], "float", "mend it");
+        }
+        assert_eq!(report.untold(), "", "who is in a later copy is known too");
     }
 
     #[test]
