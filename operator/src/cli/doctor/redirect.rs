@@ -30,6 +30,23 @@ fn is_upgrade(from: &Url, to: &Url) -> bool {
     from.scheme() == "http" && to.scheme() == "https" && host(from) == host(to) && plain(from) && plain(to)
 }
 
+/// Reports a redirect that clients follow.
+pub(super) fn report_followed(visit: &mut Visit, from: &Url, to: &Url) {
+    visit.report.warn(
+        Check::Redirect,
+        format!(
+            "{from} is redirected to {to}, {}: clients follow that with a request more each time.",
+            how(from, to)
+        ),
+        "Give clients the URL that answers in the end.",
+    );
+}
+
+/// In which way a redirect is one that clients follow.
+fn how(from: &Url, to: &Url) -> &'static str {
+    if is_upgrade(from, to) { "from http to its https" } else { "within its origin" }
+}
+
 /// Reports a redirect that clients do not follow: `what` was asked for at `url`.
 pub(super) fn report(
     visit: &mut Visit,
@@ -119,5 +136,13 @@ mod tests {
         assert!(!follows(Method::POST, 308, "http://h.test:80/mcp", "https://h.test:8443/mcp"));
         assert!(!follows(Method::GET, 302, "https://h.test/mcp", "https://www.h.test/mcp"));
         assert!(!follows(Method::GET, 304, "https://h.test/mcp", "/mcp/"));
+    }
+
+    #[test]
+    fn a_redirect_to_https_is_not_called_one_within_the_origin() {
+        let [plain, slash, tls] =
+            ["http://h.test/mcp", "http://h.test/mcp/", "https://h.test/mcp"].map(|u| Url::parse(u).unwrap());
+        assert_eq!(how(&plain, &slash), "within its origin");
+        assert_eq!(how(&plain, &tls), "from http to its https");
     }
 }

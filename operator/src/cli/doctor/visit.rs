@@ -151,7 +151,7 @@ impl Visit {
         if self.aloud { print(&self.report.untold()) } else { Ok(()) }
     }
 
-    /// Asks as the clients' programs do: they follow redirects within the origin, as long as the method stays.
+    /// Asks as the clients' programs do: they follow redirects within the origin, or to its https, as long as the method stays.
     ///
     /// # Errors
     /// When no answer comes: what happened.
@@ -165,11 +165,7 @@ impl Visit {
         let mut answer = self.once(method.clone(), url, headers, body.clone()).await?;
         for _ in 0..REDIRECTS {
             let Some(next) = redirect::followed(&method, &answer) else { break };
-            self.report.warn(
-                Check::Redirect,
-                format!("{url} is redirected to {next}, within its origin: clients follow that with a request more each time."),
-                "Give clients the URL that answers in the end.",
-            );
+            redirect::report_followed(self, &answer.url, &next);
             answer = self.once(method.clone(), &next, headers, body.clone()).await?;
         }
         Ok(answer)

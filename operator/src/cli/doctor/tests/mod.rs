@@ -140,6 +140,7 @@ const TOLD: &[(Break, Check, Option<Client>, &str)] = {
         (TokenGivesAway, Check::Token, None, "never issued"),
         (NoResource, Check::Resource, None, "2025-03-26"),
         (SlashRedirect, Check::Redirect, None, "within its origin"),
+        (RedirectedTwice, Check::Redirect, None, "/mcp/ is redirected to"),
         (Compressed, Check::Resource, None, "compressed (gzip)"),
         (ByteOrderMark, Check::Resource, Some(Client::PythonSdk), "byte order mark"),
         (BasicLineFirst, Check::Challenge, None, "not Bearer but \"Basic\""),

@@ -48,7 +48,7 @@ breaks! {
     BasicAndElsewhere, SpacedChallenge, ResourceClosed, TokenClosed, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
     IssuerNameUnknown, RegistrationNameUnknown, RegistrationFails, PageIsText, AuthorizeLeadsNowhere, IssuerOfAnother,
     IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled, HandshakeEnds, FormActionInPage,
-    ApprovalInSingleQuotes,
+    ApprovalInSingleQuotes, RedirectedTwice,
 }
 
 /// The server; it runs until it is stopped.
@@ -171,11 +171,16 @@ async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     if site.is(Break::RateLimited) {
         return page(StatusCode::TOO_MANY_REQUESTS, "Too many requests", "");
     }
+    let elsewhere = match (site.broken, path) {
+        (Some(Break::SlashRedirect | Break::RedirectedTwice), "/mcp") => Some("/mcp/"),
+        (Some(Break::RedirectedTwice), "/mcp/") => Some("/mcp/end"),
+        _ => None,
+    };
     let mut response = if parts.method == Method::OPTIONS {
         site.preflight()
-    } else if path == "/mcp" && site.is(Break::SlashRedirect) {
-        (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/mcp/")]).into_response()
-    } else if path == "/mcp" || path == "/mcp/" {
+    } else if let Some(elsewhere) = elsewhere {
+        (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, elsewhere)]).into_response()
+    } else if matches!(path, "/mcp" | "/mcp/" | "/mcp/end") {
         site.mcp(&parts.method, &parts.headers, &body)
     } else if path.starts_with("/.well-known/") {
         site.well_known(path, &parts.headers)
