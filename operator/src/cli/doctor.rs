@@ -66,7 +66,8 @@ pub(super) struct DoctorArgs {
 enum Format {
     /// For people.
     Text,
-    /// For programs.
+    /// For programs: an object with `findings`, and with `stops`, `keptAway`, `unseen` and `danger`, which say what the last
+    /// lines of the text do.
     Json,
 }
 

@@ -150,9 +150,11 @@ impl Check {
 pub(super) enum Level {
     /// As it should be.
     Good,
-    /// For whom the server is not meant, or what was not looked at.
+    /// The named clients are kept away, and it is meant so, as far as can be told.
     Note,
-    /// Nobody is stopped by it, or it is a risk.
+    /// It was not looked at.
+    Unseen,
+    /// Nobody is known to stop at it.
     Warning,
     /// No client stops at it, and users are not safe.
     Danger,
@@ -170,10 +172,10 @@ pub(super) struct Finding {
     pub(super) level: Level,
     /// What was seen.
     pub(super) found: String,
-    /// Who stops at it.
+    /// Who stops at a fault, or whom a note is about; nobody else is named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) clients: Vec<Client>,
-    /// What to do about it; empty when it is good.
+    /// What to do about it; empty when it is good, or nothing can be done here.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) mend: String,
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Map, Value, json};
+
 use super::finding::{Check, Client, Finding, Level};
 
 /// All that was found.
@@ -32,7 +34,7 @@ impl Report {
 
     /// Something that was not looked at: nothing is then said to be free of faults.
     pub(super) fn unseen(&mut self, check: Check, found: impl Into<String>, mend: impl Into<String>) {
-        self.push(check, Level::Note, &[], found.into(), mend.into());
+        self.push(check, Level::Unseen, &[], found.into(), mend.into());
     }
 
     /// Something that nobody is known to stop at.
@@ -75,7 +77,8 @@ impl Report {
 
     /// Whether a check has said anything that is not good.
     pub(super) fn blames(&self, check: Check) -> bool {
-        self.findings.iter().any(|f| f.check == check && !matches!(f.level, Level::Good | Level::Note))
+        let blamed = |level| matches!(level, Level::Warning | Level::Danger | Level::Fault);
+        self.findings.iter().any(|f| f.check == check && blamed(f.level))
     }
 
     /// Whether a client would stop somewhere.
@@ -93,8 +96,24 @@ impl Report {
         self.named(Level::Fault, client)
     }
 
+    /// The first check that keeps `client` away, unless it would stop at one.
+    fn keeps_away(&self, client: Client) -> Option<Check> {
+        self.named(Level::Note, client).filter(|_| self.stops(client).is_none())
+    }
+
     fn named(&self, level: Level, client: Client) -> Option<Check> {
         self.findings.iter().find(|f| f.level == level && f.clients.contains(&client)).map(|f| f.check)
+    }
+
+    /// The checks of which something was not looked at.
+    fn unseen_at(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for finding in self.findings.iter().filter(|f| f.level == Level::Unseen) {
+            if !checks.contains(&finding.check) {
+                checks.push(finding.check);
+            }
+        }
+        checks
     }
 
     /// What was found and not yet told, for people.
@@ -104,6 +123,7 @@ impl Report {
             let mark = match level {
                 Level::Good => "ok  ",
                 Level::Note => "note",
+                Level::Unseen => "skip",
                 Level::Warning => "warn",
                 Level::Danger => "RISK",
                 Level::Fault => "FAIL",
@@ -123,15 +143,14 @@ impl Report {
 
     /// Where each client stops, for people.
     pub(super) fn summary(&self) -> String {
-        let partly = self.findings.iter().any(|f| f.level == Level::Note && f.clients.is_empty());
-        let free = if partly {
-            "finds nothing in its way, as far as was looked"
-        } else {
+        let free = if self.unseen_at().is_empty() {
             "finds nothing in its way"
+        } else {
+            "finds nothing in its way, as far as was looked"
         };
         let mut text = String::from("\n");
         for &client in Client::ALL {
-            let says = match (self.stops(client), self.named(Level::Note, client)) {
+            let says = match (self.stops(client), self.keeps_away(client)) {
                 (Some(check), _) => format!("would stop at: {}", check.name()),
                 (None, Some(check)) => format!("is kept away: {}", check.name()),
                 (None, None) => free.to_owned(),
@@ -145,13 +164,19 @@ impl Report {
         text
     }
 
-    /// The report for programs: a JSON object with every finding, and where each client would stop.
+    /// The report for programs: a JSON object with every finding, and what the summary says of each client and of users.
     pub(super) fn json(&self) -> String {
-        let clients: serde_json::Map<String, serde_json::Value> = Client::ALL
-            .iter()
-            .map(|&c| (c.name().to_owned(), self.stops(c).map(Check::name).into()))
-            .collect();
-        format!("{:#}\n", serde_json::json!({ "findings": self.findings, "stops": clients }))
+        let clients = |at: fn(&Self, Client) -> Option<Check>| -> Map<String, Value> {
+            Client::ALL.iter().map(|&c| (c.name().to_owned(), at(self, c).map(Check::name).into())).collect()
+        };
+        let report = json!({
+            "findings": self.findings,
+            "stops": clients(Self::stops),
+            "keptAway": clients(Self::keeps_away),
+            "unseen": self.unseen_at(),
+            "danger": self.danger_at(),
+        });
+        format!("{report:#}\n")
     }
 }
 
@@ -190,12 +215,10 @@ mod tests {
         assert!(text.contains("Codex                 would stop at: issuer"), "{text}");
         assert!(text.contains("Cursor                would stop at: token"), "{text}");
         assert!(report.has_faults() && report.blames(Check::Clock) && !report.blames(Check::Reach));
-        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
-        assert_eq!(
-            json["findings"][0],
-            serde_json::json!({ "check": "reach", "level": "good", "found": "there" })
-        );
-        assert_eq!(json["stops"]["VS Code"], "token");
+        let said: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(said["findings"][0], json!({ "check": "reach", "level": "good", "found": "there" }));
+        assert_eq!(said["stops"]["VS Code"], "token");
+        assert_eq!(said["danger"], Value::Null);
     }
 
     #[test]
@@ -235,5 +258,29 @@ mod tests {
         assert!(report.untold().contains("RISK  authorize"));
         assert!(report.summary().contains("users                 are not safe at: authorize\n"));
         assert!(!report.has_faults() && report.danger_at().is_some());
+    }
+
+    #[test]
+    fn programs_are_told_what_people_are() {
+        let mut report = Report::default();
+        report.note(Check::Reach, Client::CLOUD, "local", "publish it");
+        report.fault(Check::Issuer, &[Client::ChatGpt], "odd", "mend it");
+        report.unseen(Check::Authorize, "no page", "register");
+        report.unseen(Check::Authorize, "no other page", "register");
+        report.danger(Check::Token, "open", "close it");
+        assert!(report.untold().contains("skip  authorize     no page\n"));
+        assert!(!report.blames(Check::Authorize));
+        let said: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(said["findings"][2]["level"], "unseen");
+        assert_eq!(
+            (&said["stops"]["ChatGPT"], &said["keptAway"]["ChatGPT"]),
+            (&json!("issuer"), &Value::Null)
+        );
+        assert_eq!(
+            (&said["stops"]["claude.ai"], &said["keptAway"]["claude.ai"]),
+            (&Value::Null, &json!("reach"))
+        );
+        assert_eq!((&said["stops"]["Codex"], &said["keptAway"]["Codex"]), (&Value::Null, &Value::Null));
+        assert_eq!((&said["unseen"], &said["danger"]), (&json!(["authorize"]), &json!("token")));
     }
 }
