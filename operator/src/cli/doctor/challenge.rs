@@ -10,7 +10,7 @@ use super::{
     instead::Instead,
     visit::Visit,
 };
-use crate::cli::http::Answer;
+use crate::cli::{challenge::parameter, http::Answer};
 
 /// Whose requests are probes with GET, before any POST.
 const PROBE_BY_GET: &[Client] = &[Client::Codex, Client::RustSdk, Client::McpRemote];
@@ -155,34 +155,6 @@ fn read(visit: &mut Visit, answer: &Answer) -> Challenge {
     Challenge { resource_metadata: Some(resource_metadata), unread, scope }
 }
 
-/// A parameter of a challenge.
-#[derive(Debug, PartialEq, Eq)]
-struct Parameter {
-    value: String,
-    /// Whether it is spelt as every client reads it.
-    plain: bool,
-}
-
-/// A parameter, in any spelling that RFC 9110 section 11.2 allows: the name in any case, spaces around `=`, no quotes.
-fn parameter(challenge: &str, name: &str) -> Option<Parameter> {
-    let lower = challenge.to_ascii_lowercase();
-    // Lower-casing ASCII moves nothing, so the places are the same in both.
-    lower.match_indices(name).find_map(|(at, _)| {
-        if at != 0 && !challenge[..at].ends_with([' ', ',', '\t']) {
-            return None;
-        }
-        let (spelt, rest) = challenge[at..].split_at(name.len());
-        let value = rest.trim_start().strip_prefix('=')?;
-        let plain = spelt == name && rest.starts_with('=') && !value.starts_with(' ');
-        let value = value.trim_start();
-        let value = match value.strip_prefix('"') {
-            Some(quoted) => &quoted[..quoted.find('"')?],
-            None => value.split([' ', ',', '\t']).next().unwrap_or_default(),
-        };
-        Some(Parameter { value: value.to_owned(), plain })
-    })
-}
-
 /// Asks once more by another method, where the POST got a challenge.
 async fn other_method(visit: &mut Visit, method: Method) {
     let Ok(answer) = visit.ask(method.clone(), &visit.url.clone(), &[], Bytes::new()).await else { return };
@@ -201,23 +173,5 @@ async fn other_method(visit: &mut Visit, method: Method) {
         visit.report.fault(Check::Challenge, PROBE_BY_GET, found, mend);
     } else {
         visit.report.warn(Check::Challenge, found, mend);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_is_read_however_it_is_spelt() {
-        let read = |challenge: &str| parameter(challenge, "resource_metadata").map(|p| (p.value, p.plain));
-        let at = |plain| Some(("https://h/x".to_owned(), plain));
-        assert_eq!(read("Bearer scope=\"a b\", resource_metadata=\"https://h/x\""), at(true));
-        assert_eq!(read("Bearer resource_metadata=https://h/x, scope=a"), at(true));
-        assert_eq!(read("Bearer resource_metadata = \"https://h/x\""), at(false));
-        assert_eq!(read("Bearer Resource_Metadata=\"https://h/x\""), at(false));
-        assert_eq!(read("Basic realm=\"x\", Bearer resource_metadata=\"https://h/x\""), at(true));
-        assert_eq!(read("Bearer x_resource_metadata=\"https://h/x\""), None);
-        assert_eq!(read("Bearer resource_metadata=\"https://h/x"), None, "cut off");
     }
 }

@@ -62,7 +62,8 @@ impl Server {
 pub(super) async fn discover(http: &Http, url: &Url) -> Result<Server, String> {
     let probe = http.get(url).await?;
     let challenge = probe.headers.get(header::WWW_AUTHENTICATE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let resource = match resource(http, url, parameter(challenge, "resource_metadata")).await {
+    let named = |name| parameter(challenge, name).map(|p| p.value);
+    let resource = match resource(http, url, named("resource_metadata")).await {
         Err(why) if probe.status != StatusCode::UNAUTHORIZED => {
             let status = probe.status;
             return Err(format!("{url} answered {status} to a request without a token, not 401; and {why}"));
@@ -79,7 +80,7 @@ pub(super) async fn discover(http: &Http, url: &Url) -> Result<Server, String> {
     let scopes = (!resource.scopes_supported.is_empty()).then(|| resource.scopes_supported.join(" "));
     Ok(Server {
         resource: resource.resource,
-        scope: parameter(challenge, "scope").or(scopes),
+        scope: named("scope").or(scopes),
         issuer: found.issuer,
         authorization_endpoint: found.authorization_endpoint,
         token_endpoint: found.token_endpoint,
