@@ -25,8 +25,6 @@ use super::CliError;
 const LIMIT: usize = 1 << 20;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The media type of a form.
-const FORM: &str = "application/x-www-form-urlencoded";
 /// What every request carries, unless it says otherwise.
 const OURS: [(HeaderName, &str); 2] = [
     (header::ACCEPT, "application/json, text/event-stream"),
@@ -74,6 +72,27 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// What is posted.
+pub(super) struct Content {
+    /// Its media type.
+    pub(super) kind: &'static str,
+    /// The bytes.
+    pub(super) bytes: Bytes,
+}
+
+impl Content {
+    /// A JSON document.
+    pub(super) fn json(document: &Value) -> Self {
+        Self { kind: "application/json", bytes: document.to_string().into() }
+    }
+
+    /// A form.
+    pub(super) fn form(form: &[(&str, &str)]) -> Self {
+        let bytes = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish().into();
+        Self { kind: "application/x-www-form-urlencoded", bytes }
+    }
+}
+
 impl Http {
     /// A client that trusts the CAs of the web.
     pub(super) fn new() -> Self {
@@ -97,19 +116,12 @@ impl Http {
         self.send(Method::GET, url, &[], Bytes::new())
     }
 
-    /// POST of a JSON document.
-    pub(super) fn post_json(&self, url: &Url, body: &Value) -> impl Future<Output = Result<Answer, String>> {
-        self.send(Method::POST, url, &[(header::CONTENT_TYPE, "application/json")], body.to_string().into())
-    }
-
-    /// POST of a form.
-    pub(super) fn post_form(
-        &self,
-        url: &Url,
-        form: &[(&str, &str)],
-    ) -> impl Future<Output = Result<Answer, String>> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        self.send(Method::POST, url, &[(header::CONTENT_TYPE, FORM)], body.into())
+    /// POST.
+    ///
+    /// # Errors
+    /// When no answer comes: what happened, down to its cause.
+    pub(super) async fn post(&self, url: &Url, content: Content) -> Result<Answer, String> {
+        self.send(Method::POST, url, &[(header::CONTENT_TYPE, content.kind)], content.bytes).await
     }
 
     /// Any request. Headers given here win over our own.

@@ -18,7 +18,7 @@ use url::Url;
 use self::{callback::Callback, discovery::Server};
 use super::{
     CliError,
-    http::{Http, Trust},
+    http::{Content, Http, Trust},
     print,
 };
 
@@ -120,7 +120,7 @@ async fn register(http: &Http, server: &Server, redirect_uri: &str) -> Result<Re
         "token_endpoint_auth_method": "none",
         "application_type": "native",
     });
-    http.post_json(endpoint, &metadata).await?.json("the registration")
+    http.post(endpoint, Content::json(&metadata)).await?.json("the registration")
 }
 
 fn authorization_url(
@@ -167,7 +167,7 @@ async fn redeem(
     if let Some(secret) = &client.client_secret {
         form.push(("client_secret", secret));
     }
-    http.post_form(&server.token_endpoint, &form).await?.json("the token endpoint's answer")
+    http.post(&server.token_endpoint, Content::form(&form)).await?.json("the token endpoint's answer")
 }
 
 /// 256 random bits as 43 unreserved characters: a PKCE verifier (RFC 7636 section 4.1) or a state.

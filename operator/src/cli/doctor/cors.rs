@@ -12,7 +12,7 @@ use super::{
     resource::Resource,
     visit::Visit,
 };
-use crate::cli::http::Answer;
+use crate::cli::http::{Answer, Content};
 
 /// Where the MCP Inspector's page is served from.
 const ORIGIN: &str = "http://localhost:6274";
@@ -84,7 +84,7 @@ async fn answers(visit: &mut Visit, issuer: Option<&Issuer>, resource: Option<&R
     }
     if let Some(url) = issuer.and_then(|i| i.token_endpoint.as_ref()) {
         let form = [("grant_type", "authorization_code"), ("code", "gatehouse-doctor")];
-        closed.extend(unreadable(visit.post_form(url, &form, Some(ORIGIN)).await));
+        closed.extend(unreadable(visit.post(url, Content::form(&form), Some(ORIGIN)).await));
     }
     if let Some(url) = issuer.and_then(|i| i.registration_endpoint.as_ref()).filter(|_| register) {
         closed.extend(unreadable(registration::from_page(visit, url, ORIGIN).await));

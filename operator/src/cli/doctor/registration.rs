@@ -1,6 +1,6 @@
 //! Registering as each client does: RFC 7591.
 
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -11,7 +11,7 @@ use super::{
     issuer::Issuer,
     visit::Visit,
 };
-use crate::cli::http::Answer;
+use crate::cli::http::{Answer, Content};
 
 const WHAT: &str = "the registration";
 
@@ -94,7 +94,7 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer) -> Option<Register
     let endpoint = issuer.registration_endpoint.as_ref()?;
     let mut going_on = None;
     for (at, profile) in PROFILES.iter().enumerate() {
-        let answer = visit.post_json(endpoint, &metadata(profile)).await;
+        let answer = visit.post(endpoint, Content::json(&metadata(profile)), None).await;
         let refused = matches!(&answer, Ok(a) if matches!(a.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN));
         match (object(answer), refused) {
             (Ok((document, answer)), _) => {
@@ -138,8 +138,7 @@ pub(super) async fn check(visit: &mut Visit, issuer: &Issuer) -> Option<Register
 /// # Errors
 /// When no answer comes: what happened.
 pub(super) async fn from_page(visit: &mut Visit, endpoint: &Url, origin: &str) -> Result<Answer, String> {
-    let json = [(header::CONTENT_TYPE, "application/json"), (header::ORIGIN, origin)];
-    visit.ask(Method::POST, endpoint, &json, metadata(&PROFILES[0]).to_string().into()).await
+    visit.post(endpoint, Content::json(&metadata(&PROFILES[0])), Some(origin)).await
 }
 
 fn metadata(profile: &Profile) -> Value {

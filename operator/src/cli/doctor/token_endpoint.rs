@@ -13,7 +13,7 @@ use super::{
     registration::Registered,
     visit::Visit,
 };
-use crate::cli::http::Answer;
+use crate::cli::http::{Answer, Content};
 
 const WHAT: &str = "the token endpoint";
 /// Clients that begin anew by the error that they are told.
@@ -63,7 +63,7 @@ async fn redeem(
         ("resource", resource),
     ];
     form.extend(secret.map(|s| ("client_secret", s)));
-    visit.post_form(endpoint, &form, None).await
+    visit.post(endpoint, Content::form(&form), None).await
 }
 
 fn judge(visit: &mut Visit, endpoint: &Url, answer: Result<Answer, String>, expected: &str, to: &str) {

@@ -8,8 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, Method, header};
 use secrecy::SecretString;
-use serde_json::Value;
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use super::{
     challenge, cors, documents, finding::Check, issuer, outside, pages, reach, redirect, registration,
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::cli::{
     CliError,
-    http::{Answer, Http},
+    http::{Answer, Content, Http},
     print,
 };
 
@@ -179,29 +178,19 @@ impl Visit {
         self.ask(Method::GET, url, &[], Bytes::new()).await
     }
 
-    /// POST of a JSON document.
+    /// POST, as [`Visit::ask`] does it, from a page of `origin` if there is one.
     ///
     /// # Errors
     /// When no answer comes: what happened.
-    pub(super) async fn post_json(&mut self, url: &Url, body: &Value) -> Result<Answer, String> {
-        let json = [(header::CONTENT_TYPE, "application/json")];
-        self.ask(Method::POST, url, &json, body.to_string().into()).await
-    }
-
-    /// POST of a form, from a page of `origin` if there is one.
-    ///
-    /// # Errors
-    /// When no answer comes: what happened.
-    pub(super) async fn post_form(
+    pub(super) async fn post(
         &mut self,
         url: &Url,
-        form: &[(&str, &str)],
+        content: Content,
         origin: Option<&str>,
     ) -> Result<Answer, String> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let mut headers = vec![(header::CONTENT_TYPE, "application/x-www-form-urlencoded")];
+        let mut headers = vec![(header::CONTENT_TYPE, content.kind)];
         headers.extend(origin.map(|origin| (header::ORIGIN, origin)));
-        self.ask(Method::POST, url, &headers, body.into()).await
+        self.ask(Method::POST, url, &headers, content.bytes).await
     }
 
     /// Asks once, and follows nothing.
