@@ -47,7 +47,7 @@ pub(super) async fn endpoints(visit: &mut Visit, issuer: &Issuer) {
         }
         let Some(outside) = look_up(url).await else { continue };
         let clients = match outside {
-            Outside::Inside(_) if *url == issuer.place => NOT_INSIDE,
+            Outside::Private(_) if *url == issuer.place => NOT_INSIDE,
             _ => Client::CLOUD,
         };
         visit.report.fault(
@@ -64,17 +64,17 @@ pub(super) async fn endpoints(visit: &mut Visit, issuer: &Issuer) {
 #[derive(Debug, PartialEq, Eq)]
 enum Outside {
     /// It has addresses of a network of its own.
-    Inside(Vec<IpAddr>),
+    Private(Vec<IpAddr>),
     /// It has none of IPv4.
-    NewAlone(Vec<IpAddr>),
+    Ipv6Only(Vec<IpAddr>),
 }
 
 impl std::fmt::Display for Outside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |found: &[IpAddr]| found.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
         match self {
-            Self::Inside(found) => write!(f, "leads to {}, which only this network reaches", list(found)),
-            Self::NewAlone(found) => write!(f, "has addresses of IPv6 alone ({})", list(found)),
+            Self::Private(found) => write!(f, "leads to {}, which only this network reaches", list(found)),
+            Self::Ipv6Only(found) => write!(f, "has addresses of IPv6 alone ({})", list(found)),
         }
     }
 }
@@ -89,13 +89,13 @@ async fn look_up(url: &Url) -> Option<Outside> {
 fn judge(mut found: Vec<IpAddr>) -> Option<Outside> {
     found.sort_unstable();
     found.dedup();
-    let (old, new): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv4);
-    let counts = if old.is_empty() { &new } else { &old };
-    let inside: Vec<_> = counts.iter().copied().filter(|address| is_inside(*address)).collect();
-    if !inside.is_empty() {
-        return Some(Outside::Inside(inside));
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv4);
+    let counts = if v4.is_empty() { &v6 } else { &v4 };
+    let private: Vec<_> = counts.iter().copied().filter(|address| is_private(*address)).collect();
+    if !private.is_empty() {
+        return Some(Outside::Private(private));
     }
-    (old.is_empty() && !new.is_empty()).then_some(Outside::NewAlone(new))
+    (v4.is_empty() && !v6.is_empty()).then_some(Outside::Ipv6Only(v6))
 }
 
 /// A URL's host, without the brackets of IPv6.
@@ -114,7 +114,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 }
 
 /// Whether an address is of this machine or of a network of its own.
-fn is_inside(address: IpAddr) -> bool {
+fn is_private(address: IpAddr) -> bool {
     // RFC 6598: what carriers share.
     let shared = |ip: Ipv4Addr| ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
     match address {

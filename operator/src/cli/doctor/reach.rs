@@ -63,7 +63,7 @@ pub(super) async fn check(visit: &mut Visit) -> Option<Answer> {
 fn form(visit: &mut Visit) {
     let Visit { url, report, .. } = visit;
     if !url.username().is_empty() || url.password().is_some() {
-        // What has a host can have no name. Nothing here prints the password.
+        // Both succeed: they fail only on URLs without a host, and those are refused before. So nothing prints the password.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         report.fault(

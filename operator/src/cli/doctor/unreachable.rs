@@ -108,7 +108,7 @@ fn said(why: &str) -> String {
     let dated = text.replace(" (UNIX)", "");
     let words = dated.split(' ').map(|word| {
         let number = word.trim_end_matches(',');
-        // Eleven digits are after the year 5000, and eight are not after 1973.
+        // Nine digits begin in 1973, and ten end in 2286.
         let seconds = (9..=10).contains(&number.len()).then(|| number.parse().ok()).flatten();
         seconds
             .and_then(|s| Timestamp::from_second(s).ok())
