@@ -1,7 +1,5 @@
 //! 98 to 114: the protected resource.
 
-use std::time::Duration;
-
 use e2e::{
     balancer::REPLICA,
     browser::Browser,
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     load::REPLICAS,
-    world::{Attack, caller, code, dies, hub, works},
+    world::{Attack, SEEN, SLACK, caller, code, dies, hub, works},
 };
 
 async fn signed_in(attack: &Attack) -> (OAuthClient, Browser, String, String, String) {
@@ -359,7 +357,7 @@ pub(crate) async fn r111_a_stream_ends_with_its_sign_in(attack: &Attack) {
     client.refresh(&second).await;
     assert!(client.refresh(&refresh).await.is_error(400, "invalid_grant"));
     let ended = async { while let Some(Ok(_)) = stream.next().await {} };
-    tokio::time::timeout(Duration::from_secs(8), ended).await.expect("the stream ends within five seconds");
+    tokio::time::timeout(SEEN + SLACK, ended).await.expect("the stream ends within five seconds");
     dies(&client, &access).await;
 }
 
@@ -411,7 +409,7 @@ impl Open {
             String::from_utf8_lossy(&text).into_owned()
         };
         let both = async { tokio::join!(read(self.listen), read(self.wait)) };
-        let ended = tokio::time::timeout(Duration::from_secs(8), both).await;
+        let ended = tokio::time::timeout(SEEN + SLACK, both).await;
         let (_, answered) = ended.unwrap_or_else(|_| panic!("{why}: what is open ends within five seconds"));
         assert!(!answered.contains("\"result\""), "{why}: {answered}");
     }

@@ -116,17 +116,21 @@ pub(crate) async fn revoke_is_seen_elsewhere_within_a_second(attack: &Attack) {
     let (gateway, _backend) = local(&attack.world.watch, &redis, "team-f", None).await;
     let client = attack.client(&gateway).await;
     let (browser, _) = attack.local();
-    let mut fastest = Duration::MAX;
+    let mut late = Vec::new();
     for _ in 0..5 {
         let (access, refresh) = client.tokens(&browser).await;
         remembers(&redis, &client, &access).await;
         let revoked = client.post("/oauth/revoke", &[("token", &refresh)], &[(REPLICA, REPLICAS[1])]).await;
         assert!(is_done(&revoked), "{} {}", revoked.status, revoked.text);
-        let late = outlives(&client, &access, &[0]).await;
-        assert!(late <= SEEN + SLACK, "a token was taken {late:?} after its end");
-        fastest = fastest.min(late);
+        late.push(outlives(&client, &access, &[0]).await);
     }
-    assert!(fastest <= Duration::from_secs(1), "none was seen before {fastest:?}");
+    late.sort();
+    assert!(late[4] <= SEEN + SLACK, "how long tokens were taken after their end: {late:?}");
+    // A busy machine may delay some of the five.
+    assert!(
+        late[2] <= Duration::from_secs(1) + SLACK,
+        "how long tokens were taken after their end: {late:?}"
+    );
     attack.inspect(&gateway, &redis).await;
 }
 
