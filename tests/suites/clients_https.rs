@@ -7,9 +7,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use e2e::{
     backend::{Backend, Callers},
+    browser::Browser,
     clients::{ClaudeCode, Home, Sdk, Session},
     dev::{Gateway, Setup, gatehouse},
-    manifests::with_documents,
+    manifests::{DEFAULT_LIFETIMES, with_documents},
     net::http,
     oauth::{OAuthClient, REDIRECT_URI, mcp},
     process::Process,
@@ -19,7 +20,7 @@ use e2e::{
     tap::{Heard, Tap},
     web,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 /// Short-lived, so that a token runs out within the test.
@@ -40,12 +41,16 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with_lifetimes(SHORT).await
+    }
+
+    async fn with_lifetimes(lifetimes: &str) -> Self {
         let backend = Backend::start(Callers::tokens(&[("token-of-alice", "alice")])).await;
         let redis = Redis::start().await;
         let tap = Arc::new(Tap::default());
         let setup = Setup::https("tools.test", &with_documents(web::hosts().map(|(_, host)| host)))
             .with("backend", &backend.url())
-            .with("lifetimes", SHORT);
+            .with("lifetimes", lifetimes);
         let gateway = setup.redis(&redis).watched(&tap).replicas(2).start().await;
         Self { tap, gateway, redis, _backend: backend }
     }
@@ -171,6 +176,57 @@ async fn the_command_that_prints_a_token_trusts_a_private_authority() {
     assert_eq!(answer.status(), 200);
     let answer = mcp(&http(), &world.gateway.url, None, &begins).send().await.expect("it is reached");
     assert_eq!(answer.status(), 401, "the token is looked at");
+}
+
+/// `gatehouse doctor` finds nothing in the way of any client but those that are web pages, with and without a signed-in
+/// user's token: pages of other origins may not call (110).
+#[tokio::test]
+async fn the_doctor_finds_nothing_in_any_programs_way() {
+    let world = World::with_lifetimes(DEFAULT_LIFETIMES).await;
+    let url = &world.gateway.url;
+    // The documents that it looks at: these two come to be published as their clients sign in.
+    for profile in PROFILES.iter().filter(|profile| ["claude.ai", "VS Code"].contains(&profile.name)) {
+        let mut client = Scripted::by_document(profile, url, "alice", profile.callbacks[0]);
+        assert_eq!(client.whoami().await, "alice");
+    }
+    publish(CLAUDE_CODE, "Claude Code", "http://localhost/callback");
+    publish("https://chatgpt.com/oauth/codex/client.json", "Codex", "http://127.0.0.1/callback");
+    let client = OAuthClient::register(&world.gateway.issuer).await;
+    let (access, _) = client.tokens(&Browser::of("alice")).await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), access).expect("it can be written to");
+    let file = file.path().to_str().expect("it is text");
+    assert!(!examined(url, &[]).await.contains("session"));
+    assert!(examined(url, &["--token-file", file]).await.contains("session"));
+}
+
+/// What the doctor has looked at, after looking at what it said.
+async fn examined(url: &str, token: &[&str]) -> HashSet<String> {
+    let home = Home::of("alice");
+    let mut command = gatehouse();
+    home.enter(&mut command);
+    command.args(["doctor", "--format", "json", "--ca", "ca.pem"]).args(token).arg(url);
+    let mut doctor = Process::start(command);
+    let code = doctor.wait().await.code();
+    let report: Value = serde_json::from_str(&doctor.stdout()).expect("it is JSON");
+    let findings = report["findings"].as_array().expect("there are some");
+    let (good, other): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding["level"] == "good");
+    for finding in &other {
+        // It is right in that this host leads nowhere for who is elsewhere.
+        let elsewhere = finding["check"] == "reach" && finding["level"] != "fault";
+        let pages = finding["check"] == "cors" && finding["clients"] == json!(["browser"]);
+        assert!(elsewhere || pages, "{finding:#}");
+    }
+    let stops = other.iter().any(|finding| finding["level"] == "fault");
+    assert_eq!(code, Some(i32::from(stops)), "{}", doctor.output());
+    let checks = good.iter().filter_map(|finding| finding["check"].as_str());
+    let checks: HashSet<String> = checks.map(str::to_owned).collect();
+    for check in
+        ["challenge", "resource", "issuer", "registration", "authorize", "browser", "documents", "token"]
+    {
+        assert!(checks.contains(check), "{check} was not found good: {report:#}");
+    }
+    checks
 }
 
 /// The profile of this name, once for each address at which it has its codes.
