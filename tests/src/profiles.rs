@@ -337,10 +337,12 @@ impl Scripted {
         let wanted = self.document().map_or(self.profile.auth_method, ClientDocument::auth_method);
         let methods = metadata["token_endpoint_auth_methods_supported"].as_array().unwrap();
         assert!(methods.iter().any(|m| m == wanted), "{metadata}");
-        let documents = &metadata["client_id_metadata_document_supported"];
-        assert!(!self.by_document || documents == true, "{metadata}");
+        let takes_documents = &metadata["client_id_metadata_document_supported"];
+        assert!(!self.by_document || takes_documents == true, "{metadata}");
         let scopes = documents[0]["scopes_supported"].as_array().into_iter().flatten();
         let scopes: Vec<_> = scopes.filter_map(Value::as_str).collect();
+        // What a client that registers a scope names, and may have to ask for more than.
+        assert!(!scopes.is_empty(), "{}", documents[0]);
         let scope = refused.challenge_parameter("scope");
         Discovered { issuer, scope, scopes_supported: scopes.join(" ") }
     }

@@ -186,6 +186,8 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r111_a_closed_tenant_ends_what_is_open,
             r114_nothing_secret_is_kept_in_clear;
         scopes:
+            r018_the_scope_of_a_registration_narrows_nothing,
+            r053_more_than_was_approved_is_asked_for,
             r113_a_tool_that_takes_more_than_the_token_has;
         proxy:
             r022_bodies_that_are_too_large,

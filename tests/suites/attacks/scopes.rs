@@ -1,4 +1,5 @@
-//! 113: a token that is not good for what it asks.
+//! 18, 53 and 113 where there are scopes: what a registration names, a wider request, and a token that is not good for what
+//! it asks.
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use e2e::{
     balancer::REPLICA,
     browser::Browser,
     dev::{Gateway, Setup},
-    oauth::{Answer, OAuthClient},
+    oauth::{Answer, OAuthClient, REDIRECT_URI},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     load::REPLICAS,
@@ -66,6 +67,63 @@ async fn write(attack: &Attack, client: &OAuthClient, access: &str, replica: &st
     attack.send(request.header(REPLICA, replica)).await
 }
 
+/// Clients that register a scope name what the resource lists at that time, and ask for more when a challenge says so.
+pub(crate) async fn r018_the_scope_of_a_registration_narrows_nothing(attack: &Attack) {
+    let (gateway, _backend) = start(attack).await;
+    let alice = attack.browser("alice");
+    for registered in ["read", "offline_access", "", "unheard-of"] {
+        let metadata = json!({
+            "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none", "scope": registered,
+        });
+        let client = OAuthClient::register_metadata(attack.http.clone(), &gateway.issuer, &metadata).await;
+        // It would be what took effect (RFC 7591 section 3.2.1).
+        assert_eq!(client.registration["scope"], Value::Null, "{registered}");
+        let tokens = granted(&client, &alice, None).await;
+        assert_eq!(tokens.get("scope"), "read", "{registered}");
+        let refused = write(attack, &client, &tokens.get("access_token"), REPLICAS[0]).await;
+        assert_eq!(refused.status, 403, "{registered}: {}", refused.text);
+        let wanted = refused.challenge_parameter("scope");
+        let more = granted(&client, &alice, Some(&wanted)).await;
+        assert_eq!(
+            (wanted.as_str(), more.get("scope").as_str()),
+            ("read write", "read write"),
+            "{registered}"
+        );
+        let more = client.refresh(&more.get("refresh_token")).await;
+        assert_eq!(more.get("scope"), "read write", "{registered}: {}", more.text);
+        for replica in REPLICAS {
+            let answer = write(attack, &client, &more.get("access_token"), replica).await;
+            assert!(answer.text.contains("alice wrote to alice/notes"), "{registered}: {}", answer.text);
+        }
+    }
+    attack.inspect(&gateway, &attack.world.redis).await;
+}
+
+pub(crate) async fn r053_more_than_was_approved_is_asked_for(attack: &Attack) {
+    let (gateway, _backend) = start(attack).await;
+    let client = attack.client(&gateway).await;
+    let alice = attack.browser("alice");
+    let asks = async |change: &[(&str, Option<&str>)]| {
+        let page = alice.open(&client.authorize_url_with(change)).await;
+        assert!(page.approve_link().is_some(), "{change:?}: {} {}", page.status, page.url);
+        page
+    };
+    let approved = async |scope| asks(&[("scope", scope)]).await.body.contains("You approved");
+    let (less, more) = (Some("read"), Some("read write"));
+    assert_eq!(granted(&client, &alice, None).await.get("scope"), "read");
+    assert!(approved(None).await && approved(less).await, "this was approved");
+    assert!(!approved(more).await && !approved(Some("write")).await, "this was not");
+    let unprompted = asks(&[("scope", more), ("prompt", Some("none"))]).await;
+    assert!(!unprompted.body.contains("You approved"), "{}", unprompted.body);
+    // Refused, it is as before.
+    let denied = alice.follow(&unprompted, &unprompted.deny_link().expect("a link to refuse")).await;
+    assert_eq!(denied.parameter("error").as_deref(), Some("access_denied"), "{}", denied.url);
+    assert!(!approved(more).await && approved(less).await);
+    assert_eq!(granted(&client, &alice, more).await.get("scope"), "read write");
+    assert!(approved(more).await && approved(less).await);
+    attack.inspect(&gateway, &attack.world.redis).await;
+}
+
 pub(crate) async fn r113_a_tool_that_takes_more_than_the_token_has(attack: &Attack) {
     let (gateway, backend) = start(attack).await;
     let client = attack.client(&gateway).await;
@@ -82,12 +140,6 @@ pub(crate) async fn r113_a_tool_that_takes_more_than_the_token_has(attack: &Atta
         for part in ["Bearer ", "error=\"insufficient_scope\"", "scope=\"read write\"", &document] {
             assert!(answer.challenge.contains(part), "{part}: {}", answer.challenge);
         }
-    }
-    // What was approved was less (53).
-    for (scope, before) in [("read", true), ("read write", false)] {
-        let page = alice.open(&client.authorize_url_with(&[("scope", Some(scope))])).await;
-        let said = page.body.contains("You approved");
-        assert!(page.approve_link().is_some() && said == before, "{scope}: {}\n{}", page.url, page.body);
     }
     // A refresh that asks for more gets no more than was granted.
     let refresh = tokens.get("refresh_token");
