@@ -1,6 +1,9 @@
 //! 25 to 41: the authorization request.
 
-use e2e::{browser::Page, oauth::OAuthClient};
+use e2e::{
+    browser::{Browser, Page},
+    oauth::OAuthClient,
+};
 use reqwest::Method;
 use serde_json::json;
 
@@ -149,17 +152,32 @@ pub(crate) async fn r034_state_comes_back_byte_for_byte(attack: &Attack) {
     for state in
         ["", "x", "ä€🔑", "a b+c%20&=#", "\r\nSet-Cookie: evil=1", "\u{0}", "<script>", "&error=x", &long]
     {
-        let page = browser.open(&client.authorize_url_with(&[("state", Some(state))])).await;
-        let denied = browser.follow(&page, &page.deny_link().expect("a link to refuse")).await;
-        assert_eq!(denied.parameter("state").as_deref(), Some(state));
-        assert!(browser.cookie_names().await.iter().all(|name| name != "evil"));
+        state_comes_back(attack, &client, &browser, Some(state)).await;
     }
     is_refused_here(attack, &client.authorize_url_with(&[("state", Some(&"s".repeat(8192)))])).await;
     is_refused_here(attack, &format!("{}&state=again", client.authorize_url())).await;
     is_refused_here(attack, &format!("{}&x=%ff", client.authorize_url())).await;
-    let none = browser.open(&client.authorize_url_with(&[("state", None)])).await;
-    let denied = browser.follow(&none, &none.deny_link().unwrap()).await;
-    assert_eq!(denied.parameter("state"), None);
+    state_comes_back(attack, &client, &browser, None).await;
+}
+
+/// With a code, with a refusal and with an error, and once.
+async fn state_comes_back(attack: &Attack, client: &OAuthClient, browser: &Browser, state: Option<&str>) {
+    let url = client.authorize_url_with(&[("state", state)]);
+    let page = browser.open(&url).await;
+    let denied = browser.follow(&page, &page.deny_link().expect("a link to refuse")).await;
+    let landed = browser.sign_in(&url).await;
+    assert!(code(&landed).is_some(), "{state:?}: {} {}", landed.status, landed.url);
+    let wrong = client.authorize_url_with(&[("state", state), ("response_type", Some("token"))]);
+    let refused = answer(attack, &wrong).await;
+    for (place, error) in [
+        (denied.url.as_str(), Some("access_denied")),
+        (landed.url.as_str(), None),
+        (refused.header("location"), Some("unsupported_response_type")),
+    ] {
+        assert_eq!(parameter(place, "error").as_deref(), error, "{state:?}: {place}");
+        assert_eq!(parameter(place, "state").as_deref(), state, "{place}");
+    }
+    assert!(browser.cookie_names().await.iter().all(|name| name != "evil"));
 }
 
 pub(crate) async fn r035_every_answer_names_its_issuer(attack: &Attack) {

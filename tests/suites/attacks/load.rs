@@ -7,8 +7,9 @@ use std::{
 
 use e2e::{
     balancer::REPLICA,
+    browser::Browser,
     github::Quirk,
-    oauth::{Answer, OAuthClient, VERIFIER},
+    oauth::{Answer, OAuthClient, REDIRECT_URI, VERIFIER},
 };
 use serde_json::json;
 
@@ -31,22 +32,55 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
     answers.iter().map(|answer| answer.status).collect()
 }
 
+fn redemption<'a>(client: &'a OAuthClient, code: &'a str, verifier: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", &client.redirect_uri),
+        ("code_verifier", verifier),
+    ]
+}
+
 pub(crate) async fn r071_one_code_a_hundred_times_at_once(attack: &Attack) {
     let client = attack.client(attack.a()).await;
+    let ask = async |code: &str| at_once(&client, &redemption(&client, code, VERIFIER), 100).await;
+    one_of_them_wins(attack, &client, ask).await;
+}
+
+/// Who has the code, but not its verifier or not its client, neither wins nor takes it from who does.
+pub(crate) async fn r071_one_code_among_wrong_redemptions(attack: &Attack) {
+    let client = attack.client(attack.a()).await;
+    let other = attack.client(attack.a()).await;
+    let wrong = "w".repeat(43);
+    let ask = async |code: &str| {
+        let asked = (0..100).map(async |n| {
+            let (who, verifier) = match n % 4 {
+                0 => (&client, wrong.as_str()),
+                2 => (&other, VERIFIER),
+                _ => (&client, VERIFIER),
+            };
+            let headers = [(REPLICA, REPLICAS[n / 4 % 2])];
+            who.post("/oauth/token", &redemption(&client, code, verifier), &headers).await
+        });
+        let answers = futures::future::join_all(asked).await;
+        for answer in answers.iter().step_by(2) {
+            assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
+        }
+        answers
+    };
+    one_of_them_wins(attack, &client, ask).await;
+}
+
+/// Three times, of many redemptions of one code at once one is answered with tokens, which stay good.
+async fn one_of_them_wins(attack: &Attack, client: &OAuthClient, ask: impl AsyncFn(&str) -> Vec<Answer>) {
     let others = Background::start(attack, Attack::a);
     let (mut rounds, mut tries) = (0, 0);
     while rounds < 3 {
         tries += 1;
         let browser = attack.visitor();
         let code = client.code(&browser).await;
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code.as_str()),
-            ("redirect_uri", &client.redirect_uri),
-            ("code_verifier", VERIFIER),
-        ];
         let begun = Instant::now();
-        let answers = at_once(&client, &form, 100).await;
+        let answers = ask(&code).await;
         let took = begun.elapsed();
         let good: Vec<_> = answers.iter().filter(|a| a.status == 200).collect();
         assert_eq!(good.len(), 1, "{:?}", statuses(&answers));
@@ -60,29 +94,34 @@ pub(crate) async fn r071_one_code_a_hundred_times_at_once(attack: &Attack) {
         }
         rounds += 1;
         // The losers were as fast as the winner: they end nothing.
-        assert!(works(&client, &good[0].get("access_token"), browser.user()).await);
+        assert!(works(client, &good[0].get("access_token"), browser.user()).await);
         assert_eq!(client.refresh(&good[0].get("refresh_token")).await.status, 200);
     }
     others.stop().await;
 }
 
 pub(crate) async fn r088_one_refresh_token_fifty_times_at_once(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let browser = attack.visitor();
-    let (_, mut refresh) = client.tokens(&browser).await;
     let others = Background::start(attack, Attack::a);
+    for method in ["none", "client_secret_post", "client_secret_basic"] {
+        let client = attack.client_as(attack.a(), method, REDIRECT_URI).await;
+        one_lineage(&client, &attack.visitor()).await;
+    }
+    others.stop().await;
+}
+
+async fn one_lineage(client: &OAuthClient, browser: &Browser) {
+    let (_, mut refresh) = client.tokens(browser).await;
     for _ in 0..3 {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
-        let answers = at_once(&client, &form, 50).await;
+        let answers = at_once(client, &form, 50).await;
         assert!(answers.iter().all(|a| a.status == 200), "{:?}", statuses(&answers));
         let pairs: HashSet<_> =
             answers.iter().map(|a| (a.get("access_token"), a.get("refresh_token"))).collect();
         assert_eq!(pairs.len(), 1, "more than one lineage");
         let (access, next) = pairs.into_iter().next().unwrap();
-        assert!(works(&client, &access, browser.user()).await);
+        assert!(works(client, &access, browser.user()).await);
         refresh = next;
     }
-    others.stop().await;
 }
 
 pub(crate) async fn r093_an_expired_upstream_token_is_renewed_once(attack: &Attack) {

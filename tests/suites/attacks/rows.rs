@@ -145,6 +145,7 @@ fn sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r089_a_refresh_token_is_its_clients_own;
         load:
             r071_one_code_a_hundred_times_at_once,
+            r071_one_code_among_wrong_redemptions,
             r088_one_refresh_token_fifty_times_at_once,
             r093_an_expired_upstream_token_is_renewed_once;
     })
