@@ -1,7 +1,7 @@
 //! What a client that is a web page needs: CORS.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use url::Url;
 
 use super::{
@@ -29,9 +29,13 @@ pub(super) async fn check(
     register: bool,
 ) {
     let mcp = visit.url.clone();
+    let called = call(visit, &mcp).await;
+    let refused = called.as_ref().is_some_and(refuses_pages);
     let registration = issuer.and_then(|i| i.registration_endpoint.as_ref());
     // Forms and documents need none: the SDK asks for documents again without its header where one is refused.
-    for (url, needed) in [(Some(&mcp), MCP_HEADERS), (registration, REGISTRATION_HEADERS)] {
+    for (url, needed) in
+        [(Some(&mcp).filter(|_| !refused), MCP_HEADERS), (registration, REGISTRATION_HEADERS)]
+    {
         if let Some(url) = url
             && !preflight(visit, url, needed).await
         {
@@ -44,7 +48,17 @@ pub(super) async fn check(
         }
     }
     answers(visit, issuer, resource, register).await;
-    exposed(visit, &mcp).await;
+    if refused {
+        visit.report.note(
+            Check::Cors,
+            &[Client::Browser],
+            "the MCP endpoint answers 403 to web pages of other origins, as MCP has servers do that serve none.",
+            "A client in a browser goes through a proxy of its own there (the MCP Inspector: connection type Via Proxy). \
+             If pages are meant to call, allow their origins.",
+        );
+    } else if let Some(answer) = called {
+        exposed(visit, &answer);
+    }
     if let Some(page) = issuer.and_then(|i| i.authorization_endpoint.as_ref()) {
         let answer = visit.once(Method::GET, page, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
         if answer.is_ok_and(|a| a.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)) {
@@ -55,7 +69,7 @@ pub(super) async fn check(
             );
         }
     }
-    if !visit.report.blames(Check::Cors) {
+    if !refused && !visit.report.blames(Check::Cors) {
         visit.report.good(Check::Cors, "web pages may call what they need, and read no page of the sign-in");
     }
 }
@@ -105,11 +119,20 @@ fn unreadable(answer: Result<Answer, String>) -> Option<String> {
     (!allows_origin(&answer.headers)).then(|| answer.url.path().to_owned())
 }
 
-/// Whether the page could read the 401's challenge, without which it does not know where to sign in.
-async fn exposed(visit: &mut Visit, mcp: &Url) {
+/// What the MCP endpoint answers to a page.
+async fn call(visit: &mut Visit, mcp: &Url) -> Option<Answer> {
     let headers = [(header::ORIGIN, ORIGIN), (header::CONTENT_TYPE, "application/json")];
     let body = Bytes::from_static(super::reach::INITIALIZE.as_bytes());
-    let Ok(answer) = visit.ask(Method::POST, mcp, &headers, body).await else { return };
+    visit.ask(Method::POST, mcp, &headers, body).await.ok()
+}
+
+/// Whether that is what MCP has a server answer to a page that it does not serve (Streamable HTTP, security warning).
+fn refuses_pages(answer: &Answer) -> bool {
+    answer.status == StatusCode::FORBIDDEN && !allows_origin(&answer.headers)
+}
+
+/// Whether the page could read the 401's challenge, without which it does not know where to sign in.
+fn exposed(visit: &mut Visit, answer: &Answer) {
     if !allows_origin(&answer.headers) {
         let what = format!(
             "the MCP endpoint answers {} to a web page of {ORIGIN}, without leave to read it.",

@@ -254,6 +254,18 @@ async fn a_preflight_is_said_to_lack_what_that_address_needs() {
     assert!(lacks("/oauth/register", "content-type"), "{report}");
 }
 
+/// As MCP has servers do that serve no pages: it is meant so, and no client but those is told of it.
+#[tokio::test]
+async fn pages_that_are_refused_are_kept_away_and_fail_nothing() {
+    let server = Server::start(Some(Break::PagesRefused)).await;
+    let mut report = examine(&server, None).await;
+    assert!(!report.has_faults(), "{}", text(&mut report));
+    let kept: Vec<_> =
+        report.findings.iter().filter(|f| f.level == Level::Note && f.check == Check::Cors).collect();
+    assert_eq!(kept.iter().map(|f| f.clients.as_slice()).collect::<Vec<_>>(), [[Client::Browser]]);
+    assert!(!report.findings.iter().any(|f| f.check == Check::Cors && f.level == Level::Good));
+}
+
 #[tokio::test]
 async fn two_lines_of_challenges_are_read_as_one() {
     let server = Server::start(Some(Break::BasicLineFirst)).await;
@@ -346,7 +358,8 @@ async fn a_registration_of_mcp_remote_that_is_still_good_is_left_alone() {
 
 #[test]
 fn every_break_is_told_and_every_check_is_shown() {
-    for broken in Break::ALL {
+    // The one that is meant so is a note, which has a test of its own.
+    for broken in Break::ALL.iter().filter(|broken| **broken != Break::PagesRefused) {
         assert!(TOLD.iter().any(|(told, ..)| told == broken), "{broken:?} is in no row");
     }
     // The URL's own form needs no server that is broken.

@@ -40,7 +40,7 @@ breaks! {
     NoRegistration, RegistrationNull, RegistrationWithoutUris, RegistrationFloat, RegistrationWithoutSecret,
     RegistrationRefusesCursor, RegistrationCached, AuthorizeNotFound, AuthorizeCircle, AuthorizeSendsBack,
     AuthorizeTrustsAnybody, ApprovalByForm, PageInFrames, PageCached, CookieLost, CallbackNotRegistered, TokenIsPage,
-    TokenFails, TokenSaysServerError, NoPreflight, NothingExposed, PageReadable, SessionExpired, NotAllowed,
+    TokenFails, TokenSaysServerError, PagesRefused, NoPreflight, NothingExposed, PageReadable, SessionExpired, NotAllowed,
     BackendRefused, DiscoverFails, ClockOff, NothingListens, NameUnknown, PrivateAddress, PlainHttp, CertificateExpired,
     CertificateOfOtherHost, CertificateUnknown, IntermediateMissing, PrefixStripped, RateLimited, IncidentPage,
     DocumentsMisstated, DocumentsUnusable, FormActionNone, Sandboxed, PasswordChanged, BackendIncident, StaleRegistration,
@@ -216,6 +216,7 @@ impl Site {
             || (self.is(Break::TokenClosed)
                 && path == "/oauth/token"
                 && response.status() != StatusCode::NO_CONTENT)
+            || (self.is(Break::PagesRefused) && path == "/mcp")
         {
             response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         }
@@ -255,6 +256,9 @@ impl Site {
             }
             Some(Break::NoTokenNeeded) => return axum::Json(json!({ "result": {} })).into_response(),
             Some(Break::EndpointNotFound) => return StatusCode::NOT_FOUND.into_response(),
+            Some(Break::PagesRefused) if headers.contains_key(header::ORIGIN) => {
+                return StatusCode::FORBIDDEN.into_response();
+            }
             Some(Break::ForbiddenNotUnauthorized) => return StatusCode::FORBIDDEN.into_response(),
             Some(Break::StoreAway) => {
                 return (
