@@ -267,12 +267,6 @@ impl Provider {
                 )
     }
 
-    /// Whether the token endpoint says `access_denied` with status 401 of a client that does not prove itself, for which
-    /// RFC 6749 section 5.2 has `invalid_client`.
-    pub fn denies_clients(self) -> bool {
-        matches!(self, Self::Atlassian)
-    }
-
     /// What `client_id` is, when scopes that are asked for do nothing for its kind. Sources: GitHub's "Differences
     /// between GitHub Apps and OAuth apps"; Bitbucket's "OAuth 2.0", where scopes are the consumer's and the parameter is
     /// not supported.

@@ -68,7 +68,6 @@ impl OAuth2 {
             secret: Some(self.setup.secret(&self.config.client_secret)?),
             // Providers without OpenID Connect rarely know anything but the body.
             auth: self.config.provider.map_or(ClientAuth::Post, Preset::client_auth),
-            denies_clients: self.config.provider.is_some_and(Preset::denies_clients),
         })
     }
 

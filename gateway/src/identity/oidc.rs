@@ -48,7 +48,6 @@ impl Oidc {
             client_id: &self.config.client_id,
             secret,
             auth: if metadata.basic_auth { ClientAuth::Basic } else { ClientAuth::Post },
-            denies_clients: false,
         })
     }
 

@@ -30,8 +30,6 @@ pub(super) struct TokenEndpoint<'a> {
     /// `None`: a public client.
     pub(super) secret: Option<Zeroizing<String>>,
     pub(super) auth: ClientAuth,
-    /// Whether `access_denied` with status 401 is said of the client, not of the user.
-    pub(super) denies_clients: bool,
 }
 
 /// What the endpoint gave.
@@ -91,11 +89,7 @@ impl TokenEndpoint<'_> {
             return Err(if unknown { RenewError::Unknown(found) } else { RenewError::Transient(found) });
         };
         if let Some(code) = &parsed.error {
-            if self.denies_clients && code == "access_denied" && status == StatusCode::UNAUTHORIZED {
-                let why = "the provider refuses the client's secret".to_owned();
-                return Err(RenewError::Misconfigured(why));
-            }
-            return Err(error_code(code));
+            return Err(error_code(code, status));
         }
         if !status.is_success() {
             return Err(RenewError::Transient(format!("the token endpoint answered {}", status.as_u16())));
@@ -148,8 +142,12 @@ impl TokenEndpoint<'_> {
 }
 
 /// RFC 6749 section 5.2 and GitHub's own codes. The code is ours to print only when it is one that we know.
-fn error_code(code: &str) -> RenewError {
+fn error_code(code: &str, status: StatusCode) -> RenewError {
     match code {
+        // 401 is for a client that cannot prove itself; Atlassian writes this code with it.
+        "access_denied" if status == StatusCode::UNAUTHORIZED => {
+            RenewError::Misconfigured("the provider refuses the client's secret".to_owned())
+        }
         "invalid_grant"
         | "bad_refresh_token"
         | "bad_verification_code"
