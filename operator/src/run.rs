@@ -101,7 +101,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let scopes = namespaces.into_iter().map(|namespace| {
         let ((servers, server_writer), (policies, policy_writer)) = (store(), store());
         writers.push((server_writer, policy_writer));
-        let (server_queue, policy_queue) = (Queue::default(), Queue::default());
+        let (server_queue, policy_queue) = (Queue::default(), Queue::folding());
         Scope { namespace, servers, policies, server_queue, policy_queue }
     });
     let scopes: Vec<Scope> = scopes.collect();

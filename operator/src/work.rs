@@ -25,12 +25,25 @@ struct State {
     looks: BTreeMap<u64, Instant>,
     /// The number of the next look.
     next: u64,
+    /// Whether what is asked for again waits anew.
+    folds: bool,
 }
 
 impl Work {
+    /// That of a controller which folds what is asked for in quick succession: each time its wait begins anew, so that
+    /// whoever goes on asking is no sign of a controller that does not get on.
+    pub fn folding() -> Self {
+        Self(Arc::new(Mutex::new(State { folds: true, ..State::default() })))
+    }
+
     /// Something is asked for.
     pub fn asked(&self, now: Instant) {
-        self.lock().waits_since.get_or_insert(now);
+        let mut state = self.lock();
+        if state.folds {
+            state.waits_since = Some(now);
+        } else {
+            state.waits_since.get_or_insert(now);
+        }
     }
 
     /// Something came of what was asked for: a look, or the word that the object is gone.
@@ -102,6 +115,16 @@ mod tests {
         assert_eq!(work.stuck(after(9999)), None);
         work.asked(after(400));
         assert_eq!(work.stuck(after(699)), None);
+    }
+
+    #[test]
+    fn who_goes_on_asking_makes_no_folding_controller_stuck() {
+        let (work, now) = (Work::folding(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        work.asked(now);
+        work.asked(after(299));
+        assert_eq!(work.stuck(after(598)), None);
+        assert!(work.stuck(after(599)).is_some());
     }
 
     #[tokio::test]

@@ -53,6 +53,11 @@ impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
 }
 
 impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
+    /// That of a controller which folds what is asked for in quick succession.
+    pub fn folding() -> Self {
+        Self { work: Work::folding(), ..Self::default() }
+    }
+
     /// Asks for a look at an object.
     pub fn push(&self, object: ObjectRef<K>) {
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
