@@ -214,6 +214,10 @@ async fn approve_at_provider(
     // The link names the attempt that it starts, so that following it twice starts one.
     let again = params.some("attempt")?.and_then(|text| text.parse::<u32>().ok());
     if again.and_then(|again| again.checked_sub(1)) == Some(attempt) {
+        // One that cannot leave is no attempt: there are few.
+        if let Err(error) = provider.ready().await {
+            return Err(provider_failed(server, flow, cookie, attempt, &error, event));
+        }
         let next = server.store.next_attempt(&request.id, &cookie.hash(), FLOW_LIFE).await?;
         attempt = next.ok_or(Failure::Expired)?;
     }

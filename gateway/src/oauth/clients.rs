@@ -1,6 +1,8 @@
 //! Who a client id stands for: a client that the policy names, one whose id is the URL of a document, or one that
 //! registered itself.
 
+use std::time::Duration;
+
 use gatehouse_gateway_config::{KeyRef, policy::ClientGrant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -193,4 +195,17 @@ fn mounted(server: &Server, key: &KeyRef) -> Option<Zeroizing<String>> {
     // A line break at the end is an editor's.
     let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
     text.map(|text| Zeroizing::new(text.to_owned()))
+}
+
+/// How long what is remembered of a client's use may be needed: until its registration ends, or as long as a sign-in.
+pub fn remembered_for(server: &Server, client: &Client) -> Duration {
+    let policy = &server.config.policy;
+    match &client.origin {
+        Origin::Registered { issued_at, .. } => {
+            let age = server.store.unix().map_or(0, |now| now.saturating_sub(*issued_at));
+            let age = u64::try_from(age).unwrap_or_default();
+            policy.registration.lifetime.saturating_sub(Duration::from_secs(age))
+        }
+        Origin::Listed(_) | Origin::Document { .. } => policy.lifetimes.sign_in,
+    }
 }

@@ -40,7 +40,7 @@ pub(super) async fn finish(
 ) -> Result<Response, Failure> {
     let request = &flow.request;
     // Its life may have ended, or been ended, while the user was deciding.
-    clients::find(server, &request.client_id)?;
+    let client = clients::find(server, &request.client_id)?;
     let grant = grant(server, request, &user, scope);
     let code = AuthorizationCode::mint(&server.keys, server.entropy.as_ref(), grant.id);
     let location = redirect::with_code(server, request, code.expose());
@@ -56,6 +56,7 @@ pub(super) async fn finish(
         code: code.hash(),
         challenge: request.challenge.clone(),
         code_life: server.config.policy.lifetimes.authorization_code,
+        client_life: clients::remembered_for(server, &client),
         consent: consent_hash(server, request),
         sealed_redirect: seal_for(cookie.expose(), server.entropy.as_ref(), place, location.as_bytes())
             .to_text(),

@@ -37,6 +37,8 @@ pub const SESSIONS_KEPT: usize = 50;
 pub const CONSENTS_KEPT: usize = 200;
 /// The same of a client that acts for itself, each of whose tokens is a grant; of these the oldest ends.
 pub const ROBOT_GRANTS_KEPT: usize = 1000;
+/// The same of clients that were issued a code for the user.
+pub const CLIENTS_KEPT: usize = 200;
 /// What ends together, at most: while a script runs, nobody else is answered.
 pub const BATCH: usize = 50;
 
@@ -44,7 +46,7 @@ pub const BATCH: usize = 50;
 pub const CODE: &str = "oauth:code:";
 /// `grant:<id>`: until the code ends, then as long as its refresh token.
 pub const GRANT: &str = "grant:";
-/// `user:<u>`, and with a tail `user:<u>:{grants,sessions,credentials,consents}`: [`USER_LIFE`], renewed.
+/// `user:<u>`, and with a tail `user:<u>:{grants,sessions,credentials,consents,clients}`: [`USER_LIFE`], renewed.
 pub const USER: &str = "user:";
 /// `credential:<u>:<name>`: [`CREDENTIAL_LIFE`] from its last use.
 pub const CREDENTIAL: &str = "credential:";
@@ -65,10 +67,18 @@ pub const SESSIONS_OF: &str = ":sessions";
 pub const CREDENTIALS_OF: &str = ":credentials";
 /// See [`GRANTS_OF`].
 pub const CONSENTS_OF: &str = ":consents";
+/// See [`GRANTS_OF`].
+pub const CLIENTS_OF: &str = ":clients";
 
 /// The prefix of every key of one server. The braces make it one slot of a Cluster.
 pub fn prefix(key_prefix: &str, namespace: &str, name: &str, instance: &str) -> String {
     format!("{key_prefix}:{{{namespace}/{name}.{instance}}}:")
+}
+
+/// A client that was issued a code, for whoever looks into Redis: until its registration ends. Named by a hash, for a client
+/// id may be a URL.
+pub fn client(client_id: &str) -> String {
+    format!("oauth:client:{}", Hash32::of(client_id.as_bytes()))
 }
 
 /// A code.

@@ -81,6 +81,8 @@ pub struct Completion {
     pub challenge: String,
     /// How long the code lives.
     pub code_life: Duration,
+    /// How long the client's registration is remembered (`oauth:client:<hash of client id>`).
+    pub client_life: Duration,
     /// What is remembered of the consent: a hash of client, redirect URI without loopback port, scope, accounts.
     pub consent: Hash32,
     /// The final redirect, sealed for the flow's cookie.

@@ -293,6 +293,7 @@ impl Kit {
             rules: server.rules(None).hash,
             challenge: flow.challenge.clone(),
             code_life: LIFE,
+            client_life: LIFE,
             consent: Hash32::of(b"consent"),
             sealed_redirect: String::new(),
             session: None,

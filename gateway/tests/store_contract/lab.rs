@@ -361,6 +361,7 @@ pub(crate) fn completion(request: &FlowRequest, user: u8) -> Completion {
         code: hash(),
         challenge: request.challenge.clone(),
         code_life: 10 * MINUTE,
+        client_life: 365 * DAY,
         consent: hash(),
         sealed_redirect: sealed().to_text(),
         session: None,

@@ -43,6 +43,7 @@ async fn every_key_has_the_life_of_the_table() {
     lab.store.hit("authorize", MINUTE).await.unwrap();
     let prefix = format!("gatehouse:{{team-a/github.{}}}:", lab.keys.instance());
     let lives: &[(&str, &[Duration])] = &[
+        ("oauth:client:", &[365 * DAY]),
         ("oauth:code:", &[10 * MINUTE]),
         ("oauth:spent:", &[10 * MINUTE]),
         ("jti:", &[30 * MINUTE]),
@@ -105,6 +106,7 @@ async fn a_purged_user_leaves_no_key_behind() {
     assert!(admin.keys(&user.to_string()).await.len() >= 5);
     assert!(lab.store.purge_user(&user).await.unwrap());
     assert_eq!(admin.keys(&user.to_string()).await, Vec::<String>::new());
+    assert_eq!(admin.keys("oauth:client:").await, Vec::<String>::new());
 }
 
 #[tokio::test]

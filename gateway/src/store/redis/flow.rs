@@ -154,6 +154,7 @@ impl RedisStore {
             .optional(done.identity_credential.as_ref().map(Sealed::as_bytes));
         let step = step.arg(grant_key).arg(grant).arg(grant_mac);
         let step = step.arg(code_key).arg(code_mac).arg(millis(done.code_life));
+        let step = step.arg(keys::client(&done.grant.client_id)).arg(millis(done.client_life));
         let step = step.arg(keys::consent(&done.user.id, &done.consent)).arg(done.rules.to_string());
         let step = match &done.session {
             None => step.arg(""),

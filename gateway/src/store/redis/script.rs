@@ -126,6 +126,7 @@ fn constants() -> String {
         ("SESSIONS_OF", keys::SESSIONS_OF.to_owned()),
         ("CREDENTIALS_OF", keys::CREDENTIALS_OF.to_owned()),
         ("CONSENTS_OF", keys::CONSENTS_OF.to_owned()),
+        ("CLIENTS_OF", keys::CLIENTS_OF.to_owned()),
         ("LIVE", state_text(&IdentityState::Live)),
     ];
     let numbers = [
@@ -142,6 +143,7 @@ fn constants() -> String {
         ("GRANTS_KEPT", keys::GRANTS_KEPT as u128),
         ("SESSIONS_KEPT", keys::SESSIONS_KEPT as u128),
         ("CONSENTS_KEPT", keys::CONSENTS_KEPT as u128),
+        ("CLIENTS_KEPT", keys::CLIENTS_KEPT as u128),
         ("ROBOT_GRANTS_KEPT", keys::ROBOT_GRANTS_KEPT as u128),
         ("BATCH", keys::BATCH as u128),
         ("DAY", 24 * 3600 * 1000),
