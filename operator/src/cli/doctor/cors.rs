@@ -29,8 +29,7 @@ pub(super) async fn check(
     register: bool,
 ) {
     let mcp = visit.url.clone();
-    let called = call(visit, &mcp).await;
-    let refused = called.as_ref().is_some_and(refuses_pages);
+    let refused = asked(visit, &mcp, MCP_HEADERS).await.is_ok_and(|answer| refuses_pages(&answer));
     let registration = issuer.and_then(|i| i.registration_endpoint.as_ref());
     // Forms and documents need none: the SDK asks for documents again without its header where one is refused.
     for (url, needed) in
@@ -56,8 +55,8 @@ pub(super) async fn check(
             "A client in a browser goes through a proxy of its own there (the MCP Inspector: connection type Via Proxy). \
              If pages are meant to call, allow their origins.",
         );
-    } else if let Some(answer) = called {
-        exposed(visit, &answer);
+    } else {
+        exposed(visit, &mcp).await;
     }
     if let Some(page) = issuer.and_then(|i| i.authorization_endpoint.as_ref()) {
         let answer = visit.once(Method::GET, page, &[(header::ORIGIN, ORIGIN)], Bytes::new()).await;
@@ -74,16 +73,19 @@ pub(super) async fn check(
     }
 }
 
-async fn preflight(visit: &mut Visit, url: &Url, needed: &[&str]) -> bool {
+/// What a preflight from the page is answered.
+async fn asked(visit: &mut Visit, url: &Url, needed: &[&str]) -> Result<Answer, String> {
     let asked = needed.join(",");
     let headers = [
         (header::ORIGIN, ORIGIN),
         (header::ACCESS_CONTROL_REQUEST_METHOD, "POST"),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, asked.as_str()),
     ];
-    let Ok(answer) = visit.once(Method::OPTIONS, url, &headers, Bytes::new()).await else {
-        return false;
-    };
+    visit.once(Method::OPTIONS, url, &headers, Bytes::new()).await
+}
+
+async fn preflight(visit: &mut Visit, url: &Url, needed: &[&str]) -> bool {
+    let Ok(answer) = asked(visit, url, needed).await else { return false };
     let allowed = values(&answer.headers, &header::ACCESS_CONTROL_ALLOW_HEADERS);
     let allows = needed.iter().all(|name| lists(&allowed, name));
     answer.status.is_success() && allows_origin(&answer.headers) && allows
@@ -119,20 +121,16 @@ fn unreadable(answer: Result<Answer, String>) -> Option<String> {
     (!allows_origin(&answer.headers)).then(|| answer.url.path().to_owned())
 }
 
-/// What the MCP endpoint answers to a page.
-async fn call(visit: &mut Visit, mcp: &Url) -> Option<Answer> {
-    let headers = [(header::ORIGIN, ORIGIN), (header::CONTENT_TYPE, "application/json")];
-    let body = Bytes::from_static(super::reach::INITIALIZE.as_bytes());
-    visit.ask(Method::POST, mcp, &headers, body).await.ok()
-}
-
 /// Whether that is what MCP has a server answer to a page that it does not serve (Streamable HTTP, security warning).
 fn refuses_pages(answer: &Answer) -> bool {
     answer.status == StatusCode::FORBIDDEN && !allows_origin(&answer.headers)
 }
 
 /// Whether the page could read the 401's challenge, without which it does not know where to sign in.
-fn exposed(visit: &mut Visit, answer: &Answer) {
+async fn exposed(visit: &mut Visit, mcp: &Url) {
+    let headers = [(header::ORIGIN, ORIGIN), (header::CONTENT_TYPE, "application/json")];
+    let body = Bytes::from_static(super::reach::INITIALIZE.as_bytes());
+    let Ok(answer) = visit.ask(Method::POST, mcp, &headers, body).await else { return };
     if !allows_origin(&answer.headers) {
         let what = format!(
             "the MCP endpoint answers {} to a web page of {ORIGIN}, without leave to read it.",

@@ -177,7 +177,7 @@ async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
         _ => None,
     };
     let mut response = if parts.method == Method::OPTIONS {
-        site.preflight()
+        site.preflight(path)
     } else if let Some(elsewhere) = elsewhere {
         (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, elsewhere)]).into_response()
     } else if matches!(path, "/mcp" | "/mcp/" | "/mcp/end") {
@@ -227,7 +227,10 @@ impl Site {
         }
     }
 
-    fn preflight(&self) -> Response {
+    fn preflight(&self, path: &str) -> Response {
+        if self.is(Break::PagesRefused) && path == "/mcp" {
+            return StatusCode::FORBIDDEN.into_response();
+        }
         if self.is(Break::NoPreflight) {
             return StatusCode::METHOD_NOT_ALLOWED.into_response();
         }
@@ -256,9 +259,6 @@ impl Site {
             }
             Some(Break::NoTokenNeeded) => return axum::Json(json!({ "result": {} })).into_response(),
             Some(Break::EndpointNotFound) => return StatusCode::NOT_FOUND.into_response(),
-            Some(Break::PagesRefused) if headers.contains_key(header::ORIGIN) => {
-                return StatusCode::FORBIDDEN.into_response();
-            }
             Some(Break::ForbiddenNotUnauthorized) => return StatusCode::FORBIDDEN.into_response(),
             Some(Break::StoreAway) => {
                 return (
