@@ -10,6 +10,7 @@ use std::{
 };
 
 use e2e::net::eventually;
+use futures::StreamExt;
 use gatehouse_gateway::{
     keys::{Keys, Sealed},
     model::{AccessToken, RefreshToken, UserId},
@@ -204,7 +205,8 @@ impl Clients {
     /// Of everybody who has finished: the answered token is known, and the code is not redeemed once more.
     pub(crate) async fn check(&self) {
         let finished = std::mem::take(&mut *self.finished.lock().unwrap());
-        for (proof, access) in finished {
+        // Many at once: one by one, more would have finished meanwhile than were looked at.
+        let look = |(proof, access): (CodeProof, AccessToken)| async move {
             let known = self.asked(async |store| store.call(&access.hash()).await).await;
             assert!(known.is_some(), "a token was answered and is not known");
             let refresh =
@@ -215,7 +217,8 @@ impl Clients {
                 .await;
             assert!(!matches!(again, Redemption::Redeemed { .. }), "a code was redeemed twice");
             self.tally.checked.fetch_add(1, SeqCst);
-        }
+        };
+        futures::stream::iter(finished).for_each_concurrent(16, look).await;
     }
 
     /// An answer of the second replica, whenever it comes.
