@@ -33,6 +33,12 @@ impl Line {
         let turn = tokio::time::timeout(self.patience, self.served.clone().acquire_owned()).await;
         Some((turn.ok()?.ok()?, held))
     }
+
+    /// Whether nobody is served or waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
 }
 
 /// What the holders have. Clones count together.

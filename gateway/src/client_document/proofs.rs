@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use openidconnect::core::CoreJwsSigningAlgorithm;
-use tokio::sync::Semaphore;
 
 use super::{KeySet, Mismatch};
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
         limits::{Limit, Limiter},
         source::Source,
     },
-    shares::Shares,
+    shares::Line,
 };
 
 /// How long one waits for those before it.
@@ -49,14 +48,13 @@ pub struct Signed {
 pub(super) struct Proofs {
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
-    one_at_a_time: Arc<Semaphore>,
-    /// How many of each network wait or are looked at.
-    under_way: Shares,
+    /// Where they are looked at, one by one.
+    line: Line,
 }
 
 impl Proofs {
     pub(super) fn new(clock: Arc<dyn Clock>, limiter: Arc<Limiter>) -> Self {
-        Self { clock, limiter, one_at_a_time: Arc::new(Semaphore::new(1)), under_way: Shares::default() }
+        Self { clock, limiter, line: Line::new(1, AT_ONCE, QUEUE) }
     }
 
     /// Verifies what came from `source` with `keys`.
@@ -72,14 +70,12 @@ impl Proofs {
         let (now, network) = (self.clock.monotonic(), source.network().to_string());
         self.limiter.count(SOURCE, &source.to_string(), now)?;
         self.limiter.count(NETWORK, &network, now)?;
-        let place = self.under_way.take(network, AT_ONCE);
-        let place = place.ok_or(OAuthError::Unavailable { retry_after: QUEUE })?;
-        let turn = tokio::time::timeout(QUEUE, self.one_at_a_time.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(OAuthError::Unavailable { retry_after: QUEUE }) };
+        let turn = self.line.turn(network).await;
+        let turn = turn.ok_or(OAuthError::Unavailable { retry_after: QUEUE })?;
         let (keys, signed) = (Arc::clone(keys), Arc::clone(signed));
         let verified = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the request, which may end before it.
-            let _held = (turn, place);
+            let _held = turn;
             let Signed { key_id, algorithm, message, signature } = &*signed;
             keys.verify(key_id.as_deref(), algorithm, message, signature)
         })
@@ -157,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn one_is_looked_at_at_a_time_and_a_few_of_a_network_wait() {
         let world = world();
-        let turn = world.proofs.one_at_a_time.clone().try_acquire_owned().unwrap();
+        let turn = world.proofs.line.turn("another".to_owned()).await.unwrap();
         let mut waiting: Vec<_> = (0..AT_ONCE).map(|_| Box::pin(world.is_held_back("203.0.113.1"))).collect();
         for one in &mut waiting {
             assert!(futures::poll!(one).is_pending());
@@ -172,6 +168,6 @@ mod tests {
         }
         assert!(!other.await);
         assert!(!world.is_held_back("203.0.113.2").await, "their places are free again");
-        assert!(world.proofs.under_way.is_empty());
+        assert!(world.proofs.line.is_empty());
     }
 }
