@@ -15,7 +15,7 @@ use super::{
     IdentityError, Provider, RenewError, Renewed, Setup, SignedIn, UpstreamAnswer, UpstreamRequest,
     oauth2::renew, token::TokenEndpoint, userinfo::get,
 };
-use crate::model::{ClaimSource, ClaimSources, Profile, Prompt, UpstreamTokens};
+use crate::model::{Profile, Prompt, UpstreamTokens};
 
 use claims::Claims;
 use discovery::{Discovery, Metadata, OnRecentFailure};
@@ -87,11 +87,10 @@ impl Oidc {
         known: &Profile,
     ) -> Result<Profile, IdentityError> {
         let mut claims = self.verify(token, None).await?;
-        let own = claims.told(&self.config, ClaimSource::IdToken);
         if claims.leaves_out(known, &self.config) {
             claims = self.completed(claims, metadata, tokens).await?;
         }
-        claims.update(known, &self.config, ClaimSource::IdToken, own)
+        claims.update(known, &self.config)
     }
 
     /// What the ID token leaves out, user-info may tell.
@@ -171,9 +170,8 @@ impl Provider for Oidc {
             .id_token
             .ok_or_else(|| IdentityError::Invalid("the answer holds no ID token".to_owned()))?;
         let claims = self.verify(&id_token, Some(answer.nonce)).await?;
-        let own = claims.told(&self.config, ClaimSource::IdToken);
         let claims = self.completed(claims, &metadata, &granted.tokens).await?;
-        Ok(SignedIn { profile: claims.profile(&self.config, own)?, tokens: Some(granted.tokens) })
+        Ok(SignedIn { profile: claims.profile(&self.config)?, tokens: Some(granted.tokens) })
     }
 
     async fn ready(&self) -> Result<(), IdentityError> {
@@ -193,12 +191,8 @@ impl Provider for Oidc {
                 Ok(known.clone())
             };
         };
-        Claims::from_user_info(get(self.discovery.http(), endpoint, tokens).await?)?.update(
-            known,
-            &self.config,
-            ClaimSource::UserInfo,
-            ClaimSources::default(),
-        )
+        Claims::from_user_info(get(self.discovery.http(), endpoint, tokens).await?)?
+            .update(known, &self.config)
     }
 
     async fn refresh(&self, tokens: &UpstreamTokens, known: &Profile) -> Result<Renewed, RenewError> {

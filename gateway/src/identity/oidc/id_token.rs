@@ -76,7 +76,7 @@ pub(super) fn verify(
 /// The claims of a token whose signature was verified, as they are: a profile may be made of any of them.
 fn payload(token: &str) -> Option<Claims> {
     let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Claims)
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Claims::of_id_token)
 }
 
 fn reason(error: &ClaimsVerificationError) -> Error {

@@ -30,7 +30,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     identity::fake::{REDIRECT_URI, SECRET, setup},
-    model::Unknown,
+    model::{ClaimSource, ClaimSources, Unknown},
 };
 
 const NOW: i64 = 1_700_000_000;
