@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use gatehouse_gateway_config::{KeyRef, policy::ClientGrant};
+use gatehouse_gateway_config::{
+    KeyRef,
+    policy::{ClientGrant, StaticClientConfig},
+};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -27,7 +30,8 @@ use crate::{
 /// # Errors
 /// As [`find`], or when its document is not good.
 pub async fn find_to_authorize(server: &Server, source: &Source, id: &str) -> Result<Client, Failure> {
-    if let Some(why) = closed_to(server, id) {
+    let document = DocumentUrl::parse(id).filter(|_| listed(server, id).is_none());
+    if let Some(why) = document.and_then(|url| closed_to(server, &url)) {
         return Err(Failure::BadDocument(why));
     }
     let mut client = find(server, id)?;
@@ -82,7 +86,7 @@ fn look_up(
     id: &str,
     now: impl FnOnce() -> Result<i64, OpenError>,
 ) -> Result<Client, OpenError> {
-    if let Some(listed) = server.config.policy.clients.iter().find(|listed| listed.client_id == id) {
+    if let Some(listed) = listed(server, id) {
         return Client::listed(listed).ok_or(OpenError::Invalid);
     }
     if let Some(url) = DocumentUrl::parse(id) {
@@ -91,22 +95,21 @@ fn look_up(
     Registration::open(&server.keys, &server.config.policy.registration, now()?, id).map(Client::from)
 }
 
-/// Whether the policy keeps documents of this host out.
-fn keeps_out(server: &Server, url: &DocumentUrl) -> bool {
-    server.config.policy.metadata_documents.as_ref().is_some_and(|policy| !policy.admits(url.host()))
+/// A client that the policy names.
+fn listed<'a>(server: &'a Server, id: &str) -> Option<&'a StaticClientConfig> {
+    server.config.policy.clients.iter().find(|listed| listed.client_id == id)
 }
 
-/// Why a client is not admitted whose id is the URL of a document, in words for a person: registering anew, as unknown
-/// clients are told to, would be no help.
-fn closed_to(server: &Server, id: &str) -> Option<&'static str> {
-    let listed = server.config.policy.clients.iter().any(|listed| listed.client_id == id);
-    let url = DocumentUrl::parse(id).filter(|_| !listed)?;
+/// Why no client is admitted whose id is this URL of a document, in words for a person: registering anew, as unknown clients
+/// are told to, would be no help.
+fn closed_to(server: &Server, url: &DocumentUrl) -> Option<&'static str> {
     if !server.takes_documents() {
         return Some(
             "It identifies itself by a document, and this server takes none. Its administrator can allow it.",
         );
     }
-    keeps_out(server, &url).then_some(
+    let policy = server.config.policy.metadata_documents.as_ref();
+    policy.is_some_and(|policy| !policy.admits(url.host())).then_some(
         "It identifies itself by a document on a host that this server's client policy does not name. The \
          administrator can allow it.",
     )
@@ -114,7 +117,7 @@ fn closed_to(server: &Server, id: &str) -> Option<&'static str> {
 
 /// A client of which only the URL of its document is known, if the policy admits such.
 fn from_document(server: &Server, url: &DocumentUrl) -> Result<Client, OpenError> {
-    if !server.takes_documents() || keeps_out(server, url) {
+    if closed_to(server, url).is_some() {
         return Err(OpenError::Invalid);
     }
     Ok(Client {

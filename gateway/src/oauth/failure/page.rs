@@ -180,13 +180,10 @@ impl TryAgain {
             self.again.is_none().then_some("That was the last attempt. Start again from your application.");
         let again = self.again.map(|href| Link { label: "Try again".to_owned(), href });
         let give_up = Link { label: format!("Give up and return to {client}"), href: give_up };
+        let texts: Vec<&str> = std::iter::once(self.why.as_str()).chain(last).collect();
         MessagePage {
-            site,
-            tone: Tone::Warn,
-            title: "You are not signed in yet".to_owned(),
-            texts: [Some(self.why), last.map(str::to_owned)].into_iter().flatten().collect(),
-            facts: Vec::new(),
             links: again.into_iter().chain([give_up]).collect(),
+            ..say(site, Tone::Warn, "You are not signed in yet", &texts)
         }
     }
 }
@@ -201,12 +198,9 @@ impl NotAllowed {
         links.extend(self.other_account.map(|href| Link { label: "Use another account".to_owned(), href }));
         links.extend(site.support_url.map(|url| Link { label: "Get help".to_owned(), href: url.to_owned() }));
         MessagePage {
-            site,
-            tone: Tone::Bad,
-            title: format!("You may not use {}", site.name),
-            texts: vec![why],
             facts: vec![("Signed in as", self.who), ("Account id", self.subject)],
             links,
+            ..say(site, Tone::Bad, &format!("You may not use {}", site.name), &[&why])
         }
     }
 }
