@@ -3,6 +3,8 @@
 //! No input is answered with a server error, or refused because there were too many before it: such a refusal would keep
 //! all that follow from the parser.
 
+#[path = "texts.rs"]
+mod texts;
 #[path = "upstream.rs"]
 mod upstream;
 
@@ -34,7 +36,10 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
-use self::upstream::{KNOWN, Part, Upstream};
+use self::{
+    texts::{printable, under_next_key},
+    upstream::{KNOWN, Part, Upstream},
+};
 
 const NOW: i64 = 1_795_478_400;
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -79,20 +84,6 @@ fn filled(input: &[u8], known: Known<'_>) -> Vec<u8> {
         .iter()
         .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
         .into_bytes()
-}
-
-/// The text of a token, a code or a client id under the key that comes next, which nobody has.
-fn under_next_key(text: &str) -> String {
-    let start = ["gc_", "gha_"].iter().find(|prefix| text.starts_with(**prefix)).map_or(0, |it| it.len());
-    let mut bytes = URL_SAFE_NO_PAD.decode(&text[start..]).expect("what we made");
-    bytes[0] += 1;
-    format!("{}{}", &text[..start], URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// What fits in a request line.
-fn printable(input: &[u8]) -> String {
-    let fits = |b: &&u8| b.is_ascii_graphic() && !b"<>\"{}|\\^`#".contains(b);
-    input.iter().filter(fits).map(|b| char::from(*b)).collect()
 }
 
 struct Answer {

@@ -37,6 +37,8 @@ mod signin;
 mod static_clients;
 mod strangers;
 mod support;
+#[path = "../../fuzz/targets/texts.rs"]
+mod texts;
 mod tokens;
 mod trips;
 mod uploads;

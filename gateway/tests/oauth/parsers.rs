@@ -35,6 +35,7 @@ use crate::{
         Answer, Browser, Client, Gateway, authorization, authorize_path, provider_config, redeem, request,
         seconds, with,
     },
+    texts::{printable, under_next_key},
     upstream::{KNOWN, Part, Upstream},
 };
 
@@ -112,12 +113,6 @@ fn prepared<T>(make: impl AsyncFnOnce() -> T) -> T {
     Runtime::new().unwrap().block_on(make())
 }
 
-/// What fits in a request line.
-fn printable(bytes: &[u8]) -> String {
-    let fits = |b: &&u8| b.is_ascii_graphic() && !b"<>\"{}|\\^`#".contains(b);
-    bytes.iter().filter(fits).map(|b| char::from(*b)).collect()
-}
-
 fn sane(answer: &Answer, statuses: &[u16]) {
     assert!(statuses.contains(&answer.status.as_u16()), "{answer:?}");
     if answer.status == 303 {
@@ -161,14 +156,6 @@ fn authorization_requests() {
         gateway.clock.advance(seconds(1));
         sane(&gateway.get(&format!("/oauth/authorize?{}", printable(&query))).await, &[303, 400, 414, 429]);
     });
-}
-
-/// The text of a token, a code or a client id under the key that comes next, which nobody has.
-fn under_next_key(text: &str) -> String {
-    let start = ["gc_", "gha_"].iter().find(|prefix| text.starts_with(**prefix)).map_or(0, |it| it.len());
-    let mut bytes = URL_SAFE_NO_PAD.decode(&text[start..]).unwrap();
-    bytes[0] += 1;
-    format!("{}{}", &text[..start], URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// A public client of alice's with its tokens and a code that it has redeemed, and one that has a secret.
