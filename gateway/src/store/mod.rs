@@ -10,6 +10,7 @@ mod clock;
 pub mod keys;
 pub mod memory;
 pub mod redis;
+mod sign_in;
 mod steps;
 
 use std::time::Duration;
@@ -29,10 +30,10 @@ pub use account::{
     AccountRecord, AccountSteps, EndedSessions, GRANTS_LISTED, ListedGrant, ListedSession, SESSIONS_LISTED,
 };
 pub use clock::StoreClock;
+pub use sign_in::{Approval, CallbackClaim, CodeStanding, Completion, TakenBack};
 pub use steps::{
-    Approval, CallRecord, CallbackClaim, CodeProof, CodeStanding, Completion, EndedSignIns, Event,
-    EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal, Lease, NewTokens, Quota, Redemption, Replay,
-    Revocation, RobotGrant, Rotated, Rotation, TakenBack, UserUpdate,
+    CallRecord, CodeProof, EndedSignIns, Event, EventBatch, EventCursor, GrantEnd, Heard, IdentityRefusal,
+    Lease, NewTokens, Quota, Redemption, Replay, Revocation, RobotGrant, Rotated, Rotation, UserUpdate,
 };
 
 /// Why a step did not happen.
