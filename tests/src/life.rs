@@ -97,15 +97,14 @@ impl Live {
         }
     }
 
-    /// Goes on, with as little effort as it takes.
+    /// Goes on, with as little effort as it takes; `before` is how many codes had been redeemed before what happened to it.
     ///
     /// What counts is codes redeemed, not tabs opened: mcp-remote opens a tab for each message that is refused while its
     /// user is still signing in, and uses one of them. A sign-in that mends nothing shows as a second code.
     ///
     /// # Panics
     /// When not even a restart with one sign-in helps.
-    pub async fn go_on(&mut self, tap: &Tap) -> Effort {
-        let before = tap.redeemed();
+    pub async fn go_on(&mut self, tap: &Tap, before: usize) -> Effort {
         for _ in 0..PATIENCE {
             if self.works().await {
                 return match tap.redeemed() - before {

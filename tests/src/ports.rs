@@ -9,9 +9,10 @@ use std::{
     },
 };
 
-/// Where the ports of the suites lie: below what Linux hands out for outgoing connections (32768 and up), so that no
-/// client's connection can take a port between its choice and the moment that its server listens.
-const PORTS: Range<u16> = 18_000..28_000;
+/// Where the ports of the suites lie: above what Linux hands out for outgoing connections (32768 to 60999) and above where
+/// MCP clients listen for their codes (mcp-remote anywhere from 3335 to 49150), so that nothing can take a port between
+/// its choice and the moment that its server listens.
+const PORTS: Range<u16> = 61_000..65_535;
 
 /// The claims of this process. The kernel takes them back when it ends.
 static CLAIMS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());

@@ -79,7 +79,14 @@ impl Redis {
 
     /// How many records of a kind the authorization servers have.
     pub async fn count(&self, kind: &str) -> usize {
-        self.keys().await.iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).count()
+        self.all(kind).await.len()
+    }
+
+    /// The keys of the records of a kind that the authorization servers have.
+    pub async fn all(&self, kind: &str) -> Vec<String> {
+        let mut keys = self.keys().await;
+        keys.retain(|key| key.contains(&format!(":oauth:{kind}:")));
+        keys
     }
 
     /// Waits until every access token has run out.

@@ -46,22 +46,26 @@ impl World {
         Self { tap, gateway, backend, redis }
     }
 
-    /// Both replicas refuse the access token that was used last: what a client does next does not depend on what a
-    /// replica still remembers.
-    async fn every_replica_knows(&self) {
-        let used = self.tap.heard("POST /mcp").into_iter().rfind(|h| h.status.is_success()).unwrap();
+    /// What it takes a client to go on after `end`, which ends its sign-in. Counted from before: a client that listens
+    /// hears of it at once, and may sign in again before the next line runs.
+    async fn after(&self, client: &mut Live, end: impl AsyncFnOnce()) -> Effort {
+        let (before, calls) = (self.tap.redeemed(), self.tap.heard("POST /mcp"));
+        let last = calls.iter().rfind(|h| h.status.is_success()).expect("it called");
+        end().await;
+        // On both replicas, so that what it does next does not depend on what a replica still remembers.
         let host = self.gateway.issuer.strip_prefix("http://").unwrap();
         for address in &self.gateway.addresses {
             eventually("a replica to refuse the token", async || {
                 let request = http().post(format!("http://{address}/mcp")).header("host", host);
                 let answer = request
-                    .header("authorization", &used.asked["authorization"])
+                    .header("authorization", &last.asked["authorization"])
                     .header("content-type", "application/json")
                     .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
                 (answer.send().await.unwrap().status() == 401).then_some(())
             })
             .await;
         }
+        client.go_on(&self.tap, before).await
     }
 
     /// Alice ends her one client on her account page.
@@ -71,9 +75,16 @@ impl World {
         while let Some(next) = browser.next(&page).await {
             page = next;
         }
+        let had = self.redis.all("refresh").await;
+        assert!(!had.is_empty(), "the client was connected");
         let done = browser.press(&page, "disconnect").await;
         assert!(done.status < 400, "{} {}", done.status, done.body);
-        assert_eq!(self.redis.count("refresh").await, 0, "nothing is left");
+        let has = self.redis.all("refresh").await;
+        assert!(has.iter().all(|key| !had.contains(key)), "left: {has:?}\n{:#?}", self.tap.summary());
+    }
+
+    async fn is_emptied(&self) {
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut self.redis.connection().await).await.unwrap();
     }
 }
 
@@ -91,14 +102,11 @@ async fn row(name: &str, how: &'static str, sign_in: impl AsyncFn(String) -> Liv
     let world = World::start(SHORT).await;
     let mut client = sign_in(world.gateway.url.clone()).await;
     assert!(client.works().await, "{name} works after its sign-in");
+    let before = world.tap.redeemed();
     world.redis.access_tokens_run_out().await;
-    let expired = client.go_on(&world.tap).await;
-    world.alice_disconnects().await;
-    world.every_replica_knows().await;
-    let revoked = client.go_on(&world.tap).await;
-    let _: () = redis::cmd("FLUSHALL").query_async(&mut world.redis.connection().await).await.unwrap();
-    world.every_replica_knows().await;
-    let flushed = client.go_on(&world.tap).await;
+    let expired = client.go_on(&world.tap, before).await;
+    let revoked = world.after(&mut client, async || world.alice_disconnects().await).await;
+    let flushed = world.after(&mut client, async || world.is_emptied().await).await;
     let world = World::of(&with_scopes(), DEFAULT_LIFETIMES).await;
     let stepped = sign_in(world.gateway.url.clone()).await.step_up(&world.tap).await;
     Row { name: name.to_owned(), how, expired, revoked, flushed, stepped }
@@ -301,8 +309,7 @@ fn what_it_was_given(world: &World) {
 /// 8.
 async fn what_redis_keeps(world: &World) {
     for (kind, life) in [("client", 365 * 86_400), ("access", 3600), ("refresh", 30 * 86_400)] {
-        let keys: Vec<String> =
-            world.redis.keys().await.into_iter().filter(|k| k.contains(&format!(":oauth:{kind}:"))).collect();
+        let keys = world.redis.all(kind).await;
         assert_eq!(keys.len(), 2, "{kind}: {keys:?}");
         for key in keys {
             let left = world.redis.ttl(&key).await;

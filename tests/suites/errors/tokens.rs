@@ -64,10 +64,7 @@ async fn e08_every_key_has_its_life() {
     let client = OAuthClient::register(&local.gateway.issuer).await;
     assert!(!local.redis.keys().await.iter().any(|k| k.contains(":oauth:")), "registering stores nothing");
     let code = client.code(&Browser::of("alice")).await;
-    let named = async |part: &str| {
-        let keys = local.redis.keys().await;
-        keys.into_iter().find(|k| k.contains(&format!(":oauth:{part}:")))
-    };
+    let named = async |part: &str| local.redis.all(part).await.into_iter().next();
     let life = async |part: &str| {
         let key = named(part).await.unwrap_or_else(|| panic!("no oauth:{part}"));
         local.redis.ttl(&key).await
