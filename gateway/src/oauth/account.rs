@@ -16,6 +16,7 @@ use super::{
     Failure, admission,
     authorize::read_query,
     cookies::{CookieSecret, Jar},
+    guard,
     session::{self, CurrentUser, Standing},
     source::Source,
 };
@@ -39,6 +40,7 @@ pub async fn get(
 ) -> Response {
     let server = &app.server;
     let answer = async {
+        guard::page(&headers)?;
         admission::looks(&app, &source, &headers)?;
         let done = read_query(query.as_deref())?.one("done")?.and_then(Done::parse);
         let cookie = Jar::new(&server.urls, &headers).session();

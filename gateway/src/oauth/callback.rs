@@ -20,7 +20,7 @@ use super::{
     consent::again_link,
     cookies::{CookieSecret, Jar},
     failure::NotAllowed,
-    finish,
+    finish, guard,
     params::Params,
     source::Source,
     upstream::Attempt,
@@ -47,6 +47,7 @@ pub async fn get(
     event.source(source);
     let answer = async {
         let Identity::Provider(provider) = &server.identity else { return Err(Failure::BadLink) };
+        guard::page(&headers)?;
         admission::answers(&app, &source, &headers)?;
         let params = read_query(query.as_deref())?;
         params.check_repeated()?;

@@ -1,6 +1,6 @@
 //! Codes on their way to the identity provider. Whoever begins a sign-in can come back with any code, and each is a request
-//! with our secret: so many are under way at once, and of one network half of them, so that no stranger makes the provider
-//! hold this server back.
+//! with our secret: so many are under way at once, of one network half of them, so that no stranger makes the provider hold
+//! this server back. Browsers in which a user signed in before stand in a line of their own.
 
 use std::time::Duration;
 
@@ -12,20 +12,26 @@ use crate::{
     shares::{Line, Turn},
 };
 
-/// How many are under way at once.
-const AT_ONCE: usize = 32;
+/// How many of strangers are under way at once.
+const STRANGERS: usize = 24;
+/// How many of known browsers are.
+const KNOWN: usize = 8;
 /// How many of one network, or of the known browsers of one user, are under way or wait.
-const SHARE: usize = 16;
+const SHARE: usize = 12;
 /// How long one waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where codes wait for their turn.
 #[derive(Debug)]
-pub struct Exchanges(Line);
+pub struct Exchanges {
+    strangers: Line,
+    known: Line,
+}
 
 impl Default for Exchanges {
     fn default() -> Self {
-        Self(Line::new(AT_ONCE, SHARE, PATIENCE))
+        let line = |at_once| Line::new(at_once, SHARE, PATIENCE);
+        Self { strangers: line(STRANGERS), known: line(KNOWN) }
     }
 }
 
@@ -40,10 +46,10 @@ impl Exchanges {
         source: &Source,
         headers: &HeaderMap,
     ) -> Result<Turn, OAuthError> {
-        let holder = match KnownBrowser::of(server, headers) {
-            Some(known) => format!("user {}", known.user),
-            None => source.network().to_string(),
+        let turn = match KnownBrowser::of(server, headers) {
+            Some(known) => self.known.turn(known.user.to_string()).await,
+            None => self.strangers.turn(source.network().to_string()).await,
         };
-        self.0.turn(holder).await.ok_or(OAuthError::Unavailable { retry_after: PATIENCE })
+        turn.ok_or(OAuthError::Unavailable { retry_after: PATIENCE })
     }
 }

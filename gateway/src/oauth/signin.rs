@@ -51,6 +51,7 @@ pub async fn get(
     let server = &app.server;
     let answer = async {
         local_users(server)?;
+        guard::page(&headers)?;
         admission::looks(&app, &source, &headers)?;
         let params = read_query(query.as_deref())?;
         let (flow, cookie) = own_flow(server, params.one("flow")?.ok_or(Failure::BadLink)?, &headers).await?;

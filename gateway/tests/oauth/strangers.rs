@@ -166,6 +166,22 @@ async fn what_a_page_loads_in_itself_begins_no_sign_in() {
             assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
         }
     }
+    for path in ["/oauth/callback?x=1", "/account", "/oauth/signin?flow=x"] {
+        for gateway in [&gateway, &Gateway::local()] {
+            let answer = visitor.get_with(gateway, path, &[elsewhere, ("sec-fetch-dest", "image")]).await;
+            assert!(
+                !answer.status.is_success() && answer.status != StatusCode::TOO_MANY_REQUESTS,
+                "{answer:?}"
+            );
+        }
+    }
+    let images = [elsewhere, ("sec-fetch-dest", "image")];
+    for _ in 0..limits::ANSWERS.count {
+        assert!(visitor.get_with(&gateway, "/oauth/callback?state=x&code=y", &images).await.is_page(403));
+    }
+    let (_, callback) = at_provider(&gateway, &mut visitor, &client).await;
+    gateway.provider.signs_in("42");
+    assert!(visitor.get(&gateway, &callback).await.redirect_param("code").is_some());
     // None of them was counted for the visitor's address. Links, new windows and programs are what sign-ins begin with.
     for headers in [&[elsewhere, ("sec-fetch-dest", "document")][..], &[("sec-fetch-mode", "cors")], &[]] {
         assert_eq!(visitor.get_with(&gateway, &path, headers).await.status, StatusCode::OK, "{headers:?}");
@@ -177,29 +193,40 @@ async fn codes_of_one_network_at_the_provider_leave_room_for_others() {
     let gateway = Gateway::with_provider();
     let client = gateway.public_client().await;
     let mut browsers = Vec::new();
-    for n in 1..=17 {
-        let mut browser = standing_at(&format!("203.0.113.{n}"));
+    // One signed in here before.
+    let mut known = standing_at("192.0.2.1");
+    let (_, path) = at_provider(&gateway, &mut known, &client).await;
+    gateway.provider.signs_in("0");
+    known.get(&gateway, &path).await;
+    let before = gateway.provider.exchanged.lock().unwrap().len();
+    let (_, known_path) = at_provider(&gateway, &mut known, &client).await;
+    let addresses =
+        (1..=12).map(|n| format!("198.51.100.{n}")).chain((1..=13).map(|n| format!("203.0.113.{n}")));
+    for address in addresses {
+        let mut browser = standing_at(&address);
         let (_, path) = at_provider(&gateway, &mut browser, &client).await;
         browsers.push((browser, path));
     }
     let (mut late, late_path) = browsers.pop().unwrap();
-    let mut other = standing_at("198.51.100.1");
+    let mut other = standing_at("192.0.2.200");
     let (_, other_path) = at_provider(&gateway, &mut other, &client).await;
-    let sent = || gateway.provider.exchanged.lock().unwrap().len();
+    let sent = || gateway.provider.exchanged.lock().unwrap().len() - before;
     let held = gateway.provider.held.write().await;
     let mut under_way: Vec<_> =
         browsers.iter_mut().map(|(browser, path)| Box::pin(browser.get(&gateway, path))).collect();
     for one in &mut under_way {
         assert!(futures::poll!(one).is_pending());
     }
-    assert_eq!(sent(), 16);
+    assert_eq!(sent(), 24, "of each network half of what strangers have");
     let refused = late.get(&gateway, &late_path).await;
     assert!(refused.is_page(503) && refused.header("retry-after") == "5", "{refused:?}");
-    assert_eq!(sent(), 16);
     let mut elsewhere = Box::pin(other.get(&gateway, &other_path));
     assert!(futures::poll!(&mut elsewhere).is_pending());
-    assert_eq!(sent(), 17);
-    for n in 0..18 {
+    assert_eq!(sent(), 24, "another stranger waits");
+    let mut again = Box::pin(known.get(&gateway, &known_path));
+    assert!(futures::poll!(&mut again).is_pending());
+    assert_eq!(sent(), 25, "who is known does not");
+    for n in 0..28 {
         gateway.provider.signs_in(&n.to_string());
     }
     drop(held);
@@ -207,6 +234,7 @@ async fn codes_of_one_network_at_the_provider_leave_room_for_others() {
         assert!(answer.redirect_param("code").is_some());
     }
     assert!(elsewhere.await.redirect_param("code").is_some());
+    assert!(again.await.redirect_param("code").is_some());
     // Its code was not spent.
     assert!(late.get(&gateway, &late_path).await.redirect_param("code").is_some());
 }
