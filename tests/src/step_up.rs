@@ -89,7 +89,11 @@ impl Live {
         match self {
             Self::Sdk(session) => {
                 let answer = session.as_mut().unwrap().call("write", project).await;
-                answer.error.is_empty() && answer.text == written
+                let works = answer.error.is_empty() && answer.text == written;
+                if !works {
+                    eprintln!("a call that needs more: {answer:?}");
+                }
+                works
             }
             Self::Rust(client, _) => {
                 let result = client.as_ref().unwrap().call("write", &project).await;
