@@ -252,10 +252,10 @@ pub(super) fn provider_failed(
             ("provider_refused", format!("{name} did not accept the sign-in."), false)
         }
         IdentityError::Invalid(_) => {
-            ("provider_untrusted", format!("The answer of {name} could not be trusted."), true)
+            ("provider_untrusted", format!("What {name} sent back could not be verified. Tell the administrator if it happens again."), true)
         }
         IdentityError::Foreign(_) => {
-            ("foreign_answer", format!("This answer was not meant for this sign-in with {name}."), false)
+            ("foreign_answer", format!("What {name} sent back belongs to another sign-in."), false)
         }
         IdentityError::Unavailable(_) => (
             "provider_unavailable",

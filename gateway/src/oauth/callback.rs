@@ -165,7 +165,7 @@ fn spent(server: &Server, flow: &Flow, cookie: &CookieSecret, presented: u32, ev
         crate::model::FlowState::Approved { attempt, .. } => attempt,
         _ => presented,
     };
-    let why = "This answer was used before, or a newer sign-in was begun.".to_owned();
+    let why = "This page was used before, or you began a newer sign-in.".to_owned();
     server.audit.write(event.decide(Decision::SignInFailed).request(&flow.request).because("answer_used"));
     let told = OAuthError::ServerError("the sign-in was not finished");
     try_again(server, flow, cookie, current, (why, false), &told)

@@ -96,7 +96,7 @@ async fn a_user_sees_and_disconnects_clients() {
     connect(&gateway, "alice").await;
     browser.act(&gateway, &page, &[("action", "disconnect-all")]).await;
     let page = browser.get(&gateway, "/account").await;
-    assert!(page.body.contains("No application acts for you") && page.body.contains("https://gw.test/mcp"));
+    assert!(page.body.contains("No application is connected") && page.body.contains("https://gw.test/mcp"));
     assert!(!gateway.accepts(&first).await && gateway.accepts(&bobs).await);
 }
 

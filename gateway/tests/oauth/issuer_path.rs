@@ -117,7 +117,7 @@ async fn disconnect(gateway: &Gateway, browser: &mut Browser, account: &Answer) 
     let done = browser.post(gateway, &account.action(), &params).await;
     stays_below(&done);
     let page = browser.get(gateway, done.location()).await;
-    assert!(page.body.contains("No application acts for you"), "{page:?}");
+    assert!(page.body.contains("No application is connected"), "{page:?}");
 }
 
 #[tokio::test]

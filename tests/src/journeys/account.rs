@@ -41,7 +41,7 @@ pub async fn disconnect_and_sign_out(kind: Kind) {
     }
     browser.click("button[value=disconnect]").await;
     browser.wait_for("[role=status]").await;
-    assert!(browser.text().await.contains("No application acts for you"));
+    assert!(browser.text().await.contains("No application is connected"));
     eventually("the call to be refused", async || {
         (client.whoami(Some(&access)).await.status == 401).then_some(())
     })

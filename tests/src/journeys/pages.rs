@@ -185,7 +185,7 @@ pub async fn whoever_is_denied(kind: Kind) {
     .await;
     look_at(&browser, "account-denied", "You can still disconnect them").await;
     browser.click("button[value=disconnect]").await;
-    look_at(&browser, "account-denied-empty", "No application acts for you").await;
+    look_at(&browser, "account-denied-empty", "No application is connected").await;
     let text = browser.text().await;
     assert!(
         text.contains("any more.") && !text.contains("To connect one"),

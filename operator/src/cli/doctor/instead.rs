@@ -67,7 +67,7 @@ impl Instead {
                 Check::Unavailable,
                 clients,
                 format!("{what} at {url} answers {status}{why}."),
-                "The server is there and cannot work now. Gatehouse says 503 when its Redis is away, full, or refuses the login (see the conditions of the McpServer), and 429 when a limit is reached: behind a proxy that is not in gateway.trustedProxies everybody shares one.",
+                "The server is there and cannot work now. Gatehouse says 503 when its Redis is away, full, or refuses the login (see the conditions of the McpServer), for seconds also when it has just started or too much is under way, and 429 when a limit is reached: behind a proxy that is not in gateway.trustedProxies everybody shares one.",
             ),
             Self::Status(status, why) if status.is_server_error() => report.fault(
                 Check::Unavailable,
