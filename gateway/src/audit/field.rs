@@ -39,7 +39,7 @@ fields! {
     Event "event" "What was decided, see above";
     Outcome "outcome" "How, see above; of a call `ok`, `denied`, `backend_error`, …";
     Reason "reason" "Why, in one word: the OAuth error code, what the table says, or why a call was refused (`access_denied`, `unknown_tool`, …)";
-    User "user" "The user's stable id on this server, where it is proven";
+    User "user" "The user's id on this server, where it is proven: a keyed hash of provider and subject, not what `access` names";
     Client "client" "The client's name for itself, at most 64 characters";
     ClientId "client_id" "The client's id";
     Grant "grant" "The id of the grant: all tokens of one sign-in of one client";
