@@ -138,14 +138,14 @@ impl Refresher {
         known: &Profile,
     ) -> Result<Asked, CredentialError> {
         let renewed = self.renew(&user.id, record.version, tokens).await?;
+        // What came with the new tokens is kept by now: groups that their ID token no longer names must not come back.
+        let kept = self.store.user(&user.id).await?;
+        let kept = kept.and_then(|now| open_profile(&self.keys, &user.id, &now.profile).ok());
+        let known = kept.as_ref().unwrap_or(known);
         match self.provider.profile(&renewed, known).await {
             Ok(profile) => self.date(&user.id, &profile).await?,
             // Nothing more can be asked: that the provider gives new tokens is its word for the user.
-            Err(IdentityError::NoUserInfo) => {
-                let now = self.store.user(&user.id).await?;
-                let profile = now.and_then(|now| open_profile(&self.keys, &user.id, &now.profile).ok());
-                self.date(&user.id, profile.as_ref().unwrap_or(known)).await?;
-            }
+            Err(IdentityError::NoUserInfo) => self.date(&user.id, known).await?,
             // It gives tokens and refuses to say whose: the user is blocked there, or they are another's.
             Err(IdentityError::Refused(why)) => {
                 tracing::warn!(user = %user.id, why, "tokens were renewed, and user-info refuses them");

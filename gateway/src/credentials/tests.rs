@@ -1,5 +1,7 @@
 //! Two replicas' custodies over one store, against a strict provider that rotates refresh tokens.
 
+mod renewal;
+
 use std::{sync::Arc, time::Duration};
 
 use gatehouse_gateway_config::{
@@ -16,6 +18,7 @@ use crate::{
     audit::Audit,
     clock::{Clock, ManualClock, SeededEntropy, SystemEntropy},
     identity::{
+        Provider,
         fake::{CLIENT_ID, Fake, Fault, IMPATIENT, setup},
         local::{LocalUsers, Presence, testing::Editable},
         oauth2::OAuth2,
@@ -84,16 +87,19 @@ impl World {
 
     /// A replica.
     fn custody(&self) -> Custody {
-        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let provider = OAuth2::new(self.fake.github(), setup(clock.clone())).unwrap().with_timeout(IMPATIENT);
+        let provider = OAuth2::new(self.fake.github(), setup(Arc::new(self.clock.clone()))).unwrap();
+        self.custody_with(Arc::new(provider.with_timeout(IMPATIENT)))
+    }
+
+    fn custody_with(&self, provider: Arc<dyn Provider>) -> Custody {
         Custody::new(CustodyParts {
             config: self.config.clone(),
             keys: self.keys.clone(),
             refs: refs(),
             store: Arc::clone(&self.store),
-            clock,
+            clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SystemEntropy),
-            identity: Identity::Provider(Arc::new(provider)),
+            identity: Identity::Provider(provider),
             audit: Audit::new(Some(self.trail.clone()), Arc::new(self.clock.clone()), "team-a", "github"),
             tasks: self.tasks.clone(),
         })
