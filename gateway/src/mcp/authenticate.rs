@@ -30,6 +30,10 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
     }
     // What somebody made up is refused without a look-up.
     AccessToken::check(&mcp.server.keys, token).map_err(not_open)?;
+    let signed = AccessToken::hash_signed(token);
+    if mcp.absent.has(&signed, now) {
+        return Err(Refusal::BadToken);
+    }
     mcp.metrics.token_cache.get_or_create(&CacheLabels { result: "miss" }).inc();
     let (mark, reader) = mcp.cache.begin(now);
     watch::start(mcp, reader);
@@ -37,12 +41,11 @@ pub(super) async fn authenticate(mcp: &Arc<Mcp>, headers: &HeaderMap) -> Result<
         tracing::warn!(%error, "a call could not be checked");
         Refusal::Store
     })?;
-    let caller = Arc::new(admit(
-        &mcp.server,
-        access,
-        AccessToken::narrowed(token).as_deref(),
-        record.ok_or(Refusal::BadToken)?,
-    )?);
+    let Some(record) = record else {
+        mcp.absent.insert(signed, mcp.now());
+        return Err(Refusal::BadToken);
+    };
+    let caller = Arc::new(admit(&mcp.server, access, AccessToken::narrowed(token).as_deref(), record)?);
     if caller.record.user.state == IdentityState::Live {
         mcp.cache.insert(mark, &caller, mcp.now());
     }

@@ -1,10 +1,11 @@
 //! The MCP path: authenticate → access → inject → proxy.
 //!
 //! [`call`] is one request up to the decision, [`proxy`] and [`mod@answer`] the rest of it; [`authenticate`] and
-//! [`cache`] say who calls, [`watch`] and [`confirm`] keep that true; [`envelope`] and [`era`] read
+//! [`cache`] say who calls, [`absent`] who does not any more, [`watch`] and [`confirm`] keep that true; [`envelope`] and [`era`] read
 //! what is asked; [`session`] and [`pods`] find where it lives; [`backend`] sends it; [`relay`] carries the answer;
 //! [`dead`] and [`refusal`] are every answer of our own.
 
+mod absent;
 mod answer;
 mod authenticate;
 mod backend;
@@ -47,7 +48,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use backend::BackendError;
 
 use self::{
-    backend::Backend, cache::Cache, confirm::Confirmations, load::Load, pods::Directory, tools::Tools,
+    absent::Absent, backend::Backend, cache::Cache, confirm::Confirmations, load::Load, pods::Directory,
+    tools::Tools,
 };
 use crate::{
     capacity::Capacity,
@@ -65,6 +67,7 @@ pub struct Mcp {
     tools: Tools,
     metrics: Arc<Metrics>,
     cache: Cache,
+    absent: Absent,
     confirmations: Confirmations,
     load: Arc<Load>,
     /// Counts tokens that were not good, by source.
@@ -105,6 +108,7 @@ impl Mcp {
             tools,
             metrics,
             cache: Cache::default(),
+            absent: Absent::default(),
             confirmations: Confirmations::default(),
             load: Arc::new(Load::new(Capacity::detect())),
             bearers: Limiter::default(),

@@ -74,6 +74,11 @@ impl AccessToken {
         String::from_utf8(URL_SAFE_NO_PAD.decode(scope).ok()?).ok()
     }
 
+    /// A hash of what of a presented token [`AccessToken::check`] looks at: the same whatever scope stands behind it.
+    pub fn hash_signed(text: &str) -> Hash32 {
+        Hash32::of(text.split_once('.').map_or(text, |(signed, _)| signed).as_bytes())
+    }
+
     /// What is stored of a token that was presented.
     pub fn hash_presented(text: &str) -> Hash32 {
         Hash32::of(text.as_bytes())
