@@ -27,8 +27,7 @@ mod code {
 
 /// What is said of an answer whose user may not have it any more.
 /// The tool may have done its work: nobody is told to repeat it unseen.
-const SIGN_IN_ENDED: &str =
-    "your sign-in ended before the answer came, and the tool may have done its work: sign in, and look before you repeat it";
+const SIGN_IN_ENDED: &str = "your sign-in ended before the answer came, and the tool may have done its work: sign in, and look before you repeat it";
 
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -70,10 +70,7 @@ async fn follow(mcp: &Mcp) -> Result<()> {
             each_user(mcp, mcp.cache.streams()).await?;
         }
         let due = mcp.cache.due(mcp.now(), RECHECK, RECHECKED_AT_ONCE);
-        // A request may wait for its answer a little longer than its token lives, see [`super::stream`].
-        let (listening, waiting) = due.into_iter().partition(|stream| stream.listens);
-        each_stream(mcp, listening).await?;
-        each_user(mcp, waiting).await?;
+        each_stream(mcp, due).await?;
         if mcp.cache.reader_may_stop(mcp.now()) {
             return Ok(());
         }
@@ -115,6 +112,13 @@ pub(super) fn verify(mcp: &Arc<Mcp>, stream: Stream) {
 }
 
 async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
+    // A request may wait for its answer a little longer than its token lives, see [`super::stream`].
+    if !stream.listens {
+        if !mcp.server.store.grant_lives(&stream.grant).await? {
+            stream.close.cancel();
+        }
+        return check_user(mcp, stream.user).await;
+    }
     let record = mcp.server.store.call(&stream.access).await?;
     let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, None, record).ok());
     let allowed = caller.is_some_and(|c| authenticate::may_listen(&mcp.server, &c.record.user, &c.profile));

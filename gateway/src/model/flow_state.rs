@@ -92,9 +92,11 @@ impl FlowState {
         }
     }
 
-    /// Another attempt at the identity provider, of at most [`ATTEMPTS`]; answers to those before it are late.
-    pub fn again(&self) -> Option<Self> {
+    /// The attempt at the identity provider that follows `after`, of at most [`ATTEMPTS`]; answers to those before it are late.
+    /// Where another one is current by now, nothing changes: who follows a link twice starts one attempt.
+    pub fn again(&self, after: u32) -> Option<Self> {
         match self {
+            Self::Approved { attempt, .. } if *attempt != after => Some(self.clone()),
             Self::Approved { attempt, pinned, .. } if *attempt < ATTEMPTS => {
                 Some(Self::Approved { attempt: attempt + 1, claimed: false, pinned: *pinned })
             }

@@ -218,7 +218,7 @@ async fn approve_at_provider(
         if let Err(error) = provider.ready().await {
             return Err(provider_failed(server, flow, cookie, attempt, &error, event));
         }
-        let next = server.store.next_attempt(&request.id, &cookie.hash(), FLOW_LIFE).await?;
+        let next = server.store.next_attempt(&request.id, &cookie.hash(), attempt, FLOW_LIFE).await?;
         attempt = next.ok_or(Failure::Expired)?;
     }
     let attempt =
@@ -251,9 +251,13 @@ pub(super) fn provider_failed(
         IdentityError::Refused(_) => {
             ("provider_refused", format!("{name} did not accept the sign-in."), false)
         }
-        IdentityError::Invalid(_) => {
-            ("provider_untrusted", format!("What {name} sent back could not be verified. Tell the administrator if it happens again."), true)
-        }
+        IdentityError::Invalid(_) => (
+            "provider_untrusted",
+            format!(
+                "What {name} sent back could not be verified. Tell the administrator if it happens again."
+            ),
+            true,
+        ),
         IdentityError::Foreign(_) => {
             ("foreign_answer", format!("What {name} sent back belongs to another sign-in."), false)
         }

@@ -105,9 +105,16 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     /// The user says no: → denied; a code that was issued and waits ends with its grant. `None`: there is no such flow
     /// with this nonce and cookie, or it is denied, or its code was redeemed.
     async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<TakenBack>>;
-    /// Starts the next attempt of an approved flow ("try again"), whose life begins anew; `None`: there is no such flow with
-    /// this cookie, or it has had its attempts.
-    async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>>;
+    /// Starts the attempt of an approved flow that follows attempt `after` ("try again"), and the flow's life anew; where
+    /// another one is current by now, that is the answer and nothing changes. `None`: there is no such flow with this
+    /// cookie, or it has had its attempts.
+    async fn next_attempt(
+        &self,
+        id: &FlowId,
+        cookie: &Hash32,
+        after: u32,
+        life: Duration,
+    ) -> Result<Option<u32>>;
     /// Claims the identity provider's answer to an attempt. The cookie must be the flow's.
     async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim>;
     /// Finishes a sign-in: user, identity credential, grant, code, client record, consent and the flow's end. The grants
@@ -121,6 +128,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     // Tokens
 
+    /// Whether a grant is there: neither ended nor over.
+    async fn grant_lives(&self, id: &GrantId) -> Result<bool>;
     /// Redeems a code, once. What happened of a failure: why the grant ended, if it did.
     async fn redeem_code(
         &self,

@@ -317,6 +317,44 @@ async fn an_answer_that_comes_too_late_is_refused() {
     assert_eq!(kit.gateway.metrics.open_streams.get(), 0);
 }
 
+/// A client renews its token beside its calls, and nobody would wait for the answer of a second one.
+#[tokio::test]
+async fn an_answer_that_outlives_its_token_is_given_whenever_it_begins() {
+    let (kit, go) = (Kit::start().await, Arc::new(Notify::new()));
+    let life = Duration::from_secs(60);
+    for streams in [true, false] {
+        let token = kit.sign_in_for("1", life, |_| {}).await;
+        let waits = go.clone();
+        kit.backend.answer_with(move |_| {
+            let go = waits.clone();
+            Box::pin(async move {
+                go.notified().await;
+                let rest = async move {
+                    go.notified().await;
+                    Ok::<_, std::io::Error>(Bytes::from("data: {}\n\n"))
+                };
+                let kind = if streams { "text/event-stream" } else { "application/json" };
+                let body = Body::from_stream(futures::stream::once(rest));
+                http::Response::builder().header("content-type", kind).body(body).unwrap()
+            })
+        });
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let is_open = async || until(async || kit.gateway.metrics.open_streams.get() == 1).await;
+        let outlive = async {
+            is_open().await;
+            kit.clock.advance(life);
+            go.notify_one();
+        };
+        let call = kit.open(Method::POST, &kit.url, &headers, tool_call().to_string());
+        let (response, ()) = tokio::join!(call, outlive);
+        assert_eq!(response.status(), 200);
+        tokio::time::timeout(Duration::from_secs(10), is_open()).await.expect("it goes on");
+        go.notify_one();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "data: {}\n\n", "{streams}");
+    }
+}
+
 fn json_of(body: Body) -> Response {
     http::Response::builder().header("content-type", "application/json").body(body).unwrap()
 }

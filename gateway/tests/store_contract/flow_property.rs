@@ -93,6 +93,14 @@ impl Run<'_> {
         Completion { attempt, code, sealed_redirect, ..completion(&self.request, user) }
     }
 
+    /// The attempt that a page speaks of that was read before this step.
+    fn seen(&self) -> u32 {
+        match self.state {
+            FlowState::Approved { attempt, .. } => attempt,
+            _ => 1,
+        }
+    }
+
     async fn act(&self, op: Op) -> Told {
         let (store, FlowRequest { id, nonce, cookie, .. }) = (&self.lab.store, &self.request);
         let yes = |yes| if yes { Told::Yes } else { Told::No };
@@ -110,7 +118,7 @@ impl Run<'_> {
                 let denied = store.deny_flow(id, nonce, cookie).await.unwrap();
                 denied.map_or(Told::No, |_| Told::At(FlowState::Denied))
             }
-            Op::Again => yes(store.next_attempt(id, cookie, LIFE).await.unwrap().is_some()),
+            Op::Again => yes(store.next_attempt(id, cookie, self.seen(), LIFE).await.unwrap().is_some()),
             Op::Claim(attempt) => match store.claim_callback(id, cookie, attempt).await.unwrap() {
                 CallbackClaim::Claimed(flow) => Told::At(flow.state),
                 CallbackClaim::Spent(_) => Told::Spent,
@@ -125,7 +133,7 @@ impl Run<'_> {
                 let approval = store.approve_flow(id, nonce, &other, LIFE).await.unwrap();
                 assert_eq!(approval, Approval::Unknown);
                 assert_eq!(store.deny_flow(id, nonce, &other).await.unwrap(), None);
-                assert_eq!(store.next_attempt(id, &other, LIFE).await.unwrap(), None);
+                assert_eq!(store.next_attempt(id, &other, 1, LIFE).await.unwrap(), None);
                 assert_eq!(store.claim_callback(id, &other, 1).await.unwrap(), CallbackClaim::Unknown);
                 Told::No
             }
@@ -140,7 +148,7 @@ impl Run<'_> {
             Op::Pin(user) => yes(state.pin(user_update(user).id, self.sessions[usize::from(user) - 1])),
             Op::Approve => state.approve().map_or(stays(Told::Over), |next| (Told::At(next.clone()), next)),
             Op::Deny => state.deny(true).map_or(stays(Told::No), |next| (Told::At(next.clone()), next)),
-            Op::Again => yes(state.again()),
+            Op::Again => yes(state.again(self.seen())),
             Op::Claim(attempt) => match state.claim(attempt) {
                 Claim::First(next) => (Told::At(next.clone()), next),
                 Claim::Spent => stays(Told::Spent),

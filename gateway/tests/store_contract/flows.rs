@@ -121,8 +121,10 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     let request = lab.approved().await;
     let claim = async |cookie, attempt| store.claim_callback(&request.id, cookie, attempt).await.unwrap();
     assert!(matches!(claim(&request.cookie, 1).await, CallbackClaim::Spent(_)));
-    assert_eq!(store.next_attempt(&request.id, &hash(), LIFE).await.unwrap(), None);
-    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(2));
+    assert_eq!(store.next_attempt(&request.id, &hash(), 1, LIFE).await.unwrap(), None);
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, 1, LIFE).await.unwrap(), Some(2));
+    let same = store.next_attempt(&request.id, &request.cookie, 1, LIFE).await.unwrap();
+    assert_eq!(same, Some(2), "a link that is followed twice starts one attempt");
     let foreign = hash();
     assert_eq!(claim(&foreign, 2).await, CallbackClaim::Unknown);
     assert!(matches!(claim(&request.cookie, 1).await, CallbackClaim::Spent(_)), "an older attempt");
@@ -130,16 +132,19 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none(), "an older attempt");
     let done = gatehouse_gateway::store::Completion { attempt: 2, ..completion(&request, 1) };
     assert!(store.complete_flow(&done).await.unwrap().is_some());
-    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, 2, LIFE).await.unwrap(), None);
 }
 
 pub(crate) async fn a_flow_has_so_many_attempts(lab: &Lab) {
     let (store, request) = (&lab.store, lab.approved().await);
     for attempt in 2..=ATTEMPTS {
-        assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(attempt));
+        assert_eq!(
+            store.next_attempt(&request.id, &request.cookie, attempt - 1, LIFE).await.unwrap(),
+            Some(attempt)
+        );
     }
     for _ in 0..2 {
-        assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), None);
+        assert_eq!(store.next_attempt(&request.id, &request.cookie, ATTEMPTS, LIFE).await.unwrap(), None);
     }
     let last = FlowState::Approved { attempt: ATTEMPTS, claimed: false, pinned: None };
     assert_eq!(store.flow(&request.id).await.unwrap().unwrap().state, last);
@@ -153,9 +158,9 @@ pub(crate) async fn a_flow_that_is_tried_again_and_again_ends(lab: &Lab) {
     lab.pass(LIFE * 3 / 4).await;
     store.approve_flow(&request.id, &request.nonce, &request.cookie, LIFE).await.unwrap();
     lab.pass(LIFE * 3 / 4).await;
-    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(2));
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, 1, LIFE).await.unwrap(), Some(2));
     lab.pass(LIFE / 4).await;
-    assert_eq!(store.next_attempt(&request.id, &request.cookie, LIFE).await.unwrap(), Some(3));
+    assert_eq!(store.next_attempt(&request.id, &request.cookie, 2, LIFE).await.unwrap(), Some(3));
     lab.pass(LIFE / 4).await;
     assert_eq!(store.flow(&request.id).await.unwrap(), None, "two lives are all it has");
 }

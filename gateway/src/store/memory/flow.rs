@@ -119,11 +119,20 @@ impl State {
         }
     }
 
-    pub(super) fn next_attempt(&mut self, id: &FlowId, cookie: &Hash32, life: Duration) -> Option<u32> {
+    pub(super) fn next_attempt(
+        &mut self,
+        id: &FlowId,
+        cookie: &Hash32,
+        after: u32,
+        life: Duration,
+    ) -> Option<u32> {
         let flow = self.flow_of(id, cookie)?;
-        let next @ FlowState::Approved { attempt, .. } = flow.state.again()? else { return None };
+        let next @ FlowState::Approved { attempt, .. } = flow.state.again(after)? else { return None };
+        let begins = next != flow.state;
         flow.state = next;
-        self.renew_flow(id, life);
+        if begins {
+            self.renew_flow(id, life);
+        }
         Some(attempt)
     }
 

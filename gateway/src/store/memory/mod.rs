@@ -161,8 +161,14 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.deny_flow(id, nonce, cookie)))
     }
 
-    async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>> {
-        Ok(self.step(|s| s.next_attempt(id, cookie, life)))
+    async fn next_attempt(
+        &self,
+        id: &FlowId,
+        cookie: &Hash32,
+        after: u32,
+        life: Duration,
+    ) -> Result<Option<u32>> {
+        Ok(self.step(|s| s.next_attempt(id, cookie, after, life)))
     }
 
     async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim> {
@@ -179,6 +185,10 @@ impl Store for MemoryStore {
 
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>> {
         Ok(self.step(|s| s.consents.get(&(*user, *consent), s.now).copied()))
+    }
+
+    async fn grant_lives(&self, id: &GrantId) -> Result<bool> {
+        Ok(self.step(|s| s.grants.get(id, s.now).is_some()))
     }
 
     async fn redeem_code(

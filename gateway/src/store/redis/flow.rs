@@ -109,8 +109,14 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn again(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>> {
-        let step = self.step(&script::NEXT_ATTEMPT).arg(keys::flow(id)).arg(cookie.to_string());
+    pub(super) async fn again(
+        &self,
+        id: &FlowId,
+        cookie: &Hash32,
+        after: u32,
+        life: Duration,
+    ) -> Result<Option<u32>> {
+        let step = self.step(&script::NEXT_ATTEMPT).arg(keys::flow(id)).arg(cookie.to_string()).arg(after);
         let mut reply = self.run(step.arg(millis(life))).await?;
         reply.tag()?;
         let flow = self.read_flow(id, &mut reply);

@@ -219,8 +219,14 @@ impl Store for RedisStore {
         self.deny(id, nonce, cookie).await
     }
 
-    async fn next_attempt(&self, id: &FlowId, cookie: &Hash32, life: Duration) -> Result<Option<u32>> {
-        self.again(id, cookie, life).await
+    async fn next_attempt(
+        &self,
+        id: &FlowId,
+        cookie: &Hash32,
+        after: u32,
+        life: Duration,
+    ) -> Result<Option<u32>> {
+        self.again(id, cookie, after, life).await
     }
 
     async fn claim_callback(&self, id: &FlowId, cookie: &Hash32, attempt: u32) -> Result<CallbackClaim> {
@@ -241,6 +247,12 @@ impl Store for RedisStore {
         let value: Value = self.main.command(get).await?;
         // Not a number is not ours: it grants nothing, it only adds a line to a page.
         Ok(Option::<i64>::from_redis_value(value).unwrap_or_default())
+    }
+
+    async fn grant_lives(&self, id: &GrantId) -> Result<bool> {
+        let mut exists = redis::cmd("EXISTS");
+        exists.arg(self.full(&keys::grant(id)));
+        bool::from_redis_value(self.main.command(exists).await?).map_err(|_| unexpected())
     }
 
     async fn redeem_code(
