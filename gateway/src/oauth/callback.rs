@@ -4,7 +4,7 @@
 //! provider's word. The claim comes before the provider's code is sent, so the code is never sent twice; what can be seen
 //! to be late is told without one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -29,11 +29,14 @@ use crate::{
     app::App,
     audit::{Decision, Event},
     credentials::{seal_profile, seal_sign_in},
-    identity::{Provider, SignedIn, UpstreamAnswer},
+    identity::{IdentityError, Provider, SignedIn, UpstreamAnswer},
     model::{Flow, FlowKind, flow_state::Claim},
     server::{Identity, Server},
     store::{CallbackClaim, UserUpdate},
 };
+
+/// How long the provider may take, over all that it is asked for a sign-in.
+const EXCHANGE: Duration = Duration::from_secs(20);
 
 /// Ends a sign-in at the provider.
 pub async fn get(
@@ -93,7 +96,11 @@ async fn receive(
     };
     let answer =
         UpstreamAnswer { code, iss: params.some("iss")?, verifier: &attempt.verifier, nonce: &attempt.nonce };
-    match provider.exchange(answer).await {
+    // Less than the request has: the answer is spent, and whoever waits must read so.
+    let exchanged = tokio::time::timeout(EXCHANGE, provider.exchange(answer)).await;
+    let exchanged =
+        exchanged.unwrap_or_else(|_| Err(IdentityError::Unavailable("it took too long".to_owned())));
+    match exchanged {
         Ok(signed_in) => complete((server, headers), (&flow, attempt.number), cookie, signed_in, event).await,
         Err(error) => Err(provider_failed(server, &flow, cookie, attempt.number, &error, event)),
     }

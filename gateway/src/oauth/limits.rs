@@ -41,14 +41,14 @@ pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::f
 pub const BEARER: Limit = Limit { name: "bearer", count: 3000, window: Duration::from_secs(60) };
 /// Sign-ins that one source begins over the life of a flow, without having finished one in that browser before. Many
 /// users may share an address; a dozen of addresses must not take the room of all strangers.
-pub const FLOWS_SOURCE: Limit = Limit { name: "flows-source", count: 600, window: FLOW_LIFE };
+pub const FLOWS_SOURCE: Limit = Limit { name: "flows-source", count: 400, window: FLOW_LIFE };
 /// The same from one network.
-pub const FLOWS_NETWORK: Limit = Limit { name: "flows-network", count: 1200, window: FLOW_LIFE };
+pub const FLOWS_NETWORK: Limit = Limit { name: "flows-network", count: 800, window: FLOW_LIFE };
 /// The same from everywhere.
 pub const FLOWS_STRANGERS: Limit = Limit { name: "flows-strangers", count: 5000, window: FLOW_LIFE };
 /// Once those are used up, sign-ins of a network are let in that began fewer than this, counted with [`FLOWS_NETWORK`].
 pub const FLOWS_FEW: Limit = Limit { count: 10, ..FLOWS_NETWORK };
-/// The same of all such networks: five take what all strangers share, and hundreds more it takes to fill this.
+/// The same of all such networks: seven take what all strangers share, and hundreds more it takes to fill this.
 pub const FLOWS_RESERVE: Limit = Limit { name: "flows-reserve", count: 3000, window: FLOW_LIFE };
 /// Sign-ins that begin in the known browsers of one user.
 pub const FLOWS_USER: Limit = Limit { name: "flows-user", count: 60, window: FLOW_LIFE };

@@ -56,6 +56,22 @@ async fn a_sign_in_at_the_provider_ends_with_tokens() {
     assert_eq!(gateway.provider.exchanged.lock().unwrap().len(), 1);
 }
 
+/// It may go on for longer than a request may, and the code is spent by then: reloading would help nobody.
+#[tokio::test]
+async fn a_provider_that_takes_too_long_is_told_of_with_a_way_on() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+    let held = gateway.provider.held.write().await;
+    let told = browser.get(&gateway, &path).await;
+    assert!(told.body.contains("cannot be reached at this moment"), "{told:?}");
+    drop(held);
+    let asked = browser.get(&gateway, &told.link("Try again")).await;
+    gateway.provider.signs_in("42");
+    assert!(browser.get(&gateway, &return_path(&asked)).await.redirect_param("code").is_some());
+}
+
 #[tokio::test]
 async fn an_unknown_state_reaches_no_provider() {
     let gateway = Gateway::with_provider();

@@ -53,7 +53,7 @@ async fn five_addresses_hold_nobody_else_back() {
         gateway.clock.advance(seconds(60));
     }
     // A source has its budget, and a network that of two sources.
-    assert_eq!(admitted, [600, 300, 300, 600, 600]);
+    assert_eq!(admitted, [300, 300, 200, 400, 400]);
     let mut stranger = Browser::default();
     assert_eq!(from(&mut stranger, &gateway, &path, "198.18.0.1").await.status, StatusCode::OK);
     gateway.clock.advance(seconds(600));

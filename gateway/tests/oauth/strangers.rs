@@ -165,6 +165,14 @@ async fn what_a_page_loads_in_itself_begins_no_sign_in() {
             let answer = visitor.get_with(&gateway, &path, &headers).await;
             assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
         }
+        // Loaded ahead of time because a page elsewhere says so (speculation rules), and seen by nobody.
+        for purpose in
+            [("sec-purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("purpose", "prefetch")]
+        {
+            let headers = [elsewhere, ("sec-fetch-dest", "document"), purpose];
+            let answer = visitor.get_with(&gateway, &path, &headers).await;
+            assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
+        }
     }
     for path in ["/oauth/callback?x=1", "/account", "/oauth/signin?flow=x"] {
         for gateway in [&gateway, &Gateway::local()] {
