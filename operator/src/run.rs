@@ -40,6 +40,8 @@ use crate::{
 const CONCURRENCY: u16 = 16;
 /// How long running passes may go on at a stop.
 const GRACE: Duration = Duration::from_secs(15);
+/// A policy's status follows many servers: their changes within this time are one.
+const FOLD: Duration = Duration::from_millis(200);
 
 /// What the operator is run with.
 #[derive(Debug)]
@@ -101,7 +103,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let scopes = namespaces.into_iter().map(|namespace| {
         let ((servers, server_writer), (policies, policy_writer)) = (store(), store());
         writers.push((server_writer, policy_writer));
-        let (server_queue, policy_queue) = (Queue::default(), Queue::folding());
+        let (server_queue, policy_queue) = (Queue::default(), Queue::folding(FOLD * 2));
         Scope { namespace, servers, policies, server_queue, policy_queue }
     });
     let scopes: Vec<Scope> = scopes.collect();
@@ -279,8 +281,7 @@ async fn lead(context: Arc<Context>) {
                 std::future::ready(())
             }),
         );
-        // A policy's status follows many servers: a moment's wait folds their changes.
-        let config = controller::Config::default().concurrency(4).debounce(Duration::from_millis(200));
+        let config = controller::Config::default().concurrency(4).debounce(FOLD);
         let (looks, work) = (scope.policy_queue.work().clone(), scope.policy_queue.work().clone());
         controllers.spawn(
             applier(

@@ -25,21 +25,24 @@ struct State {
     looks: BTreeMap<u64, Instant>,
     /// The number of the next look.
     next: u64,
-    /// Whether what is asked for again waits anew.
-    folds: bool,
+    /// What is asked for again within this time waits anew.
+    folds: Duration,
+    /// When something was asked for last.
+    asked_last: Option<Instant>,
 }
 
 impl Work {
-    /// That of a controller which folds what is asked for in quick succession: each time its wait begins anew, so that
-    /// whoever goes on asking is no sign of a controller that does not get on.
-    pub fn folding() -> Self {
-        Self(Arc::new(Mutex::new(State { folds: true, ..State::default() })))
+    /// That of a controller which folds what is asked for within `time`: each time its wait begins anew, so that whoever
+    /// goes on asking is no sign of a controller that does not get on.
+    pub fn folding(time: Duration) -> Self {
+        Self(Arc::new(Mutex::new(State { folds: time, ..State::default() })))
     }
 
     /// Something is asked for.
     pub fn asked(&self, now: Instant) {
         let mut state = self.lock();
-        if state.folds {
+        let last = state.asked_last.replace(now);
+        if last.is_some_and(|last| now.saturating_duration_since(last) < state.folds) {
             state.waits_since = Some(now);
         } else {
             state.waits_since.get_or_insert(now);
@@ -119,12 +122,17 @@ mod tests {
 
     #[test]
     fn who_goes_on_asking_makes_no_folding_controller_stuck() {
-        let (work, now) = (Work::folding(), Instant::now());
+        let (work, now) = (Work::folding(Duration::from_secs(2)), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        work.asked(now);
-        work.asked(after(299));
-        assert_eq!(work.stuck(after(598)), None);
-        assert!(work.stuck(after(599)).is_some());
+        for second in 0..=400 {
+            work.asked(after(second));
+            assert_eq!(work.stuck(after(second)), None);
+        }
+        assert_eq!(work.stuck(after(699)), None);
+        // Between these it could have looked.
+        work.asked(after(500));
+        work.asked(after(600));
+        assert!(work.stuck(after(700)).is_some());
     }
 
     #[tokio::test]

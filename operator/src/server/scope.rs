@@ -1,6 +1,9 @@
 //! A watch scope: what its watches hold, and what they ask to be looked at.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::{
@@ -53,9 +56,9 @@ impl<K: kube::Resource<DynamicType = ()>> Default for Queue<K> {
 }
 
 impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
-    /// That of a controller which folds what is asked for in quick succession.
-    pub fn folding() -> Self {
-        Self { work: Work::folding(), ..Self::default() }
+    /// That of a controller which folds what is asked for within `time`.
+    pub fn folding(time: Duration) -> Self {
+        Self { work: Work::folding(time), ..Self::default() }
     }
 
     /// Asks for a look at an object.

@@ -75,6 +75,11 @@ const TOLD: &[(Break, Check, Option<Client>, &str)] = {
         (MetadataNull, Check::Issuer, Some(Client::ClaudeCode), "registration_endpoint"),
         (NoS256, Check::Issuer, Some(Client::ClaudeAi), "S256"),
         (NoNone, Check::Issuer, None, "none"),
+        (EndpointPlain, Check::Issuer, Some(Client::ClaudeAi), "which is not https"),
+        (EndpointRelative, Check::Issuer, Some(Client::VsCode), "not an absolute URL"),
+        (EndpointMissing, Check::Issuer, Some(Client::Cursor), "has no token_endpoint"),
+        (NoCode, Check::Issuer, Some(Client::PythonSdk), "clients ask for a code"),
+        (IssUnsaid, Check::Issuer, None, "names itself in its answers"),
         (
             NoRegistration,
             Check::Issuer,

@@ -48,7 +48,7 @@ breaks! {
     BasicAndElsewhere, SpacedChallenge, ResourceClosed, TokenClosed, FoundRedirect, LoginRedirect, BackendAway, NotRouted,
     IssuerNameUnknown, RegistrationNameUnknown, RegistrationFails, PageIsText, AuthorizeLeadsNowhere, IssuerOfAnother,
     IssuerMissing, ResourceOfOtherPort, GetWithoutChallenge, TokenIsText, Garbled, HandshakeEnds, FormActionInPage,
-    ApprovalInSingleQuotes, RedirectedTwice,
+    ApprovalInSingleQuotes, RedirectedTwice, EndpointPlain, EndpointRelative, EndpointMissing, NoCode, IssUnsaid,
 }
 
 /// The server; it runs until it is stopped.
@@ -392,6 +392,17 @@ impl Site {
             Some(Break::IssuerOfAnother) => document["issuer"] = "https://other.example.com".into(),
             Some(Break::IssuerMissing) => {
                 document.as_object_mut().unwrap().remove("issuer");
+            }
+            Some(Break::EndpointPlain) => {
+                document["token_endpoint"] = format!("http://{}/oauth/token", nowhere("test")).into();
+            }
+            Some(Break::EndpointRelative) => document["token_endpoint"] = "/oauth/token".into(),
+            Some(Break::EndpointMissing) => {
+                document.as_object_mut().unwrap().remove("token_endpoint");
+            }
+            Some(Break::NoCode) => document["response_types_supported"] = json!(["token"]),
+            Some(Break::IssUnsaid) => {
+                document.as_object_mut().unwrap().remove("authorization_response_iss_parameter_supported");
             }
             Some(Break::RegistrationNameUnknown) => {
                 document["registration_endpoint"] = format!("https://{}/register", nowhere("test")).into();
