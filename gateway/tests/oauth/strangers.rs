@@ -246,3 +246,67 @@ async fn codes_of_one_network_at_the_provider_leave_room_for_others() {
     // Its code was not spent.
     assert!(late.get(&gateway, &late_path).await.redirect_param("code").is_some());
 }
+
+/// Another browser of a user, known as they are, which comes back from the provider with this path.
+async fn known_too(gateway: &Gateway, client: &Client, user: &Browser, address: &str) -> (Browser, String) {
+    let mut browser = Browser { cookies: user.cookies.clone(), ..standing_at(address) };
+    let (_, path) = at_provider(gateway, &mut browser, client).await;
+    (browser, path)
+}
+
+#[tokio::test]
+async fn codes_of_one_known_user_leave_room_for_other_known_users() {
+    let gateway = Gateway::with_provider();
+    let client = gateway.public_client().await;
+    let mut users = Vec::new();
+    for (n, address) in (1..=3).zip(["198.51.100.1", "192.0.2.1", "192.0.2.2"]) {
+        let mut browser = standing_at(address);
+        let (_, path) = at_provider(&gateway, &mut browser, &client).await;
+        gateway.provider.signs_in(&n.to_string());
+        assert!(browser.get(&gateway, &path).await.redirect_param("code").is_some());
+        users.push(browser);
+    }
+    let mut browsers = Vec::new();
+    for n in 1..=17 {
+        browsers.push(known_too(&gateway, &client, &users[0], &format!("198.51.100.{n}")).await);
+    }
+    for n in 1..=11 {
+        let mut stranger = standing_at(&format!("203.0.113.{n}"));
+        let (_, path) = at_provider(&gateway, &mut stranger, &client).await;
+        browsers.push((stranger, path));
+    }
+    for n in 1..=4 {
+        browsers.push(known_too(&gateway, &client, &users[1], &format!("192.0.2.{n}")).await);
+    }
+    let (mut late, late_path) = browsers.remove(16);
+    let (mut third, third_path) = known_too(&gateway, &client, &users[2], "192.0.2.2").await;
+    let (mut fourth, fourth_path) = known_too(&gateway, &client, &users[2], "192.0.2.3").await;
+    let before = gateway.provider.exchanged.lock().unwrap().len();
+    let sent = || gateway.provider.exchanged.lock().unwrap().len() - before;
+    let held = gateway.provider.held.write().await;
+    let mut under_way: Vec<_> =
+        browsers.iter_mut().map(|(browser, path)| Box::pin(browser.get(&gateway, path))).collect();
+    // The first user's as known and as their network's, strangers, and the second user's.
+    for (n, one) in (1..).zip(&mut under_way) {
+        assert!(futures::poll!(one).is_pending());
+        assert_eq!(sent(), n, "each at once");
+    }
+    let refused = late.get(&gateway, &late_path).await;
+    assert!(refused.is_page(503) && refused.header("retry-after") == "5", "{refused:?}");
+    let mut third = Box::pin(third.get(&gateway, &third_path));
+    assert!(futures::poll!(&mut third).is_pending());
+    assert_eq!(sent(), 32, "who is known takes the last place of strangers");
+    let mut fourth = Box::pin(fourth.get(&gateway, &fourth_path));
+    assert!(futures::poll!(&mut fourth).is_pending());
+    assert_eq!(sent(), 32, "there is no place anywhere");
+    for n in 0..34 {
+        gateway.provider.signs_in(&n.to_string());
+    }
+    drop(held);
+    for answer in futures::future::join_all(under_way).await {
+        assert!(answer.redirect_param("code").is_some());
+    }
+    assert!(third.await.redirect_param("code").is_some());
+    assert!(fourth.await.redirect_param("code").is_some());
+    assert!(late.get(&gateway, &late_path).await.redirect_param("code").is_some(), "its code was not spent");
+}
