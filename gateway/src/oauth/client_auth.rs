@@ -12,12 +12,13 @@ use super::{
     assertion::{self, UnverifiedAssertion},
     clients::{self, Secrets},
     params::{self, Params},
+    revoke,
     source::Source,
 };
 use crate::{
     client_document::{DocumentError, Mismatch, Signing},
     keys::OpenError,
-    model::{Client, Hash32},
+    model::{AuthorizationCode, Client, Hash32},
     server::Server,
 };
 
@@ -132,9 +133,10 @@ async fn by_assertion(
     let document = clients::document_of(&client);
     let document = document.ok_or(refused("the client does not authenticate by private_key_jwt"))?;
     let signing = async |newer| -> Result<Signing, OAuthError> {
-        let signing = server.documents.signing(&document, policy, source, newer).await;
-        let signing = signing.map_err(unavailable)?;
-        signing.ok_or(refused("the client's document does not ask for private_key_jwt"))
+        match server.documents.signing(&document, policy, source, newer).await {
+            Ok(signing) => signing.ok_or(refused("the client's document does not ask for private_key_jwt")),
+            Err(error) => Err(unproven(server, params, &client, error).await),
+        }
     };
     let known = signing(false).await?;
     let mut spent = unverified.verify(source, &known).await?;
@@ -155,13 +157,40 @@ async fn by_assertion(
     Ok(Proven { client, assertion: Some(spent) })
 }
 
-/// Only what a client's host says makes it a bad client: from that clients conclude that they are to register anew.
-fn unavailable(error: DocumentError) -> OAuthError {
+/// A client whose word about itself cannot be had is a bad one, whatever stands in the way: strangers choose
+/// what is fetched, and learn nothing from it. One that shows what it was given here was a good one, and its host is away:
+/// it is asked to come again, for from `invalid_client` clients conclude that they are to begin anew.
+async fn unproven(server: &Server, params: &Params, client: &Client, error: DocumentError) -> OAuthError {
     match error {
         DocumentError::Refused(description) => OAuthError::InvalidClient { description, basic: false },
-        DocumentError::Away(_) | DocumentError::Inside(_) => OAuthError::Unavailable { retry_after: RETRY },
+        DocumentError::Away(description) | DocumentError::Inside(description) => {
+            match shows_what_is_its_own(server, params, client).await {
+                Ok(true) => OAuthError::Unavailable { retry_after: RETRY },
+                Ok(false) => OAuthError::InvalidClient { description, basic: false },
+                Err(error) => error,
+            }
+        }
         DocumentError::Busy(error) => error,
     }
+}
+
+/// Whether a request shows a code or a token of a grant that lives and is this client's.
+async fn shows_what_is_its_own(
+    server: &Server,
+    params: &Params,
+    client: &Client,
+) -> Result<bool, OAuthError> {
+    let grant = match (params.some("code")?, params.some("refresh_token")?, params.some("token")?) {
+        (Some(code), ..) => match AuthorizationCode::parse(&server.keys, code) {
+            Ok(code) => Some(code.grant),
+            Err(OpenError::UnknownKey) => return Err(OAuthError::KEY_NOT_READ),
+            Err(OpenError::Invalid) => None,
+        },
+        (None, Some(token), _) | (None, None, Some(token)) => revoke::grant_of(server, token).await?,
+        (None, None, None) => None,
+    };
+    let Some(grant) = grant else { return Ok(false) };
+    Ok(server.store.grant(&grant).await?.is_some_and(|grant| grant.client_id == client.id))
 }
 
 /// Reads the credentials from exactly one place (RFC 6749 section 2.3).

@@ -79,7 +79,7 @@ async fn revoke(
 }
 
 /// The grant that a token of either kind belongs to. `token_type_hint` is not needed: the kinds differ in form.
-async fn grant_of(server: &Server, token: &str) -> Result<Option<GrantId>, OAuthError> {
+pub(super) async fn grant_of(server: &Server, token: &str) -> Result<Option<GrantId>, OAuthError> {
     match RefreshToken::parse(&server.keys, token) {
         // One that was replaced names the same grant.
         Ok(refresh) => Ok(Some(refresh.grant)),

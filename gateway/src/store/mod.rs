@@ -136,6 +136,8 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
         proof: &CodeProof,
         tokens: &NewTokens,
     ) -> Ending<Redemption, Option<GrantEnd>>;
+    /// Reads a grant, redeemed or not.
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>>;
     /// Replaces a refresh token. What happened of a failure: as for a code.
     async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>>;
     /// Ends a grant and all its tokens, if it is this client's, which an assertion proved if the grant asks for one.

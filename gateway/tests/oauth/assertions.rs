@@ -18,7 +18,7 @@ use openidconnect::{
 use serde_json::{Value, json};
 
 use crate::{
-    documents::{ID, PUBLIC, World, answer, document},
+    documents::{ID, PUBLIC, World, answer, document, ok},
     support::{Answer, Browser, CALLBACK, Client, Gateway, authorization, config, redeem, refresh, with},
 };
 
@@ -370,6 +370,47 @@ async fn keys_inside_are_not_asked_for() {
     }
 }
 
+/// Whoever shows nothing that was given here does not read why not.
+#[tokio::test]
+async fn what_cannot_be_fetched_is_refused_in_the_same_words() {
+    let client = client();
+    let of_document = async |(bytes, address)| World::with(config(), bytes, &[address]).await;
+    let of_keys = async |(bytes, address): (Vec<u8>, &'static str)| {
+        let world = World::with(config(), signing("jwks_uri", json!(KEYS)), &[PUBLIC, address]).await;
+        world.web.publish(bytes);
+        world
+    };
+    let (mut documents, mut keys) = (Vec::new(), Vec::new());
+    for failure in [
+        (answer("404 Not Found", "", b""), PUBLIC),
+        (answer("503 Away", "", b""), PUBLIC),
+        (answer("200 OK", "Content-Type: text/html\r\n", b"<html>"), PUBLIC),
+        (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), PUBLIC),
+        (ok(), "10.0.0.1"),
+        (ok(), "169.254.169.254"),
+    ] {
+        let worlds = [of_document(failure.clone()).await, of_keys(failure).await];
+        for (world, told) in worlds.iter().zip([&mut documents, &mut keys]) {
+            for form in [redeem(&client, "x"), refresh(&client, "x"), vec![("token", "x")]] {
+                let assertion = signed(1, &claims(world));
+                let form = proven(form, &assertion);
+                let refused = if form[0].0 == "token" {
+                    world.gateway.revoke(&form).await
+                } else {
+                    world.gateway.token(&form).await
+                };
+                assert!(refused.is_error(401, "invalid_client"), "{refused:?}");
+                assert!(refused.body.contains("cannot be fetched"), "{refused:?}");
+                told.push(refused.body);
+            }
+        }
+    }
+    for mut told in [documents, keys] {
+        told.dedup();
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn keys_that_are_no_public_keys_are_refused() {
     let json = "Content-Type: application/json\r\n";
@@ -474,9 +515,24 @@ async fn while_keys_cannot_be_had_the_client_is_asked_to_come_back() {
 
     // The same of a document, on a replica that does not know it.
     world.web.say(b"".to_vec());
+    let (replica, client) = (world.replica(), client());
+    let refused = async |form: Vec<(&str, &str)>, status, error| {
+        let assertion = signed(1, &claims(&world));
+        let revokes = form[0].0 == "token";
+        let form = proven(form, &assertion);
+        let answer = if revokes { replica.revoke(&form).await } else { replica.token(&form).await };
+        assert!(answer.is_error(status, error), "{answer:?}");
+    };
+    refused(refresh(&client, &token), 503, "temporarily_unavailable").await;
+    refused(vec![("token", &token)], 503, "temporarily_unavailable").await;
+    // What is another's, or is over, is nothing of its own.
+    let registered = world.gateway.public_client().await;
+    let code = world.gateway.code(&mut Browser::default(), &registered).await;
+    refused(redeem(&client, &code), 401, "invalid_client").await;
     let assertion = signed(1, &claims(&world));
-    let answer = world.replica().token(&proven(refresh(&client(), &token), &assertion)).await;
-    assert!(answer.is_error(503, "temporarily_unavailable"), "{answer:?}");
+    let revoked = proven(vec![("token", token.as_str())], &assertion);
+    assert_eq!(world.gateway.revoke(&revoked).await.status, StatusCode::OK);
+    refused(refresh(&client, &token), 401, "invalid_client").await;
 }
 
 #[tokio::test]

@@ -157,10 +157,12 @@ pub(crate) async fn a_client_ends_its_own_grant_alone(lab: &Lab) {
     let end = async |id: &GrantId, client: &str| lab.store.revoke_for_client(id, client, None).await.unwrap();
     assert_eq!(end(&id, "gc_other").await, Revocation::OtherClient);
     assert!(lab.lives(&client.access).await, "nothing was changed");
+    assert_eq!(lab.store.grant(&id).await.unwrap().as_ref(), Some(client.grant()));
     assert_eq!(end(&id, CLIENT).await, Revocation::Revoked(Box::new(client.grant().clone())));
     assert!(!lab.lives(&client.access).await);
     assert_eq!(present(lab, &client.refresh).await, Rotated::Refused);
     assert_eq!(end(&id, CLIENT).await, Revocation::Unknown);
+    assert_eq!(lab.store.grant(&id).await.unwrap(), None);
     let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
     assert_eq!(told, [Event::Grant(id)], "once");
 }

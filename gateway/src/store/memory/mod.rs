@@ -199,6 +199,10 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.redeem_code(proof, tokens)))
     }
 
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>> {
+        Ok(self.step(|s| s.grants.get(id, s.now).map(|family| family.grant.clone())))
+    }
+
     async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         Ok(self.step(|s| s.rotate_refresh(rotation)))
     }

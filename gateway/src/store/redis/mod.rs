@@ -263,6 +263,10 @@ impl Store for RedisStore {
         self.redeem(proof, tokens).await
     }
 
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>> {
+        self.read_one_grant(id).await
+    }
+
     async fn rotate_refresh(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         self.rotate(rotation).await
     }

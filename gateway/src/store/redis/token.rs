@@ -98,6 +98,13 @@ impl RedisStore {
         }
     }
 
+    pub(super) async fn read_one_grant(&self, id: &GrantId) -> Result<Option<Grant>> {
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.full(&keys::grant(id))).arg("g").arg("m");
+        let mut reply = Reply::of(self.main.command(get).await?)?;
+        Ok(self.read_grant(id, &mut reply))
+    }
+
     pub(super) async fn rotate(&self, rotation: &Rotation) -> Ending<Rotated, Option<GrantEnd>> {
         let (presented, grant) = (keys::refresh(&rotation.presented), keys::grant(&rotation.grant));
         let macs = self.macs(&presented, &[grant.as_bytes(), &rotation.generation.to_be_bytes()]);
