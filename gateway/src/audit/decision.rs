@@ -52,7 +52,7 @@ decisions! {
     RefreshDead "refresh" "dead" "A refresh was refused because the user must sign in again.";
     RobotTokenIssued "token" "issued" "A client of the policy got an access token for itself (`client_credentials`).";
     TokenRefused "token" "refused" "A token request was refused before its grant was looked at: malformed, or its client not proven.";
-    BearerRefused "bearer" "refused" "A call carried an access token that is not good here; of one source at most 3,000 a minute are written.";
+    BearerRefused "bearer" "refused" "A call carried an access token that is not good here, or that could not be checked (`store`); of one source at most 3,000 a minute of each are written.";
     RevocationRefused "revocation" "refused" "A request to revoke a token was refused: its client was not proven, the token is another's, or there were too many.";
     AccountRefused "account" "refused" "A form of the account page was refused: not by its user, or malformed.";
     SignedOut "session" "ended" "Browser sessions ended: by their user on the account page, or by a new password (`password_changed`).";

@@ -54,8 +54,8 @@ pub(super) async fn serve(
         Err(refusal) => {
             mcp.metrics.unauthenticated.inc();
             let refusal = match refusal {
-                Refusal::BadToken => bad_token(mcp, source(&parts.headers)),
-                other => other,
+                Refusal::NoToken => refusal,
+                refusal => not_admitted(mcp, source(&parts.headers), refusal),
             };
             return refusal.into_response(mcp, None);
         }
@@ -66,13 +66,16 @@ pub(super) async fn serve(
     exchange.serve(body, call).await
 }
 
-/// A token was not good. That is told until one source has brought too many, which then cost little.
-fn bad_token(mcp: &Mcp, source: Source) -> Refusal {
-    if mcp.bearers.count(limits::BEARER, &source.to_string(), mcp.now()).is_err() {
-        return Refusal::TooManyBadTokens;
+/// A token was not good, or could not be checked. That is told until one source has brought too many, which then cost
+/// little.
+fn not_admitted(mcp: &Mcp, source: Source, refusal: Refusal) -> Refusal {
+    let bad = refusal == Refusal::BadToken;
+    let limit = if bad { limits::BEARER } else { limits::BEARER_UNCHECKED };
+    if mcp.bearers.count(limit, &source.to_string(), mcp.now()).is_err() {
+        return if bad { Refusal::TooManyBadTokens } else { refusal };
     }
-    mcp.server.audit.write(Event::new(Decision::BearerRefused).source(source).because("invalid_token"));
-    Refusal::BadToken
+    mcp.server.audit.write(Event::new(Decision::BearerRefused).source(source).because(refusal.reason()));
+    refusal
 }
 
 /// An authenticated request.

@@ -39,6 +39,9 @@ pub const TOKEN: Limit = Limit { name: "token", count: 3000, window: Duration::f
 /// Access tokens of one source that are not good here: as many as [`TOKEN`], so that a network whose tokens end together
 /// reads that they ended. A good one is never held back. On each replica.
 pub const BEARER: Limit = Limit { name: "bearer", count: 3000, window: Duration::from_secs(60) };
+/// Access tokens of one source that could not be checked, of which is told. An outage takes nothing from [`BEARER`], by
+/// which whoever comes after it is held back. On each replica.
+pub const BEARER_UNCHECKED: Limit = Limit { name: "bearer-unchecked", ..BEARER };
 /// Sign-ins that one source begins over the life of a flow, without having finished one in that browser before. Many
 /// users may share an address; a dozen of addresses must not take the room of all strangers.
 pub const FLOWS_SOURCE: Limit = Limit { name: "flows-source", count: 400, window: FLOW_LIFE };

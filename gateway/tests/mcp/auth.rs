@@ -7,7 +7,10 @@ use gatehouse_gateway_config::{AccessRule, denial::Denial};
 use http::Method;
 use serde_json::json;
 
-use super::kit::{Kit, read, tool_call, until};
+use super::{
+    kit::{Kit, read, tool_call, until},
+    redis_server::RedisServer,
+};
 
 #[tokio::test]
 async fn without_a_token_every_method_is_401_with_the_challenge_first() {
@@ -88,6 +91,31 @@ async fn a_source_of_bad_tokens_beyond_reason_is_told_to_wait_and_a_good_one_is_
     assert_eq!(kit.trail.with("event", "bearer").len() as u64, BEARER.count);
     kit.clock.advance(BEARER.window);
     assert_eq!(kit.call("gha_unknown").await.status, 401);
+}
+
+/// Nor is an outage held against who comes after it.
+#[tokio::test]
+async fn a_call_that_could_not_be_checked_is_told_until_one_source_brought_too_many() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let kit = Kit::with_parts(|_| {}, json!({ "redis": { "url": redis.url() } })).await;
+    let token = kit.sign_in("1").await;
+    drop(redis);
+    let told = || kit.trail.with("event", "bearer");
+    assert_eq!(kit.call(&token).await.error(), (503, -32053));
+    let events = told();
+    assert_eq!(events.len(), 1, "{events:?}");
+    for (field, value) in [("outcome", "refused"), ("reason", "store"), ("source", "127.0.0.1")] {
+        assert_eq!(events[0][field], value);
+    }
+    for _ in 0..BEARER.count {
+        assert_eq!(kit.call(&token).await.error(), (503, -32053));
+    }
+    assert_eq!(told().len() as u64, BEARER.count);
+    assert_eq!(kit.call("gha_unknown").await.status, 401);
+    assert_eq!(told().len() as u64, BEARER.count + 1);
+    kit.clock.advance(BEARER.window);
+    assert_eq!(kit.call(&token).await.error(), (503, -32053));
+    assert_eq!(told().len() as u64, BEARER.count + 2);
 }
 
 #[tokio::test]
