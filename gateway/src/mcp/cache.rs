@@ -171,6 +171,11 @@ impl Cache {
                 Event::Grant(id) => {
                     inner.streams.values().filter(|s| s.grant == *id).for_each(|s| s.close.cancel());
                 }
+                // Requests may be answered a little later, see [`super::stream`].
+                Event::Access(access) => {
+                    let ended = inner.streams.values().filter(|s| s.listens && s.access == *access);
+                    ended.for_each(|s| s.close.cancel());
+                }
                 Event::User(id) if inner.streams.values().any(|s| s.user == *id) => users.push(*id),
                 Event::User(_) | Event::Denial => {}
             }
@@ -220,6 +225,7 @@ impl Inner {
 fn touches(event: &Event, caller: &Caller) -> bool {
     match event {
         Event::Grant(id) => caller.record.grant.id == *id,
+        Event::Access(access) => caller.access == *access,
         Event::User(id) => caller.record.user.id == *id,
         // `access` is decided anew on each call.
         Event::Denial => false,

@@ -53,6 +53,17 @@ fn keep(cache: &Cache, caller: &Arc<Caller>, now: Duration) {
     cache.insert(mark, caller, now);
 }
 
+fn stream_of(caller: &Caller, listens: bool) -> Stream {
+    Stream {
+        access: caller.access,
+        grant: caller.record.grant.id,
+        user: caller.record.user.id,
+        close: CancellationToken::new(),
+        listens,
+        checked: Duration::ZERO,
+    }
+}
+
 #[test]
 fn nothing_is_kept_before_the_reader_listens() {
     let cache = Cache::default();
@@ -101,6 +112,31 @@ fn an_event_drops_the_caller_it_touches() {
 }
 
 #[test]
+fn a_token_that_was_replaced_is_dropped_and_its_successor_is_kept() {
+    let cache = listening(SECOND);
+    let old = caller(1, 60 * SECOND);
+    let new = Arc::new(Caller {
+        access: Hash32::from_bytes([9; 32]),
+        ..Arc::into_inner(caller(1, 60 * SECOND)).unwrap()
+    });
+    keep(&cache, &old, SECOND);
+    keep(&cache, &new, SECOND);
+    let streams: Vec<_> = [(&old, true), (&old, false), (&new, true)]
+        .into_iter()
+        .map(|(caller, listens)| {
+            let stream = stream_of(caller, listens);
+            let _ = cache.open(stream.clone());
+            stream
+        })
+        .collect();
+    cache.heard(&[Event::Access(old.access)], SECOND);
+    assert!(cache.get(&old.access, SECOND).is_none());
+    assert!(cache.get(&new.access, SECOND).is_some());
+    let closed = streams.iter().map(|stream| stream.close.is_cancelled()).collect::<Vec<_>>();
+    assert_eq!(closed, [true, false, false], "a request waits for its answer");
+}
+
+#[test]
 fn an_event_during_the_look_up_prevents_keeping() {
     let cache = listening(SECOND);
     let (alice, bob) = (caller(1, 60 * SECOND), caller(2, 60 * SECOND));
@@ -142,16 +178,8 @@ fn a_reader_stops_when_nothing_is_kept_or_streamed() {
     let alice = caller(1, 60 * SECOND);
     keep(&cache, &alice, SECOND);
     assert!(!cache.reader_may_stop(SECOND));
-    let close = CancellationToken::new();
-    let record = &alice.record;
-    let stream = Stream {
-        access: alice.access,
-        grant: record.grant.id,
-        user: record.user.id,
-        close: close.clone(),
-        listens: true,
-        checked: Duration::ZERO,
-    };
+    let stream = stream_of(&alice, true);
+    let (close, record) = (stream.close.clone(), &alice.record);
     let (id, start) = cache.open(stream);
     assert_eq!(start, StartReader(false));
     assert!(!cache.reader_may_stop(60 * SECOND));

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     model::UserId,
+    oauth::clients,
     store::{Event, EventCursor, Result},
 };
 
@@ -112,12 +113,8 @@ pub(super) fn verify(mcp: &Arc<Mcp>, stream: Stream) {
 }
 
 async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
-    // A request may wait for its answer a little longer than its token lives, see [`super::stream`].
     if !stream.listens {
-        if !mcp.server.store.grant_lives(&stream.grant).await? {
-            stream.close.cancel();
-        }
-        return check_user(mcp, stream.user).await;
+        return check_request(mcp, stream).await;
     }
     let record = mcp.server.store.call(&stream.access).await?;
     let caller = record.and_then(|record| authenticate::admit(&mcp.server, stream.access, None, record).ok());
@@ -126,6 +123,15 @@ async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
         stream.close.cancel();
     }
     Ok(())
+}
+
+/// Checks a request that waits for its answer: it may do so a little longer than its token lives, but not than its grant.
+async fn check_request(mcp: &Mcp, stream: Stream) -> Result<()> {
+    let grant = mcp.server.store.grant(&stream.grant).await?;
+    if !grant.is_some_and(|grant| clients::may_hold(&mcp.server, &grant).is_ok()) {
+        stream.close.cancel();
+    }
+    check_user(mcp, stream.user).await
 }
 
 /// Closes the streams of a user who is dead, gone or denied.

@@ -44,6 +44,8 @@ pub const BATCH: usize = 50;
 
 /// `oauth:code:<hash>`: the policy's `authorizationCode`.
 pub const CODE: &str = "oauth:code:";
+/// `oauth:access:<hash>`: the policy's `accessToken`.
+pub const ACCESS: &str = "oauth:access:";
 /// `grant:<id>`: until the code ends, then as long as its refresh token.
 pub const GRANT: &str = "grant:";
 /// `user:<u>`, and with a tail `user:<u>:{grants,sessions,credentials,consents,clients}`: [`USER_LIFE`], renewed.
@@ -91,9 +93,9 @@ pub fn spent_code(hash: &Hash32) -> String {
     format!("oauth:spent:{hash}")
 }
 
-/// An access token: the policy's `accessToken`.
+/// An access token.
 pub fn access(hash: &Hash32) -> String {
-    format!("oauth:access:{hash}")
+    format!("{ACCESS}{hash}")
 }
 
 /// A client's assertion that was spent: [`SPENT_ASSERTION_LIFE`].

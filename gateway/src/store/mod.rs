@@ -128,8 +128,6 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
 
     // Tokens
 
-    /// Whether a grant is there: neither ended nor over.
-    async fn grant_lives(&self, id: &GrantId) -> Result<bool>;
     /// Redeems a code, once. What happened of a failure: why the grant ended, if it did.
     async fn redeem_code(
         &self,

@@ -294,6 +294,8 @@ pub enum Lease {
 pub enum Event {
     /// A grant ended.
     Grant(GrantId),
+    /// An access token ended before its time: it was replaced, and its grant goes on.
+    Access(Hash32),
     /// A user's state, profile or credential changed.
     User(UserId),
     /// The operator wrote another denial.

@@ -188,6 +188,16 @@ impl Kit {
         access_life: Duration,
         change: impl FnOnce(&mut Grant),
     ) -> String {
+        self.tokens_for(subject, access_life, change).await.0
+    }
+
+    /// As [`Kit::sign_in_for`]; the refresh token, too.
+    pub(crate) async fn tokens_for(
+        &self,
+        subject: &str,
+        access_life: Duration,
+        change: impl FnOnce(&mut Grant),
+    ) -> (String, String) {
         let server = &self.gateway.server;
         let (store, entropy) = (&server.store, SystemEntropy);
         let secret = Hash32::of(b"cookie");
@@ -227,16 +237,17 @@ impl Kit {
             rules: completion.rules,
             judged: None,
         };
+        let refresh = RefreshToken::mint(&server.keys, &entropy, grant.id, 1);
         let tokens = NewTokens {
             access: access.hash(),
             access_life,
-            refresh: RefreshToken::mint(&server.keys, &entropy, grant.id, 1).hash(),
+            refresh: refresh.hash(),
             refresh_life: LIFE,
             sign_in_life: LIFE,
         };
         let redeemed = store.redeem_code(&proof, &tokens).await.unwrap();
         assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
-        access.expose().to_owned()
+        (access.expose().to_owned(), refresh.expose().to_owned())
     }
 
     /// A client that registers itself.

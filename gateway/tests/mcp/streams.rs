@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     backend::{answer, events_that_break, events_until_dropped, until_dropped},
-    kit::{Kit, LIFE, next, tool_call, until},
+    kit::{Kit, LIFE, next, read, tool_call, until},
 };
 
 pub(crate) const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
@@ -353,6 +353,57 @@ async fn an_answer_that_outlives_its_token_is_given_whenever_it_begins() {
         go.notify_one();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "data: {}\n\n", "{streams}");
     }
+}
+
+/// Whoever renews a token beside what it began with it loses what listens by the old one alone.
+#[tokio::test]
+async fn a_refresh_without_grace_ends_what_listens_by_the_old_token() {
+    let policy = json!({"lifetimes": {
+        "authorizationCode": "10m", "accessToken": "1h", "refreshToken": "720h", "refreshGrace": "0s", "signIn": "8760h",
+    }});
+    let kit = Kit::with(|server| server["policy"] = policy).await;
+    let client = kit.client_id();
+    let (old, refresh) = kit.tokens_for("1", LIFE, |grant| grant.client_id.clone_from(&client)).await;
+    let mut listening = listen(&kit, &old, &[PROGRESS]).await;
+    assert_eq!(next(&mut listening).await.as_deref(), Some(PROGRESS));
+    let asks = async || {
+        let bearer = format!("Bearer {old}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        kit.open(Method::POST, &kit.url, &headers, tool_call().to_string()).await.into_body()
+    };
+    let mut waiting = asks().await;
+    assert_eq!(next(&mut waiting).await.as_deref(), Some(PROGRESS));
+    // One whose answer has not begun, and is not known to be under way yet.
+    let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, goes) = (began.clone(), go.clone());
+    kit.backend.answer_with(move |seen| {
+        let (begins, goes) = (begins.clone(), goes.clone());
+        let result = json!({"jsonrpc": "2.0", "id": seen.id(), "result": {}}).to_string();
+        Box::pin(async move {
+            begins.notify_one();
+            goes.notified().await;
+            json_of(Body::from(result))
+        })
+    });
+    let renews = async {
+        began.notified().await;
+        let url = kit.gateway.server.urls.endpoint("/oauth/token");
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        let body = format!("grant_type=refresh_token&client_id={client}&refresh_token={refresh}");
+        let renewed = read(kit.open(Method::POST, &url, &form, body).await).await;
+        assert_eq!(renewed.status, 200, "{renewed:?}");
+        assert_eq!(next(&mut listening).await, None);
+        assert_eq!(kit.call(&old).await.status, 401);
+        until(async || kit.gateway.metrics.open_streams.get() == 2).await;
+        go.notify_one();
+        renewed.json()["access_token"].as_str().unwrap().to_owned()
+    };
+    let (answer, new) = tokio::join!(kit.call(&old), renews);
+    assert_eq!(answer.status, 200, "it was under way: {answer:?}");
+    assert!(futures::poll!(Box::pin(next(&mut waiting))).is_pending());
+    let mut successors = listen(&kit, &new, &[PROGRESS]).await;
+    assert_eq!(next(&mut successors).await.as_deref(), Some(PROGRESS));
+    assert!(futures::poll!(Box::pin(next(&mut successors))).is_pending());
 }
 
 fn json_of(body: Body) -> Response {

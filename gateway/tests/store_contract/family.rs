@@ -62,7 +62,10 @@ pub(crate) async fn without_grace_the_old_pair_is_dead_at_once(lab: &Lab) {
     let client = lab.client(1).await;
     let (mut rotation, access, _) = refresh_with(lab, &client.refresh);
     rotation.grace = Duration::ZERO;
+    let cursor = lab.store.event_cursor().await.unwrap();
     assert!(matches!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Rotated { .. }));
+    let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
+    assert_eq!(told, [Event::Access(client.access.hash())], "and nothing of the grant, which goes on");
     assert!(!lab.lives(&client.access).await);
     assert!(lab.lives(&access).await);
     assert_eq!(lab.store.rotate_refresh(&rotation).await.unwrap(), Rotated::Reused);
@@ -98,7 +101,10 @@ pub(crate) async fn redeeming_the_successor_ends_the_grace(lab: &Lab) {
     let (first_access, first) = (client.access.clone(), client.refresh.clone());
     rotate(lab, &mut client).await;
     let second_access = client.access.clone();
+    let cursor = lab.store.event_cursor().await.unwrap();
     rotate(lab, &mut client).await;
+    let told = lab.store.events(&cursor, Duration::ZERO).await.unwrap().events;
+    assert_eq!(told, [Event::Access(first_access.hash())], "it would have lived for the grace");
     assert!(!lab.lives(&first_access).await);
     assert!(lab.lives(&second_access).await && lab.lives(&client.access).await);
     assert_eq!(present(lab, &first).await, Rotated::Reused);

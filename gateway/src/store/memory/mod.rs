@@ -187,10 +187,6 @@ impl Store for MemoryStore {
         Ok(self.step(|s| s.consents.get(&(*user, *consent), s.now).copied()))
     }
 
-    async fn grant_lives(&self, id: &GrantId) -> Result<bool> {
-        Ok(self.step(|s| s.grants.get(id, s.now).is_some()))
-    }
-
     async fn redeem_code(
         &self,
         proof: &CodeProof,

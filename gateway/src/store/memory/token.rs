@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        CallRecord, CodeProof, NewTokens, Redemption, Replay, Rotated, Rotation,
+        CallRecord, CodeProof, Event, NewTokens, Redemption, Replay, Rotated, Rotation,
         keys::{SPENT_ASSERTION_LIFE, SPENT_CODE_LIFE},
     },
     State,
@@ -211,8 +211,10 @@ impl State {
             family.blob = Some(rotation.presented);
             family.judged = Some((rotation.rules, user.profile.clone()));
             family.replaced = family.access;
-            if let Some(replaced) = family.replaced {
-                self.access.cut(&replaced, now, rotation.grace);
+            match family.replaced {
+                Some(replaced) if rotation.grace.is_zero() => self.end_access(&replaced),
+                Some(replaced) => self.access.cut(&replaced, now, rotation.grace),
+                None => {}
             }
         }
         let access_life = self.write_tokens(&id, next, &rotation.next, left);
@@ -240,7 +242,14 @@ impl State {
             self.refresh.take(&blob, now);
         }
         if let Some(replaced) = family.replaced.take() {
-            self.access.take(&replaced, now);
+            self.end_access(&replaced);
+        }
+    }
+
+    /// Ends an access token before its time.
+    fn end_access(&mut self, access: &Hash32) {
+        if self.access.take(access, self.now).is_some() {
+            self.events.push(Event::Access(*access));
         }
     }
 

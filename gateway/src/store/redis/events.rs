@@ -14,7 +14,7 @@ use super::{
     script::{Reply, millis, unexpected},
 };
 use crate::{
-    model::{GrantId, UserId},
+    model::{GrantId, Hash32, UserId},
     store::{Event, EventBatch, EventCursor, Heard, Result, keys},
 };
 
@@ -131,6 +131,9 @@ fn event_of(entry: &StreamId) -> Option<Event> {
     }
     if let Some(id) = of.strip_prefix(keys::GRANT) {
         return GrantId::parse(id).map(Event::Grant);
+    }
+    if let Some(hash) = of.strip_prefix(keys::ACCESS) {
+        return Hash32::parse(hash).map(Event::Access);
     }
     of.strip_prefix(keys::USER).and_then(UserId::parse).map(Event::User)
 }

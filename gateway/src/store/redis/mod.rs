@@ -249,12 +249,6 @@ impl Store for RedisStore {
         Ok(Option::<i64>::from_redis_value(value).unwrap_or_default())
     }
 
-    async fn grant_lives(&self, id: &GrantId) -> Result<bool> {
-        let mut exists = redis::cmd("EXISTS");
-        exists.arg(self.full(&keys::grant(id)));
-        bool::from_redis_value(self.main.command(exists).await?).map_err(|_| unexpected())
-    }
-
     async fn redeem_code(
         &self,
         proof: &CodeProof,

@@ -46,10 +46,14 @@ local admitted = not news and (g[9] == judged or just_judged == u[2])
 if not admitted or (recheck and tonumber(u[5]) >= recheck) then return with_user('due', '0', false) end
 if not spend(assertion) then return { 'spent' } end
 
--- Redeeming the successor ends the grace of what came before at once.
-for _, old in ipairs({ g[7] or '', g[8] or '' }) do
-  if old ~= '' then redis.call('DEL', P .. old) end
+-- An access token that ends before its time: the event names it alone, for its successor's streams go on.
+local function end_access(access)
+  if redis.call('DEL', P .. access) == 1 then event(access) end
 end
+
+-- Redeeming the successor ends the grace of what came before at once.
+if g[7] then end_access(g[7]) end
+if g[8] then redis.call('DEL', P .. g[8]) end
 redis.call('HDEL', P .. grant, 'replaced', 'blob')
 redis.call('HSET', P .. grant, 'judged', judged)
 redis.call('DEL', P .. presented)
@@ -60,7 +64,10 @@ if grace > 0 then
 end
 if g[6] then
   redis.call('HSET', P .. grant, 'replaced', g[6])
-  -- A life of zero deletes.
-  if redis.call('PTTL', P .. g[6]) > grace then expire(g[6], grace) end
+  if grace == 0 then
+    end_access(g[6])
+  elseif redis.call('PTTL', P .. g[6]) > grace then
+    expire(g[6], grace)
+  end
 end
 return with_user('rotated', write_pair(grant, g[3], generation + 1, pair, left), false)
