@@ -102,8 +102,9 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
         cookie: &Hash32,
         life: Duration,
     ) -> Result<Approval>;
-    /// The user says no: → denied; a code that was issued and waits ends with its grant. `None`: there is no such flow
-    /// with this nonce and cookie, or it is denied, or its code was redeemed.
+    /// The user says no: → denied; a code that was issued and waits ends with its grant, and its consent is remembered as
+    /// far as other grants rest on it. `None`: there is no such flow with this nonce and cookie, or it is denied, or its
+    /// code was redeemed.
     async fn deny_flow(&self, id: &FlowId, nonce: &Hash32, cookie: &Hash32) -> Result<Option<TakenBack>>;
     /// Starts the attempt of an approved flow that follows attempt `after` ("try again"), and the flow's life anew; where
     /// another one is current by now, that is the answer and nothing changes. `None`: there is no such flow with this
@@ -123,7 +124,7 @@ pub trait Store: AccountSteps + Send + Sync + std::fmt::Debug {
     async fn complete_flow(&self, completion: &Completion) -> Ending<Option<Vec<Grant>>>;
     /// What became of a code that was issued in the last minutes.
     async fn code_standing(&self, code: &Hash32) -> Result<CodeStanding>;
-    /// When this user gave this consent before, in seconds since 1970.
+    /// When this user gave this consent before and did not take it back, in seconds since 1970.
     async fn consented(&self, user: &UserId, consent: &Hash32) -> Result<Option<i64>>;
 
     // Tokens

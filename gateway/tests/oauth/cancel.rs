@@ -50,6 +50,26 @@ async fn cancelling_withdraws_a_code_that_nobody_redeemed() {
 }
 
 #[tokio::test]
+async fn what_was_cancelled_is_not_called_approved() {
+    let gateway = Gateway::local();
+    let client = gateway.public_client().await;
+    let mut browser = Browser::default();
+    let page = async |browser: &mut Browser, approved| {
+        let page = browser.consent(&gateway, &client, "alice").await;
+        assert_eq!(page.body.contains("You approved this on"), approved, "{}", page.body);
+        page
+    };
+    for approved in [false, true] {
+        let shown = page(&mut browser, approved).await;
+        assert!(browser.get(&gateway, &shown.link("approve")).await.redirect_param("code").is_some());
+        assert!(cancelled(&browser.get(&gateway, &shown.link("deny")).await));
+        let shown = page(&mut browser, approved).await;
+        let code = browser.get(&gateway, &shown.link("approve")).await.redirect_param("code").unwrap();
+        assert_eq!(gateway.token(&redeem(&client, &code)).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn what_is_connected_is_disconnected_not_cancelled() {
     let gateway = Gateway::local();
     let client = gateway.public_client().await;

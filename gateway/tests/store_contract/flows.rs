@@ -2,7 +2,7 @@
 
 use gatehouse_gateway::{
     model::{FlowRequest, FlowState, Session, flow_state::ATTEMPTS},
-    store::{Approval, CallbackClaim, CodeStanding, Redemption, TakenBack},
+    store::{Approval, CallbackClaim, CodeStanding, Completion, Redemption, TakenBack, keys::CONSENT_LIFE},
 };
 
 use crate::{
@@ -116,6 +116,44 @@ pub(crate) async fn a_denial_takes_back_what_no_client_has(lab: &Lab) {
     assert_eq!(store.code_standing(&done.code).await.unwrap(), CodeStanding::Gone);
 }
 
+pub(crate) async fn what_was_taken_back_is_not_remembered_as_approved(lab: &Lab) {
+    let store = &lab.store;
+    let (consent, other) = (hash(), hash());
+    let approve = async |consent| {
+        let request = lab.approved().await;
+        let done = Completion { consent, ..completion(&request, 1) };
+        assert!(store.complete_flow(&done).await.unwrap().is_some());
+        (request, done)
+    };
+    let deny = async |request: &FlowRequest| {
+        let denied = store.deny_flow(&request.id, &request.nonce, &request.cookie).await.unwrap();
+        assert!(matches!(denied, Some(TakenBack::Code(_))));
+    };
+    let user = user_update(1).id;
+    let told = async |consent| store.consented(&user, &consent).await.unwrap();
+    approve(other).await;
+    let (first, _) = approve(consent).await;
+    let (second, _) = approve(consent).await;
+    deny(&second).await;
+    assert!(told(consent).await.is_some(), "the first may still be redeemed");
+    deny(&first).await;
+    assert_eq!(told(consent).await, None);
+    assert!(told(other).await.is_some());
+
+    // A client is connected by an older one.
+    let (_, done) = approve(consent).await;
+    let redeemed = store.redeem_code(&proof(&done), &new_tokens(lab, &done)).await.unwrap();
+    assert!(matches!(redeemed, Redemption::Redeemed { .. }), "{redeemed:?}");
+    lab.pass(HOUR).await;
+    let older = told(consent).await.unwrap();
+    let (later, _) = approve(consent).await;
+    assert!(told(consent).await.unwrap() >= older + 3600);
+    deny(&later).await;
+    assert_eq!(told(consent).await, Some(older));
+    lab.pass(CONSENT_LIFE - HOUR).await;
+    assert_eq!(told(consent).await, None, "nor is it told for longer than it was");
+}
+
 pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     let store = &lab.store;
     let request = lab.approved().await;
@@ -130,7 +168,7 @@ pub(crate) async fn a_callback_is_claimed_once_for_each_attempt(lab: &Lab) {
     assert!(matches!(claim(&request.cookie, 1).await, CallbackClaim::Spent(_)), "an older attempt");
     assert!(matches!(claim(&request.cookie, 2).await, CallbackClaim::Claimed(_)));
     assert!(store.complete_flow(&completion(&request, 1)).await.unwrap().is_none(), "an older attempt");
-    let done = gatehouse_gateway::store::Completion { attempt: 2, ..completion(&request, 1) };
+    let done = Completion { attempt: 2, ..completion(&request, 1) };
     assert!(store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(store.next_attempt(&request.id, &request.cookie, 2, LIFE).await.unwrap(), None);
 }
@@ -243,14 +281,10 @@ pub(crate) async fn a_finished_sign_in_may_open_a_session(lab: &Lab) {
         auth_time: 5,
         browser: Some("Firefox".to_owned()),
     };
-    let late = gatehouse_gateway::store::Completion {
-        attempt: 2,
-        session: Some((id, session.clone(), HOUR)),
-        ..done.clone()
-    };
+    let late = Completion { attempt: 2, session: Some((id, session.clone(), HOUR)), ..done.clone() };
     assert!(lab.store.complete_flow(&late).await.unwrap().is_none());
     assert_eq!(lab.store.session(&id).await.unwrap(), None, "nothing was written");
-    let done = gatehouse_gateway::store::Completion { attempt: 1, ..late };
+    let done = Completion { attempt: 1, ..late };
     assert!(lab.store.complete_flow(&done).await.unwrap().is_some());
     assert_eq!(lab.store.session(&id).await.unwrap(), Some(session));
     let listed = lab.store.account(&done.user.id).await.unwrap().sessions;

@@ -63,6 +63,7 @@ contracts! {
     flows::fifty_approvals_are_one
     flows::a_denied_flow_stays_denied
     flows::a_denial_takes_back_what_no_client_has
+    flows::what_was_taken_back_is_not_remembered_as_approved
     flows::a_callback_is_claimed_once_for_each_attempt
     flows::a_flow_has_so_many_attempts
     flows::a_flow_ends

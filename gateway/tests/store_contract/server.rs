@@ -179,10 +179,12 @@ for _, key in ipairs(redis.call('KEYS', '*' .. ARGV[2] .. '*')) do
   local kind = redis.call('TYPE', key).ok
   if life >= 0 then redis.call('PEXPIRE', key, string.format('%.0f', life - by)) end
   if redis.call('EXISTS', key) == 1 and kind == 'hash' then
-    for _, field in ipairs({ 'at', 'redeemed', 'checked', 'leased', 'used', 'ends' }) do
+    for _, field in ipairs({ 'at', 'redeemed', 'checked', 'leased', 'used', 'ends', 'approved' }) do
       local value = tonumber(redis.call('HGET', key, field) or '')
       if value then redis.call('HSET', key, field, string.format('%.0f', value - by)) end
     end
+  elseif redis.call('EXISTS', key) == 1 and string.find(key, ':consent:', 1, true) then
+    redis.call('DECRBY', key, math.floor(by / 1000))
   elseif redis.call('EXISTS', key) == 1 and kind == 'zset' then
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
   end

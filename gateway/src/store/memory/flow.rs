@@ -98,12 +98,32 @@ impl State {
         self.flow_of(id, cookie)?.state = before.deny(waiting.is_some())?;
         Some(match waiting {
             Some(grant) => {
+                let family = self.grants.get(&grant, self.now);
+                let consent = family.and_then(|family| Some((family.grant.user, family.consent?.0)));
                 self.revoke(&grant);
+                if let Some(consent) = consent {
+                    self.recall(consent);
+                }
                 TakenBack::Code(grant)
             }
             None if matches!(before, FlowState::Approved { .. }) => TakenBack::Approval,
             None => TakenBack::Nothing,
         })
+    }
+
+    /// What is told of a consent is its last approval of those whose grants are there.
+    fn recall(&mut self, (user, consent): (UserId, Hash32)) {
+        let families = self.grants.iter(self.now).map(|(_, family)| family);
+        let approved =
+            families.filter(|family| family.grant.user == user).filter_map(|family| family.consent);
+        let last = approved.filter(|(of, _)| *of == consent).map(|(_, at)| at).max();
+        let left = last.map_or(Duration::ZERO, |at| {
+            CONSENT_LIFE.saturating_sub(Duration::from_secs(self.unix.abs_diff(at)))
+        });
+        match last.filter(|_| !left.is_zero()) {
+            Some(at) => self.consents.put((user, consent), at, self.now + left),
+            None => drop(self.consents.take(&(user, consent), self.now)),
+        }
     }
 
     /// The grant of a code that was not redeemed.
@@ -160,7 +180,8 @@ impl State {
         self.replace_credential(&done.user.id, IDENTITY_CREDENTIAL, done.identity_credential.as_ref());
         let until = now + done.code_life;
         let judged = (done.rules, done.user.profile.clone());
-        self.grants.put(done.grant.id, Family::new(done.grant.clone(), done.code, judged, now), until);
+        let family = Family::new(done.grant.clone(), done.code, judged, (done.consent, self.unix), now);
+        self.grants.put(done.grant.id, family, until);
         let code = Code {
             state: CodeState::Live,
             grant: done.grant.id,

@@ -30,11 +30,19 @@ pub(super) struct Family {
     pub(super) blob: Option<Hash32>,
     /// The rules by which the user was admitted, and with which profile.
     pub(super) judged: Option<(Hash32, Sealed)>,
+    /// What its user consented to, and when, in seconds since 1970.
+    pub(super) consent: Option<(Hash32, i64)>,
 }
 
 impl Family {
     /// A grant that waits for its code to be redeemed.
-    pub(super) fn new(grant: Grant, code: Hash32, judged: (Hash32, Sealed), now: Duration) -> Self {
+    pub(super) fn new(
+        grant: Grant,
+        code: Hash32,
+        judged: (Hash32, Sealed),
+        consent: (Hash32, i64),
+        now: Duration,
+    ) -> Self {
         Self {
             grant,
             state: FamilyState::Issued,
@@ -45,6 +53,7 @@ impl Family {
             refresh: None,
             blob: None,
             judged: Some(judged),
+            consent: Some(consent),
         }
     }
 
@@ -60,6 +69,7 @@ impl Family {
             refresh: None,
             blob: None,
             judged: None,
+            consent: None,
         }
     }
 }

@@ -48,6 +48,19 @@ local function list(index, member, ends)
   expire(index, USER_LIFE)
 end
 
+-- Remembers when a user gave a consent, for as long as that is told; else forgets it.
+local function remember(user, consent, approved)
+  local left = approved + CONSENT_LIFE - NOW
+  if left <= 0 then
+    redis.call('DEL', P .. consent)
+    redis.call('ZREM', P .. user .. CONSENTS_OF, consent)
+    return
+  end
+  redis.call('SET', P .. consent, int(math.floor(approved / 1000)))
+  expire(consent, left)
+  list(user .. CONSENTS_OF, consent, NOW + left)
+end
+
 -- Deletes what an index lists beyond `most`, a batch at most: what would end first.
 local function keep(index, most)
   local surplus = math.min(redis.call('ZCARD', P .. index) - most, BATCH)
