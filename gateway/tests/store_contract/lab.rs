@@ -28,6 +28,8 @@ pub(crate) const CLIENT: &str = "gc_client";
 pub(crate) const IDENTITY: &str = "https://idp.example";
 pub(crate) const PASSWORD: &str = "p:a@ss word";
 pub(crate) const GRACE: Duration = Duration::from_secs(120);
+/// How long a claim in a fleet may wait for a replica: no contract is about the 200 ms, which a busy machine may exceed.
+const CLAIMS_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Lab {
     pub(crate) store: Arc<dyn Store>,
@@ -80,7 +82,7 @@ impl Lab {
         let nodes: Vec<Admin> = fleet.connections().await.into_iter().map(Admin::of).collect();
         let leader = Admin::of(fleet.master(&prefix(&keys)).await);
         let (config, refs) = fleet_config(fleet, 1, PASSWORD);
-        let store = redis_store(&config, &keys, refs);
+        let store = redis_store(&config, &keys, refs).claims_wait(CLAIMS_WAIT);
         connect(&store).await;
         let (store, clock) = (Arc::new(store), ManualClock::at(0));
         Self { store, keys, ring, clock, memory: None, server: None, nodes, leader: Some(leader) }

@@ -128,8 +128,8 @@ contracts! {
     events::a_cursor_of_nobody_is_a_gap
 }
 
-/// One fleet after the other: with the processes of all at once a machine of few cores is too slow for the 200 ms in which
-/// a replica must acknowledge.
+/// One fleet after the other: with the processes of all at once a machine of few cores is too slow for the two seconds that
+/// a command may take.
 static FLEET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{
     super::StoreError,
     dial::{Dial, Dialled, unavailable},
-    script::{Step, unexpected},
+    script::{Step, millis, unexpected},
 };
 
-/// The longest a command may take, with a reconnection before it.
+/// The longest a command may take, with a reconnection before it and [`WAIT`] in it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest it may take to find the master and connect to it: less than a command, so that a failure is the answer
 /// of those who come next, and they do not wait for the same.
@@ -21,7 +21,7 @@ const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// After a failed connection the next is tried this much later; until then the failure is the answer.
 const REDIAL_AFTER: Duration = Duration::from_millis(250);
 /// How long a claim waits for replicas.
-const WAIT_MILLIS: u64 = 200;
+pub(super) const WAIT: Duration = Duration::from_millis(200);
 /// The life of the mark that follows a claim.
 const MARK_MILLIS: u64 = 1000;
 
@@ -128,11 +128,11 @@ impl Link {
 
     /// Runs a step.
     pub(super) async fn step(&self, step: &Step) -> Result<Value, StoreError> {
-        let answer = self.run(step, None).await?.into_iter().next().ok_or_else(unexpected)?;
+        let answer = self.run(step, None, Duration::ZERO).await?.into_iter().next().ok_or_else(unexpected)?;
         answer.extract_error().map_err(|e| unavailable(&e))
     }
 
-    /// Runs a step that `replicas` must acknowledge, with everything that it has read.
+    /// Runs a step that so many replicas must acknowledge, with everything that it has read.
     ///
     /// `WAIT` waits for what its own connection wrote. A step that repeats the answer of an earlier one (the grace of
     /// a refresh) writes nothing, and would be acknowledged although that earlier one is not: so `mark` is written
@@ -142,53 +142,75 @@ impl Link {
     pub(super) async fn claim(
         &self,
         step: &Step,
-        replicas: u32,
+        quorum: Quorum,
         mark: &str,
     ) -> Result<(Value, Result<(), StoreError>), StoreError> {
-        let mut values = self.run(step, Some(&waiting(replicas, mark))).await?.into_iter();
+        let tail = quorum.waiting(mark);
+        let mut values = self.run(step, Some(&tail), quorum.extra()).await?.into_iter();
         let answer = next(&mut values)?;
-        Ok((answer, acknowledged(&mut values, replicas)))
+        Ok((answer, quorum.acknowledged(&mut values)))
     }
 
-    /// Waits until `replicas` have everything that was read. See [`Link::claim`] for `mark`.
-    pub(super) async fn settle(&self, replicas: u32, mark: &str) -> Result<(), StoreError> {
-        let values = self.send(&waiting(replicas, mark), Duration::ZERO).await?;
-        acknowledged(&mut values.into_iter(), replicas)
+    /// Waits until the replicas have everything that was read. See [`Link::claim`] for `mark`.
+    pub(super) async fn settle(&self, quorum: Quorum, mark: &str) -> Result<(), StoreError> {
+        let values = self.send(&quorum.waiting(mark), quorum.extra()).await?;
+        quorum.acknowledged(&mut values.into_iter())
     }
 
     /// Sends a step and what follows it.
-    async fn run(&self, step: &Step, tail: Option<&Pipeline>) -> Result<Vec<Value>, StoreError> {
+    async fn run(
+        &self,
+        step: &Step,
+        tail: Option<&Pipeline>,
+        extra: Duration,
+    ) -> Result<Vec<Value>, StoreError> {
         let mut pipe = redis::pipe();
         pipe.add_command(step.cmd.clone());
         for cmd in tail.into_iter().flat_map(Pipeline::cmd_iter) {
             pipe.add_command(cmd.clone());
         }
-        let values = self.send(&pipe, Duration::ZERO).await?;
+        let values = self.send(&pipe, extra).await?;
         if values.first().and_then(code_of) != Some("NOSCRIPT") {
             return Ok(values);
         }
         // Nothing ran. A restart, a failover or SCRIPT FLUSH forgot it.
         self.command(step.script.load()).await?;
-        self.send(&pipe, Duration::ZERO).await
+        self.send(&pipe, extra).await
     }
 }
 
-/// What follows a claim.
-fn waiting(replicas: u32, mark: &str) -> Pipeline {
-    let mut pipe = redis::pipe();
-    pipe.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
-    pipe.cmd("WAIT").arg(replicas).arg(WAIT_MILLIS);
-    pipe
+/// The replicas that must acknowledge a claim, and how long it waits for them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quorum {
+    pub(super) replicas: u32,
+    pub(super) wait: Duration,
 }
 
-/// Reads what [`waiting`] is answered.
-fn acknowledged(values: &mut impl Iterator<Item = Value>, replicas: u32) -> Result<(), StoreError> {
-    let (mark, acknowledged) = (next(values), next(values));
-    match mark.and(acknowledged)? {
-        Value::Int(n) if n >= i64::from(replicas) => Ok(()),
-        _ => Err(StoreError::Unavailable(format!(
-            "fewer than {replicas} Redis replicas acknowledged a claim within {WAIT_MILLIS} ms"
-        ))),
+impl Quorum {
+    /// What a longer wait than the usual one adds to a command.
+    fn extra(self) -> Duration {
+        self.wait.saturating_sub(WAIT)
+    }
+
+    /// What follows a claim.
+    fn waiting(self, mark: &str) -> Pipeline {
+        let mut pipe = redis::pipe();
+        pipe.cmd("SET").arg(mark).arg("").arg("PX").arg(MARK_MILLIS);
+        pipe.cmd("WAIT").arg(self.replicas).arg(millis(self.wait));
+        pipe
+    }
+
+    /// Reads what [`Quorum::waiting`] is answered.
+    fn acknowledged(self, values: &mut impl Iterator<Item = Value>) -> Result<(), StoreError> {
+        let Self { replicas, wait } = self;
+        let (mark, acknowledged) = (next(values), next(values));
+        match mark.and(acknowledged)? {
+            Value::Int(n) if n >= i64::from(replicas) => Ok(()),
+            _ => Err(StoreError::Unavailable(format!(
+                "fewer than {replicas} Redis replicas acknowledged a claim within {} ms",
+                wait.as_millis()
+            ))),
+        }
     }
 }
 

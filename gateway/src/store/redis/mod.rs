@@ -36,7 +36,7 @@ pub use dial::RedisConfigError;
 
 use self::{
     dial::Dial,
-    link::Link,
+    link::{Link, Quorum, WAIT},
     script::{Reply, Script, Step, millis, timed, unexpected},
     time::RedisClock,
 };
@@ -62,7 +62,7 @@ pub struct RedisStore {
     keys: Keys,
     clock: RedisClock,
     heard: Mutex<Heard>,
-    min_replicas: u32,
+    quorum: Quorum,
     main: Link,
     claims: Link,
     open_claims: Link,
@@ -90,13 +90,20 @@ impl RedisStore {
             keys,
             clock: RedisClock::new(clock),
             heard: Mutex::default(),
-            min_replicas: config.min_replicas,
+            quorum: Quorum { replicas: config.min_replicas, wait: WAIT },
             main: Link::new(dial.clone()),
             claims: Link::new(dial.clone()),
             open_claims: Link::new(dial.clone()),
             reader: Link::new(dial),
             reader_turn: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Lets claims wait so long for replicas, instead of the 200 ms after which a client had better ask again.
+    #[must_use]
+    pub fn claims_wait(mut self, longest: Duration) -> Self {
+        self.quorum.wait = longest;
+        self
     }
 
     fn full(&self, key: &str) -> String {
@@ -135,11 +142,11 @@ impl RedisStore {
     }
 
     async fn claim_on(&self, link: &Link, step: Step) -> Result<(Reply, Result<()>)> {
-        if self.min_replicas == 0 {
+        if self.quorum.replicas == 0 {
             return Ok((self.run(step).await?, Ok(())));
         }
         let mark = self.full(keys::CLAIMED);
-        let (answer, acknowledged) = link.claim(&step, self.min_replicas, &mark).await?;
+        let (answer, acknowledged) = link.claim(&step, self.quorum, &mark).await?;
         Ok((self.reply(answer)?, acknowledged))
     }
 
@@ -283,10 +290,10 @@ impl Store for RedisStore {
     }
 
     async fn settled(&self) -> Result<()> {
-        if self.min_replicas == 0 {
+        if self.quorum.replicas == 0 {
             return Ok(());
         }
-        self.claims.settle(self.min_replicas, &self.full(keys::CLAIMED)).await
+        self.claims.settle(self.quorum, &self.full(keys::CLAIMED)).await
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<UserRecord>> {
