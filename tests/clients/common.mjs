@@ -11,12 +11,14 @@ export function say(object) {
 // A provider as an SDK's users write it: everything in memory, the redirect taken by a loopback server.
 export class MemoryProvider {
   #server;
-  #callback;
-  #arrived;
+  // The newest sign-in, what came of it, and who waits for that. A stream that is opened again in the background begins
+  // sign-ins, too; the verifier is the newest one's, so an older one's code is of no use.
+  #state;
+  #parameters;
+  #arrived = () => {};
   signIns = 0;
 
   async listen() {
-    this.#expect();
     this.#server = createServer((request, response) => {
       const url = new URL(request.url, this.redirectUrl);
       if (url.pathname !== '/callback') {
@@ -24,7 +26,9 @@ export class MemoryProvider {
         return;
       }
       response.writeHead(200, { 'content-type': 'text/html' }).end('<p>Signed in. You may close this window.</p>');
-      this.#arrived(url.searchParams);
+      if (url.searchParams.get('state') !== this.#state) return;
+      this.#parameters = url.searchParams;
+      this.#arrived();
     });
     await new Promise((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     this.redirectUrl = `http://localhost:${this.#server.address().port}/callback`;
@@ -32,13 +36,10 @@ export class MemoryProvider {
   }
 
   async callback() {
-    const parameters = await this.#callback;
-    this.#expect();
+    while (!this.#parameters) await new Promise((resolve) => (this.#arrived = resolve));
+    const parameters = this.#parameters;
+    this.#parameters = undefined;
     return parameters;
-  }
-
-  #expect() {
-    this.#callback = new Promise((resolve) => (this.#arrived = resolve));
   }
 
   close() {
@@ -95,6 +96,8 @@ export class MemoryProvider {
 
   redirectToAuthorization(url) {
     this.signIns += 1;
+    this.#state = url.searchParams.get('state');
+    this.#parameters = undefined;
     const browser = spawn(process.env.BROWSER, [url.href], { stdio: ['ignore', 2, 2] });
     browser.on('error', (error) => {
       console.error(error);
