@@ -25,9 +25,8 @@ use url::Url;
 
 /// Short-lived, so that a token runs out within the test.
 const SHORT: &str = "accessToken: 6s, refreshGrace: 2s";
-/// After so many seconds an access token has run out by the client's clock, too, which begins when the answer arrives: the
-/// Python SDK refreshes by that, and signs in anew where the server knows it sooner.
-const RUN_OUT: i64 = 8;
+/// How many seconds an access token lives by that.
+const LIFE: i64 = 6;
 /// The document of Claude Code, which is built in.
 const CLAUDE_CODE: &str = "https://claude.ai/oauth/claude-code-client-metadata";
 
@@ -57,8 +56,7 @@ impl World {
 
     /// The access token of whoever called last has run out, for both sides.
     async fn access_token_runs_out(&self) {
-        self.redis.until(self.redis.second().await + RUN_OUT).await;
-        self.redis.access_tokens_run_out().await;
+        self.redis.access_tokens_run_out_for_both(LIFE).await;
     }
 
     /// Whoever signed in, redeemed and refreshed here was the client of this document, and nobody registered.
