@@ -10,6 +10,8 @@ mod errors {
     mod tokens;
 }
 
+use std::sync::Arc;
+
 use e2e::{
     backend::{Backend, Callers},
     dev::{Gateway, Setup},
@@ -17,6 +19,7 @@ use e2e::{
     idp::{Client, Idp},
     manifests::{GITHUB, LOCAL, OIDC},
     redis::Redis,
+    tap::Tap,
 };
 
 /// A gateway with local users, on Redis.
@@ -42,6 +45,8 @@ struct Hub {
     gateway: Gateway,
     github: GitHub,
     backend: Backend,
+    /// What is said before the gateway.
+    tap: Arc<Tap>,
     _redis: Redis,
 }
 
@@ -51,9 +56,10 @@ impl Hub {
         let github = GitHub::start(App::at(&setup.issuer())).await;
         let backend = Backend::start(Callers::GitHub(github.url())).await;
         let redis = Redis::start().await;
+        let tap = Arc::new(Tap::default());
         let setup = setup.with("provider", &github.url()).with("backend", &backend.url());
-        let gateway = setup.redis(&redis).replicas(replicas).start().await;
-        Self { gateway, github, backend, _redis: redis }
+        let gateway = setup.redis(&redis).watched(&tap).replicas(replicas).start().await;
+        Self { gateway, github, backend, tap, _redis: redis }
     }
 }
 
