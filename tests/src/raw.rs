@@ -14,8 +14,10 @@ use tokio::{
 
 use crate::watch::{Exchange, Witness};
 
-/// A connection on which nothing is said for so long has nothing more to say.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A connection that is kept after an answer, and on which nothing is said for so long, has nothing more to say.
+const SILENCE: Duration = Duration::from_secs(3);
+/// Where something must come, an answer or the end of the connection, a busy machine may take so long.
+const LATE: Duration = Duration::from_secs(10);
 
 /// One answer.
 #[derive(Debug)]
@@ -26,6 +28,18 @@ pub struct RawAnswer {
     pub headers: HeaderMap,
     /// The body.
     pub body: String,
+}
+
+impl RawAnswer {
+    /// Whether what it answers was no HTTP, which is refused before anybody knows whom it was for.
+    fn is_to_nobody(&self) -> bool {
+        self.status.is_client_error() && self.body.is_empty()
+    }
+
+    /// Whether the connection ends after it.
+    fn is_last(&self) -> bool {
+        self.is_to_nobody() || self.headers.get("connection").is_some_and(|value| value == "close")
+    }
 }
 
 /// What came back on a connection.
@@ -39,8 +53,8 @@ pub struct Heard {
     pub closed: bool,
 }
 
-/// Sends `bytes` from `peer` to `address` and reads until the other side closes or has been silent for a second. The
-/// witness sees each answer, beside the first request.
+/// Sends `bytes` from `peer` to `address` and reads until the other side closes or has nothing more to say. The witness sees
+/// each answer, beside the first request.
 ///
 /// # Panics
 /// When nothing listens there.
@@ -52,7 +66,8 @@ pub async fn ask(watch: &dyn Witness, peer: IpAddr, address: &str, bytes: &[u8])
     let _ = stream.write_all(bytes).await;
     let (mut heard, mut buffer) = (Vec::new(), [0; 8192]);
     let closed = loop {
-        match timeout(SILENCE, stream.read(&mut buffer)).await {
+        let kept = answers(&heard).last().is_some_and(|answer| !answer.is_last());
+        match timeout(if kept { SILENCE } else { LATE }, stream.read(&mut buffer)).await {
             Ok(Ok(length @ 1..)) => heard.extend_from_slice(&buffer[..length]),
             Ok(_) => break true,
             Err(_) => break false,
@@ -72,12 +87,10 @@ fn show(watch: &dyn Witness, peer: IpAddr, bytes: &[u8], answers: &[RawAnswer]) 
     let lines: HeaderMap = head.lines().skip(1).filter_map(header).collect();
     let nowhere = Uri::default();
     for answer in answers {
-        // What is not HTTP is refused before anybody knows whom it was for.
-        let unread = answer.status.is_client_error() && answer.body.is_empty();
         watch.see(&Exchange {
             peer,
             method: &method,
-            uri: if unread { &nowhere } else { &uri },
+            uri: if answer.is_to_nobody() { &nowhere } else { &uri },
             asked: &lines,
             question,
             status: answer.status,
