@@ -53,17 +53,12 @@ impl Operator {
         let admin = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback can be bound");
         let address = format!("http://{}", admin.local_addr().expect("it is bound"));
         let metrics = Metrics::default();
-        let timing = Timing {
-            duration: Duration::from_secs(4),
-            renew_deadline: Duration::from_secs(3),
-            retry: Duration::from_millis(500),
-        };
         let options = Options {
             kube,
             config,
             identity: identity.to_owned(),
             lease: lease.map(|namespace| (namespace.to_owned(), name.to_owned())),
-            timing,
+            timing: Timing::default(),
             admin,
             metrics: metrics.clone(),
         };

@@ -41,7 +41,8 @@ async fn the_standby_leads_soon_after_the_leader_stops() {
     let stopped = Instant::now();
     first.stop().await.unwrap();
     second.leads().await;
-    assert!(stopped.elapsed() < Duration::from_secs(4), "handed over, not run out: {:?}", stopped.elapsed());
+    // The record of a leader that was last heard of two seconds ago would be honoured for thirteen more.
+    assert!(stopped.elapsed() < Duration::from_secs(10), "handed over, not run out: {:?}", stopped.elapsed());
     assert_eq!(holder().await.as_deref(), Some("second"));
 
     // Killed, it leaves a lease that runs out.
