@@ -63,9 +63,8 @@ pub(crate) async fn r071_one_code_among_wrong_redemptions(attack: &Attack) {
             who.post("/oauth/token", &redemption(&client, code, verifier), &headers).await
         });
         let answers = futures::future::join_all(asked).await;
-        for answer in answers.iter().step_by(2) {
-            assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
-        }
+        // How a loser is refused is looked at with all others.
+        assert!(answers.iter().step_by(2).all(|answer| answer.status != 200), "{:?}", statuses(&answers));
         answers
     };
     one_of_them_wins(attack, &client, ask).await;
@@ -73,6 +72,8 @@ pub(crate) async fn r071_one_code_among_wrong_redemptions(attack: &Attack) {
 
 /// Three times, of many redemptions of one code at once one is answered with tokens, which stay good.
 async fn one_of_them_wins(attack: &Attack, client: &OAuthClient, ask: impl AsyncFn(&str) -> Vec<Answer>) {
+    // On a slow machine some wait too long for Redis.
+    attack.expect(&[503]);
     let others = Background::start(attack, Attack::a);
     let (mut rounds, mut tries) = (0, 0);
     while rounds < 3 {
@@ -83,15 +84,19 @@ async fn one_of_them_wins(attack: &Attack, client: &OAuthClient, ask: impl Async
         let answers = ask(&code).await;
         let took = begun.elapsed();
         let good: Vec<_> = answers.iter().filter(|a| a.status == 200).collect();
-        assert_eq!(good.len(), 1, "{:?}", statuses(&answers));
+        // Who comes two seconds after the winner replays a code, which ends the sign-in: that is another row. And who has
+        // waited as long for Redis is refused, the winner too.
+        let slow = took >= Duration::from_secs(2);
         for answer in answers.iter().filter(|a| a.status != 200) {
-            assert!(answer.is_error(400, "invalid_grant"), "{} {}", answer.status, answer.text);
+            let refused = answer.is_error(400, "invalid_grant") || slow && answer.status == 503;
+            assert!(refused, "{} {}", answer.status, answer.text);
         }
-        // Who comes two seconds after the winner replays a code, which ends the sign-in: that is another row.
-        if took >= Duration::from_secs(2) {
+        if slow {
+            assert!(good.len() <= 1, "{:?}", statuses(&answers));
             assert!(tries < 10, "a hundred requests take {took:?}, time and again");
             continue;
         }
+        assert_eq!(good.len(), 1, "{:?}", statuses(&answers));
         rounds += 1;
         // The losers were as fast as the winner: they end nothing.
         assert!(works(client, &good[0].get("access_token"), browser.user()).await);

@@ -13,6 +13,18 @@ use e2e::{
 use crate::world::{Attack, code, consent, dies, hub, hub_at, local, works};
 
 pub(crate) async fn r072_a_replica_dies_between_taking_a_code_and_answering(attack: &Attack) {
+    // On a slow machine it has given Redis up before it dies, and says so: that is another row.
+    attack.expect(&[503]);
+    for _ in 0..5 {
+        if Box::pin(dies_before_it_answers(attack)).await {
+            return;
+        }
+    }
+    panic!("the replica answers before it dies, time and again");
+}
+
+/// Whether it died before it answered: all of r072 where it did.
+async fn dies_before_it_answers(attack: &Attack) -> bool {
     let redis = Redis::start().await;
     let wire = Wire::to(&redis.address()).await;
     let url = format!("redis://{}", wire.address);
@@ -32,6 +44,9 @@ pub(crate) async fn r072_a_replica_dies_between_taking_a_code_and_answering(atta
         assert_eq!(kinds(":oauth:access:").await, 2, "the tokens are written in the same step");
         gateway.replicas[0].kill().await;
     });
+    if lost.status == 503 {
+        return false;
+    }
     assert_eq!(lost.status, 502, "the balancer lost its replica: {}", lost.text);
     wire.release();
     gateway.balancer.as_ref().expect("there is one").use_only(vec![other]);
@@ -46,6 +61,7 @@ pub(crate) async fn r072_a_replica_dies_between_taking_a_code_and_answering(atta
     let (access, _) = client.tokens(&browser).await;
     assert!(works(&client, &access, browser.user()).await);
     attack.inspect(&gateway, &redis).await;
+    true
 }
 
 /// A tenant of its own, whose Redis goes away.
