@@ -106,8 +106,9 @@ pub enum Quirk {
     Redirect(String),
     /// No refresh token beside the access token.
     NoRefreshToken,
-    /// An access token that lives only so long, once.
-    Brief(Duration),
+    /// An access token that is said to live for a second, once. It lives until [`GitHub::expire_tokens`]: a sign-in that
+    /// takes longer on a slow machine still needs it.
+    Brief,
 }
 
 /// A person.

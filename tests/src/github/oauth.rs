@@ -1,6 +1,9 @@
 //! GitHub's web application flow ("Authorizing OAuth apps", "Refreshing user access tokens").
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Form,
@@ -127,7 +130,7 @@ async fn instead(hub: &Hub, form: &Parameters) -> Option<Response> {
         }
         Quirk::Json(body) => ([("content-type", "application/json")], body).into_response(),
         Quirk::Redirect(to) => Redirect::temporary(&to).into_response(),
-        Quirk::NoRefreshToken | Quirk::Brief(_) => return None,
+        Quirk::NoRefreshToken | Quirk::Brief => return None,
     })
 }
 
@@ -173,15 +176,12 @@ fn refresh(hub: &Hub, inner: &mut Inner, form: &Parameters) -> Value {
 fn issue(app: &App, inner: &mut Inner, login: &str, scope: &str) -> Value {
     let prefix = if app.token_life.is_some() { "ghu_" } else { "gho_" };
     let access = inner.mint(&format!("{prefix}{ACCESS}{login}_"));
-    let brief = match inner.quirks.get(login) {
-        Some(Quirk::Brief(life)) => Some(*life),
-        _ => None,
-    };
-    if brief.is_some() {
+    let brief = inner.quirks.get(login) == Some(&Quirk::Brief);
+    if brief {
         inner.quirks.remove(login);
     }
-    let life = brief.or(app.token_life);
-    let ends = life.map(|life| Instant::now() + life);
+    let life = if brief { Some(Duration::from_secs(1)) } else { app.token_life };
+    let ends = life.filter(|_| !brief).map(|life| Instant::now() + life);
     inner.tokens.insert(access.clone(), Token { login: login.to_owned(), scope: scope.to_owned(), ends });
     let mut answer = json!({
         "access_token": access,

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     bystanders::Background,
+    upstream::runs_out,
     world::{Attack, works},
 };
 
@@ -133,10 +134,9 @@ pub(crate) async fn r093_an_expired_upstream_token_is_renewed_once(attack: &Atta
     let github = &attack.world.github;
     let client = attack.client(attack.a()).await;
     let (browser, login) = attack.visitor_of(github);
-    github.set_quirk(&login, Some(Quirk::Brief(Duration::from_secs(1))));
+    github.set_quirk(&login, Some(Quirk::Brief));
     let (access, _) = client.tokens(&browser).await;
-    e2e::net::eventually("the token to expire", async || github.tokens_of(&login).is_empty().then_some(()))
-        .await;
+    runs_out(attack, &login).await;
     let calls = REPLICAS.into_iter().cycle().take(50).map(async |replica| {
         let request = client.call_request(Some(&access), "whoami", json!({})).header(REPLICA, replica);
         attack.send(request).await

@@ -10,6 +10,14 @@ use crate::world::{Attack, caller, code, consent, hub, works};
 const AWAY: i64 = 15;
 const SENTENCE: &str = "Your GitHub session expired, please sign in again.";
 
+/// The provider's token of a user of [`World::github`](crate::world::World::github) whose treatment was [`Quirk::Brief`] runs
+/// out, for the provider and by the clock that the gateway goes by.
+pub(crate) async fn runs_out(attack: &Attack, login: &str) {
+    let redis = &attack.world.redis;
+    redis.until(redis.second().await + 2).await;
+    attack.world.github.expire_tokens(login);
+}
+
 pub(crate) async fn r092_a_provider_that_refuses_or_is_busy(attack: &Attack) {
     attack.expect(&[503]);
     let github = &attack.world.github;
@@ -17,13 +25,10 @@ pub(crate) async fn r092_a_provider_that_refuses_or_is_busy(attack: &Attack) {
     let trouble = [Quirk::Status(500), Quirk::Status(429), Quirk::Html].map(|quirk| async {
         let quirk = quirk;
         let (browser, login) = attack.visitor_of(github);
-        github.set_quirk(&login, Some(Quirk::Brief(Duration::from_secs(1))));
+        github.set_quirk(&login, Some(Quirk::Brief));
         let (access, _) = client.tokens(&browser).await;
         github.set_quirk(&login, Some(quirk.clone()));
-        e2e::net::eventually("the token to expire", async || {
-            github.tokens_of(&login).is_empty().then_some(())
-        })
-        .await;
+        runs_out(attack, &login).await;
         let busy = client.whoami(Some(&access)).await;
         assert_eq!(busy.status, 503, "{quirk:?}: {}", busy.text);
         assert!(
@@ -43,10 +48,9 @@ pub(crate) async fn r092_a_provider_that_refuses_or_is_busy(attack: &Attack) {
     futures::future::join_all(trouble).await;
     // The provider says no: the user reads why, the sign-in ends, and a new one mends it.
     let (browser, login) = attack.visitor_of(github);
-    github.set_quirk(&login, Some(Quirk::Brief(Duration::from_secs(1))));
+    github.set_quirk(&login, Some(Quirk::Brief));
     let (access, refresh) = client.tokens(&browser).await;
-    e2e::net::eventually("the token to expire", async || github.tokens_of(&login).is_empty().then_some(()))
-        .await;
+    runs_out(attack, &login).await;
     github.revoke(&login);
     let told = client.whoami(Some(&access)).await;
     assert!(told.text.contains(SENTENCE), "{} {}", told.status, told.text);
