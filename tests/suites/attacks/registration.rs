@@ -1,5 +1,7 @@
 //! 10 to 24: dynamic client registration.
 
+use std::time::{Duration, Instant};
+
 use axum::{Router, routing::any};
 use e2e::{net::Server, oauth::REDIRECT_URI, redis::Redis};
 use redis::AsyncCommands;
@@ -312,43 +314,64 @@ pub(crate) async fn r018_a_client_chooses_neither_its_id_nor_its_rights(attack: 
     assert!(refused(&attack.register(attack.a(), token.to_string()).await));
 }
 
+/// What comes of a flood that is over before a limit of a minute begins anew. On a slow machine it may take longer: then there
+/// is another one, which must be of others.
+pub(crate) async fn within_a_minute<T>(flood: impl AsyncFn(usize) -> T) -> T {
+    for round in 0..3 {
+        let begun = Instant::now();
+        let found = flood(round).await;
+        if begun.elapsed() < Duration::from_secs(55) {
+            return found;
+        }
+    }
+    panic!("a flood takes a minute, time and again");
+}
+
 pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretends(attack: &Attack) {
     let gateway = attack.a();
-    let (bystander, flooded) = (attack.elsewhere(), attack.elsewhere());
+    let bystander = attack.elsewhere();
     let before = bystander.client(gateway).await;
     let body = json!({ "redirect_uris": [REDIRECT_URI] }).to_string();
     let url = format!("{}/oauth/register", gateway.issuer);
-    let mut limited = 0;
-    for batch in 0..16_u32 {
-        let requests = (0..50_u32).map(|n| {
-            let pretended = format!("203.0.113.{}, 198.51.100.{}", n % 250, batch);
-            let request =
-                flooded.http.post(&url).header("content-type", "application/json").body(body.clone());
-            // The second half claims to be others.
-            let request = if batch < 8 { request } else { request.header("x-forwarded-for", pretended) };
-            flooded.send(request.header("x-real-ip", format!("192.0.2.{}", n % 250)))
-        });
-        for answer in futures::future::join_all(requests).await {
-            assert!(matches!(answer.status, 201 | 429), "{} {}", answer.status, answer.text);
-            limited += usize::from(answer.status == 429);
-            assert!(
-                answer.status == 201 || answer.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1)
-            );
+    let (flooded, limited) = within_a_minute(async |_| {
+        let flooded = attack.elsewhere();
+        let mut limited = 0;
+        for batch in 0..16_u32 {
+            let requests = (0..50_u32).map(|n| {
+                let pretended = format!("203.0.113.{}, 198.51.100.{}", n % 250, batch);
+                let request =
+                    flooded.http.post(&url).header("content-type", "application/json").body(body.clone());
+                // The second half claims to be others.
+                let request = if batch < 8 { request } else { request.header("x-forwarded-for", pretended) };
+                flooded.send(request.header("x-real-ip", format!("192.0.2.{}", n % 250)))
+            });
+            for answer in futures::future::join_all(requests).await {
+                assert!(matches!(answer.status, 201 | 429), "{} {}", answer.status, answer.text);
+                limited += usize::from(answer.status == 429);
+                assert!(
+                    answer.status == 201 || answer.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1)
+                );
+            }
         }
-    }
+        (flooded, limited)
+    })
+    .await;
     // Who comes to a replica directly is counted by its own address, whatever it says of proxies before it.
-    let direct = attack.elsewhere();
     let place = format!("http://{}/oauth/register", gateway.addresses[0]);
-    let requests = (0..400_u32).map(|n| {
-        let request = direct
-            .http
-            .post(&place)
-            .header("host", gateway.host())
-            .header("content-type", "application/json");
-        let request = request.header("x-forwarded-for", format!("203.0.113.{}", n % 250));
-        direct.send(request.header("forwarded", format!("for=192.0.2.{}", n % 250)).body(body.clone()))
-    });
-    let answers = futures::future::join_all(requests).await;
+    let answers = within_a_minute(async |_| {
+        let direct = attack.elsewhere();
+        let requests = (0..400_u32).map(|n| {
+            let request = direct
+                .http
+                .post(&place)
+                .header("host", gateway.host())
+                .header("content-type", "application/json");
+            let request = request.header("x-forwarded-for", format!("203.0.113.{}", n % 250));
+            direct.send(request.header("forwarded", format!("for=192.0.2.{}", n % 250)).body(body.clone()))
+        });
+        futures::future::join_all(requests).await
+    })
+    .await;
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
     assert!(refused >= 100, "only {refused} of 400 were refused");
     // 300 a minute on each of two replicas.
