@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 use crate::{
     account, assertions, authorization,
@@ -13,6 +16,26 @@ use crate::{
     world::{Attack, World},
 };
 
+/// The row that measures differences of microseconds, which others on the same cores would hide or make.
+const ALONE: &str = "r095_refusals_take_the_same_time";
+
+/// Held by every row while it runs: for writing by [`ALONE`].
+static TURN: RwLock<()> = RwLock::const_new(());
+
+/// When it is released, whoever waits may run.
+enum Turn {
+    Alone { _held: RwLockWriteGuard<'static, ()> },
+    Beside { _held: RwLockReadGuard<'static, ()> },
+}
+
+async fn turn(row: &str) -> Turn {
+    if row == ALONE {
+        Turn::Alone { _held: TURN.write().await }
+    } else {
+        Turn::Beside { _held: TURN.read().await }
+    }
+}
+
 /// `module: row, …;` becomes one trial a row.
 macro_rules! rows {
     ($runtime:expr, $world:expr, { $($module:ident: $($row:ident),+;)+ }) => {
@@ -20,6 +43,7 @@ macro_rules! rows {
             let (runtime, world) = ($runtime.clone(), $world.clone());
             Trial::test(stringify!($row), move || {
                 runtime.block_on(async {
+                    let _turn = turn(stringify!($row)).await;
                     let attack = Attack::new(world.clone());
                     let bystander = Bystander::begin(&world).await;
                     // In an unoptimised build a row's future is too large for the thread's stack.
@@ -35,7 +59,10 @@ macro_rules! rows {
 
 /// Every row, as a trial.
 pub(crate) fn all(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
-    [before_sign_in, sign_in, after_sign_in].iter().flat_map(|rows| rows(runtime, world)).collect()
+    let rows = [before_sign_in, sign_in, after_sign_in].iter().flat_map(|rows| rows(runtime, world));
+    let rows: Vec<Trial> = rows.collect();
+    assert!(rows.iter().any(|row| row.name() == ALONE), "no row is called {ALONE}");
+    rows
 }
 
 fn before_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
