@@ -30,6 +30,9 @@ const SYSTEM: &str = "gatehouse-suite-system";
 const TENANT: &str = "gatehouse-suite";
 /// What belongs to the server of the quick start.
 const OURS: &str = "gatehouse.dev/server=quickstart";
+/// How long a caller whose connection was refused waits before the next, as an ingress does: one that asked in a loop would
+/// count one moment of one pod many times.
+const COMES_AGAIN: Duration = Duration::from_millis(20);
 /// Everything that a server may consist of.
 const KINDS: &str = "deployments,replicasets,pods,services,endpointslices,serviceaccounts,configmaps,secrets";
 
@@ -272,6 +275,7 @@ async fn call_until(
         let answer = match request.send().await {
             Err(error) if error.is_connect() => {
                 refused += 1;
+                tokio::time::sleep(COMES_AGAIN).await;
                 continue;
             }
             answer => answer.expect("a call was lost"),
