@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The document of a client that signs.
-fn signing(member: &str, keys: Value) -> Value {
+pub(crate) fn signing(member: &str, keys: Value) -> Value {
     let mut document = good();
     document["token_endpoint_auth_method"] = json!("private_key_jwt");
     document[member] = keys;

@@ -35,6 +35,7 @@ mod authorization;
 mod bystanders;
 mod callback;
 mod consent;
+mod crowd;
 mod discovery;
 mod documents;
 mod https;

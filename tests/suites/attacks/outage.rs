@@ -124,7 +124,7 @@ fn is_away(page: &Page) {
     assert!(code(page).is_none());
 }
 
-fn is_unavailable(answer: &Answer) {
+pub(crate) fn is_unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1), "{:?}", answer.headers);
     let error = answer.json()["error"].clone();

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     account, assertions, authorization,
     bystanders::Bystander,
-    callback, consent, discovery, documents, https, line_feeds, listed, load, outage, proxy, refresh,
+    callback, consent, crowd, discovery, documents, https, line_feeds, listed, load, outage, proxy, refresh,
     registration, resource, revoke, scopes, tokens, upstream,
     world::{Attack, World},
 };
@@ -201,6 +201,8 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r094_redis_dies_at_every_step,
             r094_redis_stops_while_a_user_acts,
             r126_every_step_on_a_replica_that_has_just_started;
+        crowd:
+            r094_redis_stops_at_load;
         resource:
             r098_tokens_in_queries_and_forms,
             r100_a_token_is_good_at_its_own_resource,
