@@ -1,4 +1,5 @@
-//! Clients that sign in, redeem their code twice at once, refresh twice at once, and ask again when they are told 503.
+//! Clients that sign in, claim the provider's answer twice at once, redeem their code twice at once, refresh twice at once,
+//! and ask again when they are told 503; some end their sign-in.
 
 use std::{
     fmt,
@@ -12,11 +13,12 @@ use std::{
 use e2e::net::eventually;
 use futures::StreamExt;
 use gatehouse_gateway::{
+    clock::SystemEntropy,
     keys::{Keys, Sealed},
-    model::{AccessToken, RefreshToken, UserId},
+    model::{AccessToken, FlowRequest, GrantId, RefreshToken, UserId},
     store::{
-        Approval, CallbackClaim, CodeProof, Completion, NewTokens, Redemption, Replay, Result, Rotated,
-        Rotation, Store,
+        Approval, CallbackClaim, CodeProof, Completion, NewTokens, Redemption, Replay, Result, Revocation,
+        Rotated, Rotation, Store,
     },
 };
 
@@ -27,6 +29,8 @@ use crate::lab::{
 
 /// How many times each client refreshes.
 const REFRESHES: u32 = 3;
+/// One client of so many ends its sign-in.
+const LEAVES: usize = 3;
 /// How soon a client asks again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -35,6 +39,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Tally {
     pub(crate) redeemed: AtomicUsize,
     pub(crate) refreshed: AtomicUsize,
+    revoked: AtomicUsize,
     unavailable: AtomicUsize,
     unanswered: AtomicUsize,
     checked: AtomicUsize,
@@ -45,10 +50,11 @@ impl fmt::Display for Tally {
         let of = |counter: &AtomicUsize| counter.load(SeqCst);
         write!(
             f,
-            "{} codes redeemed, {} refreshes, {} times unavailable, {} codes spent without an answer, {} sign-ins checked \
-             afterwards: none redeemed twice, no token lost",
+            "{} codes redeemed, {} refreshes, {} sign-ins revoked, {} times unavailable, {} codes spent without an answer, \
+             {} sign-ins checked afterwards: none redeemed twice, no token lost, none that was revoked back",
             of(&self.redeemed),
             of(&self.refreshed),
+            of(&self.revoked),
             of(&self.unavailable),
             of(&self.unanswered),
             of(&self.checked),
@@ -61,8 +67,18 @@ pub(crate) struct Clients {
     stores: [Arc<dyn Store>; 2],
     keys: Keys,
     pub(crate) tally: Tally,
-    /// What is to be checked: a code that was redeemed, and the access token that was answered last.
-    finished: Mutex<Vec<(CodeProof, AccessToken)>>,
+    /// What is to be checked.
+    finished: Mutex<Vec<Finished>>,
+}
+
+/// A client that has done all that it wanted.
+struct Finished {
+    proof: CodeProof,
+    /// What it was answered last.
+    access: AccessToken,
+    refresh: RefreshToken,
+    /// Whether its sign-in was ended, and that was answered.
+    ended: bool,
 }
 
 impl Clients {
@@ -105,16 +121,32 @@ impl Clients {
         if !matches!(approved, Approval::Approved { .. }) {
             return Ok(None);
         }
-        let claimed = store.claim_callback(&request.id, &request.cookie, 1).await?;
+        let claimed = self.claim(&request).await?;
         let mut done = completion(&request, user);
         // Each is somebody else: a user who has too many sign-ins loses the oldest.
         let one = UserId::from_bytes(*hash().as_bytes());
         (done.user.id, done.grant.user) = (one, one);
-        if !matches!(claimed, CallbackClaim::Claimed(..)) {
+        if !claimed {
             return Ok(None);
         }
         let written = store.complete_flow(&done).await.map_err(|failed| failed.error)?;
         Ok(written.map(|_| done))
+    }
+
+    /// The provider's answer comes to both replicas at once: whether one of them has it. A claim whose answer was lost is
+    /// nobody's, and the user tries again.
+    async fn claim(&self, request: &FlowRequest) -> Result<bool> {
+        let ask = async |i: usize| self.stores[i].claim_callback(&request.id, &request.cookie, 1).await;
+        let (one, two) = tokio::join!(ask(0), ask(1));
+        let claims = |answer: &Result<CallbackClaim>| matches!(answer, Ok(CallbackClaim::Claimed(..)));
+        let won = usize::from(claims(&one)) + usize::from(claims(&two));
+        assert!(won < 2, "a callback was claimed twice");
+        if won == 0 {
+            let (one, two) = (one?, two?);
+            // A flow that was forgotten is known to neither.
+            assert!((&one, &two) == (&CallbackClaim::Unknown, &CallbackClaim::Unknown), "{one:?} {two:?}");
+        }
+        Ok(won == 1)
     }
 
     /// Redeems at both replicas at once until there is an answer, then refreshes.
@@ -153,12 +185,32 @@ impl Clients {
             self.tally.unanswered.fetch_add(1, SeqCst);
             return;
         };
-        self.tally.redeemed.fetch_add(1, SeqCst);
+        let ended = self.tally.redeemed.fetch_add(1, SeqCst) % LEAVES == 0;
         for generation in 2..2 + REFRESHES {
             (access, refresh) = self.refresh(done, &refresh, generation).await;
             self.tally.refreshed.fetch_add(1, SeqCst);
         }
-        self.finished.lock().unwrap().push((proof, access));
+        if ended {
+            self.revoke(&proof.grant).await;
+        }
+        self.finished.lock().unwrap().push(Finished { proof, access, refresh, ended });
+    }
+
+    /// Ends the sign-in at both replicas at once until there is an answer.
+    async fn revoke(&self, grant: &GrantId) {
+        loop {
+            let ask = |i: usize| self.stores[i].revoke_for_client(grant, CLIENT, None);
+            let (one, two) = tokio::join!(ask(0), ask(1));
+            let answers: Vec<Revocation> = [one, two].into_iter().flatten().collect();
+            // Unknown: it was ended before, by the other or by a request whose answer was lost.
+            let done = |answer| matches!(answer, &Revocation::Revoked(_) | &Revocation::Unknown);
+            assert!(answers.iter().all(done), "a client may end its own sign-in: {answers:?}");
+            if !answers.is_empty() {
+                self.tally.revoked.fetch_add(1, SeqCst);
+                return;
+            }
+            self.pause().await;
+        }
     }
 
     /// Refreshes at both replicas at once until both answered: with the same pair.
@@ -198,27 +250,37 @@ impl Clients {
     }
 
     fn pair(&self, done: &Completion, generation: u32) -> (AccessToken, RefreshToken) {
-        let entropy = &gatehouse_gateway::clock::SystemEntropy;
-        (new_access(), RefreshToken::mint(&self.keys, entropy, done.grant.id, generation))
+        (new_access(), RefreshToken::mint(&self.keys, &SystemEntropy, done.grant.id, generation))
     }
 
-    /// Of everybody who has finished: the answered token is known, and the code is not redeemed once more.
+    /// Of everybody who has finished: the answered tokens are known, or, where the sign-in was ended, good for nothing; and
+    /// the code is not redeemed once more.
     pub(crate) async fn check(&self) {
         let finished = std::mem::take(&mut *self.finished.lock().unwrap());
         // Many at once: one by one, more would have finished meanwhile than were looked at.
-        let look = |(proof, access): (CodeProof, AccessToken)| async move {
-            let known = self.asked(async |store| store.call(&access.hash()).await).await;
-            assert!(known.is_some(), "a token was answered and is not known");
-            let refresh =
-                RefreshToken::mint(&self.keys, &gatehouse_gateway::clock::SystemEntropy, proof.grant, 1);
-            let pair = tokens(&new_access(), &refresh);
-            let again = self
-                .asked(async |store| store.redeem_code(&proof, &pair).await.map_err(|failed| failed.error))
-                .await;
-            assert!(!matches!(again, Redemption::Redeemed { .. }), "a code was redeemed twice");
-            self.tally.checked.fetch_add(1, SeqCst);
+        futures::stream::iter(finished).for_each_concurrent(16, |one| self.look(one)).await;
+    }
+
+    async fn look(&self, Finished { proof, access, refresh, ended }: Finished) {
+        let known = self.asked(async |store| store.call(&access.hash()).await).await;
+        assert_eq!(known.is_none(), ended, "a token was answered and is not known, or its end is forgotten");
+        let mint = |generation| {
+            let refresh = RefreshToken::mint(&self.keys, &SystemEntropy, proof.grant, generation);
+            tokens(&new_access(), &refresh)
         };
-        futures::stream::iter(finished).for_each_concurrent(16, look).await;
+        if ended {
+            let rotation = rotation(&refresh, mint(refresh.generation + 1), sealed());
+            let renewed = self
+                .asked(async |store| store.rotate_refresh(&rotation).await.map_err(|failed| failed.error))
+                .await;
+            assert_eq!(renewed, Rotated::Refused, "a sign-in that was ended goes on");
+        }
+        let pair = mint(1);
+        let again = self
+            .asked(async |store| store.redeem_code(&proof, &pair).await.map_err(|failed| failed.error))
+            .await;
+        assert!(!matches!(again, Redemption::Redeemed { .. }), "a code was redeemed twice");
+        self.tally.checked.fetch_add(1, SeqCst);
     }
 
     /// An answer of the second replica, whenever it comes.

@@ -46,6 +46,9 @@ async fn goes_on(mut fleet: RedisFleet) {
     let (client, browser) = (OAuthClient::register(&gateway.issuer).await, Browser::of("alice"));
     let (access, refresh) = client.tokens(&browser).await;
     let code = client.code(&browser).await;
+    let ended = client.tokens(&browser).await;
+    let revoked = client.revoke(&ended.1).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text);
     let stop = Arc::new(AtomicBool::new(false));
     let calls = tokio::spawn(call(client.clone(), access, stop.clone()));
 
@@ -56,6 +59,13 @@ async fn goes_on(mut fleet: RedisFleet) {
     // The balancer gives it to the other replica.
     let second = available(async || client.redeem(&code).await).await;
     assert!(second.is_error(400, "invalid_grant"), "{}: {}", second.status, second.text);
+    // Each twice: at one replica and the other.
+    for _ in 0..2 {
+        let called = available(async || client.whoami(Some(&ended.0)).await).await;
+        assert_eq!(called.status, 401, "{}", called.text);
+        let renewed = available(async || client.refresh(&ended.1).await).await;
+        assert!(renewed.is_error(400, "invalid_grant"), "{}: {}", renewed.status, renewed.text);
+    }
     let renewed = available(async || client.refresh(&refresh).await).await;
     assert_eq!(renewed.status, 200, "{}", renewed.text);
     let access = renewed.get("access_token");

@@ -1,5 +1,6 @@
 //! Failovers of a real Sentinel set-up and a real Cluster, some by command, some by `kill -9`, and a slot that moves from
-//! master to master, while clients on two replicas redeem codes and refresh. `FAILOVERS=200` makes more of them by hand.
+//! master to master, while clients on two replicas claim callbacks, redeem codes, refresh and revoke. `FAILOVERS=200` makes
+//! more of them by hand.
 //!
 //! Every replica of Redis acknowledges a claim here (`minReplicas` is their number), so whoever is promoted has it: then
 //! nothing that was answered may be forgotten. With fewer, Redis promises less (README, "Redis").
