@@ -31,6 +31,18 @@ async fn a_redis_that_evicts_is_warned_of_where_gatehouse_dev_was_started() {
     }
 }
 
+#[tokio::test]
+async fn a_redis_that_saves_snapshots_alone_is_warned_of_there_too() {
+    for (appends, warns) in [("no", true), ("yes", false)] {
+        let redis = Redis::with(&["--appendonly", appends]).await;
+        let _: () = redis::cmd("SAVE").query_async(&mut redis.connection().await).await.expect("SAVE works");
+        let output = Setup::demo().redis(&redis).start().await.output();
+        let warning = output.lines().find(|line| line.starts_with("warning: Redis saves snapshots alone"));
+        assert_eq!(warning.is_some(), warns, "{output}");
+        assert!(warning.is_none_or(|line| line.ends_with("set appendonly yes")), "{output}");
+    }
+}
+
 #[test]
 fn nothing_here_can_call_out() {
     e2e::net::assert_no_way_out();

@@ -65,7 +65,13 @@ impl Lab {
 
     /// A Redis that is used as a user with the rights that the operator gives, no more.
     pub(crate) async fn redis() -> Option<Self> {
-        let server = RedisServer::start().await?;
+        Self::redis_with(&[]).await
+    }
+
+    /// The same, started with more arguments.
+    pub(crate) async fn redis_with(arguments: &[&str]) -> Option<Self> {
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let server = RedisServer::start_with(&arguments).await?;
         let ring = some_ring();
         let keys = Keys::new(ring.clone(), Arc::new(SystemClock::default()));
         server.admin().await.give_rights(&keys.instance(), PASSWORD).await;

@@ -25,6 +25,7 @@ mod redis_fleet;
 #[expect(unreachable_pub, reason = "the end-to-end suites use it, too")]
 mod redis_program;
 mod redis_records;
+mod redis_restarts;
 mod redis_tls;
 mod server;
 mod tokens;

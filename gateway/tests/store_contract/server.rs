@@ -43,7 +43,7 @@ impl RedisServer {
         Some(server)
     }
 
-    /// Ends the process, as a crash does, and starts it again, empty.
+    /// Ends the process, as a crash does, and starts it again: empty, but for what it has on disk.
     pub(crate) async fn restart(&mut self) {
         self.child.kill().await.unwrap();
         self.child = launch(&self.dir, &self.arguments).unwrap();

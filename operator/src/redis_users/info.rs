@@ -35,6 +35,10 @@ pub(crate) struct Info {
     pub(super) version: Version,
     policy: Option<String>,
     max_clients: Option<u64>,
+    /// Whether each write goes to an append-only file.
+    appends: bool,
+    /// Whether it has saved a snapshot since it started.
+    snapshots: bool,
 }
 
 impl Info {
@@ -46,6 +50,8 @@ impl Info {
                 "redis_version" => info.version = version(value),
                 "maxmemory_policy" => info.policy = Some(value.to_owned()),
                 "maxclients" => info.max_clients = value.parse().ok(),
+                "aof_enabled" => info.appends = value == "1",
+                "rdb_saves" => info.snapshots = value != "0",
                 _ => {}
             }
         }
@@ -73,6 +79,12 @@ impl Info {
             );
             warnings.push(Warning { about: "eviction".to_owned(), text });
         }
+        if self.snapshots && !self.appends {
+            let text = "Redis saves snapshots alone: after a restart, what was revoked or spent since the last one is good \
+                        again; set appendonly yes"
+                .to_owned();
+            warnings.push(Warning { about: "snapshots".to_owned(), text });
+        }
         let needed = u64::try_from(servers).unwrap_or(u64::MAX).saturating_mul(2 * CONNECTIONS_PER_POD);
         if let Some(max) = self.max_clients.filter(|max| needed > *max) {
             // Without the number of servers: every server says this, and would say it anew with each that is made.
@@ -95,7 +107,7 @@ fn version(text: &str) -> Version {
 /// Asks for it. A connection that does not work is an error, in words.
 pub(crate) async fn info(connection: &mut MultiplexedConnection, role: Role) -> Result<Info, String> {
     let mut text = String::new();
-    for section in ["server", "memory", "clients"] {
+    for section in ["server", "memory", "clients", "persistence"] {
         match redis::cmd("INFO").arg(section).query_async::<String>(connection).await {
             Ok(part) => text.push_str(&part),
             Err(error) if error.code() == Some("NOPERM") => return greeting(connection, role).await,
@@ -153,6 +165,15 @@ mod tests {
         assert_eq!(info.warnings(51), warnings, "one server more is no news");
         let good = Info::parse("redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\nmaxclients:10000\r\n");
         assert!(good.warnings(50).is_empty());
+    }
+
+    #[test]
+    fn snapshots_without_an_append_only_file_are_warned_of() {
+        for (saves, appends, warns) in [(0, 0, false), (1, 0, true), (12, 0, true), (3, 1, false)] {
+            let text = format!("rdb_saves:{saves}\r\naof_enabled:{appends}\r\n");
+            let warnings = Info::parse(&text).warnings(1);
+            assert_eq!(warnings.iter().any(|w| w.text.contains("set appendonly yes")), warns, "{text}");
+        }
     }
 
     #[test]
