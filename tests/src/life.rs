@@ -1,5 +1,10 @@
 //! The life of a signed-in client: what it takes to go on after each thing that can happen to it.
 
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
 use crate::{
     clients::{ClaudeCode, Sdk, Session},
     profiles::{Profile, Scripted},
@@ -9,6 +14,8 @@ use crate::{
 
 /// How often a user tries before they start the client anew.
 const PATIENCE: usize = 3;
+/// How long a host of the Rust SDK waits for an answer. The SDK itself waits for ever, also for one that cannot come.
+const HOST_WAITS: Duration = Duration::from_secs(5);
 
 /// A client of alice's.
 #[derive(Debug)]
@@ -74,14 +81,18 @@ impl Live {
     pub async fn works(&mut self) -> bool {
         match self {
             Self::Sdk(session) => {
-                let answer = session.as_mut().unwrap().call("whoami", serde_json::json!({})).await;
+                let answer = session.as_mut().unwrap().call("whoami", json!({})).await;
                 answer.error.is_empty() && !answer.is_error && answer.text == "alice"
             }
             Self::Rust(client, _) => {
-                client.as_ref().unwrap().try_whoami().await.is_ok_and(|who| who == "alice")
+                let asked = timeout(HOST_WAITS, client.as_ref().unwrap().try_whoami()).await;
+                asked.is_ok_and(|answer| answer.is_ok_and(|who| who == "alice"))
             }
             Self::Claude(claude) => claude.list().await.contains("Connected"),
-            Self::Scripted(scripted) => scripted.whoami().await == "alice",
+            Self::Scripted(scripted) => {
+                let answer = scripted.call("whoami", json!({})).await;
+                answer.json()["result"]["content"][0]["text"] == "alice"
+            }
         }
     }
 

@@ -277,12 +277,14 @@ impl Scripted {
     }
 
     /// Refreshes, or forgets what is no longer good: the tokens, and the registration where the server says so.
-    async fn renew(&mut self) {
+    pub async fn renew(&mut self) {
         let (client, tokens) = (self.client.as_ref().unwrap(), self.tokens.take().unwrap());
         let renewed = client.refresh(&tokens.1).await;
         match (renewed.status, renewed.get("error").as_str()) {
             (200, _) => self.tokens = Some((renewed.get("access_token"), renewed.get("refresh_token"))),
             (400, "invalid_grant") => {}
+            // Nothing was decided.
+            (503, "temporarily_unavailable") => self.tokens = Some(tokens),
             (401, "invalid_client") => self.client = None,
             _ => panic!("nothing that tells a client what to do: {} {}", renewed.status, renewed.text),
         }

@@ -4,10 +4,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what a suite cannot prepare fails it")]
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     backend::{Backend, Callers},
+    balancer::REPLICA,
     browser::Browser,
     clients::{Sdk, Session},
     dev::{Gateway, Setup},
@@ -20,6 +25,8 @@ use e2e::{
     step_up::StepUp,
     tap::Tap,
 };
+use futures::future::{FutureExt, LocalBoxFuture, join_all};
+use http::HeaderValue;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -49,23 +56,33 @@ impl World {
     /// What it takes a client to go on after `end`, which ends its sign-in. Counted from before: a client that listens
     /// hears of it at once, and may sign in again before the next line runs.
     async fn after(&self, client: &mut Live, end: impl AsyncFnOnce()) -> Effort {
-        let (before, calls) = (self.tap.redeemed(), self.tap.heard("POST /mcp"));
-        let last = calls.iter().rfind(|h| h.status.is_success()).expect("it called");
+        let (before, bearer) = (self.tap.redeemed(), self.bearer());
         end().await;
-        // On both replicas, so that what it does next does not depend on what a replica still remembers.
+        self.refuses(&bearer).await;
+        client.go_on(&self.tap, before).await
+    }
+
+    /// What a client called with last.
+    fn bearer(&self) -> HeaderValue {
+        let calls = self.tap.heard("POST /mcp");
+        calls.iter().rfind(|h| h.status.is_success()).expect("it called").asked["authorization"].clone()
+    }
+
+    /// Waits until this opens nothing on either replica, so that what a client does next does not depend on what a replica
+    /// still remembers.
+    async fn refuses(&self, bearer: &HeaderValue) {
         let host = self.gateway.issuer.strip_prefix("http://").unwrap();
         for address in &self.gateway.addresses {
             eventually("a replica to refuse the token", async || {
                 let request = http().post(format!("http://{address}/mcp")).header("host", host);
                 let answer = request
-                    .header("authorization", &last.asked["authorization"])
+                    .header("authorization", bearer)
                     .header("content-type", "application/json")
                     .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
                 (answer.send().await.unwrap().status() == 401).then_some(())
             })
             .await;
         }
-        client.go_on(&self.tap, before).await
     }
 
     /// Alice ends her one client on her account page.
@@ -83,9 +100,79 @@ impl World {
         assert!(has.iter().all(|key| !had.contains(key)), "left: {has:?}\n{:#?}", self.tap.summary());
     }
 
+    /// Redis hangs while the client calls, at first with a token that is good, then with one that ran out, until it is told
+    /// to come again.
+    async fn redis_is_away(&self, client: &mut Live) {
+        self.redis.pause().await;
+        let begun = Instant::now();
+        // What a replica remembers is answered.
+        client.works().await;
+        eventually("its access token to run out", async || (begun.elapsed() > LONGER.1).then_some(())).await;
+        let told = || self.tap.heard("").into_iter().filter(|h| h.status == 503).collect::<Vec<_>>();
+        let before = told().len();
+        let calls = async {
+            // Real clients decide themselves whether they refresh ahead of a call.
+            if let Live::Scripted(scripted) = client {
+                scripted.renew().await;
+            }
+            // Who goes to the browser stays in that call until Redis is back.
+            client.works().await;
+        };
+        tokio::join!(calls, async {
+            eventually("the client to be told", async || (told().len() > before).then_some(())).await;
+            self.redis.resume().await;
+        });
+        assert!(told().iter().all(|h| h.headers.contains_key("retry-after")), "{:#?}", told());
+    }
+
     async fn is_emptied(&self) {
         let _: () = redis::cmd("FLUSHALL").query_async(&mut self.redis.connection().await).await.unwrap();
     }
+}
+
+/// A client, and how alice signs in with it.
+struct Client {
+    name: String,
+    how: &'static str,
+    sign_in: Box<dyn Fn(String) -> LocalBoxFuture<'static, Live>>,
+}
+
+impl Client {
+    fn new<F: Future<Output = Live> + 'static>(
+        name: &str,
+        how: &'static str,
+        sign_in: impl Fn(String) -> F + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), how, sign_in: Box::new(move |url| sign_in(url).boxed_local()) }
+    }
+
+    /// Signed in at this world.
+    async fn at(&self, world: &World) -> Live {
+        let mut live = (self.sign_in)(world.gateway.url.clone()).await;
+        assert!(live.works().await, "{} works after its sign-in", self.name);
+        live
+    }
+}
+
+/// Those of the table, in its order.
+fn clients() -> Vec<Client> {
+    let versions = versions();
+    let sdks = [
+        (Sdk::TypeScript1, "@modelcontextprotocol/sdk"),
+        (Sdk::TypeScript2, "@modelcontextprotocol/client"),
+        (Sdk::Python, "mcp"),
+        (Sdk::McpRemote, "mcp-remote"),
+    ];
+    let sdks = sdks.map(|(sdk, package)| {
+        Client::new(&versions(package), "run", move |url| async move { Live::sdk(sdk, &url).await })
+    });
+    let rust = Client::new(&versions("rmcp"), "run", async |url| Live::rust(&url).await);
+    let claude = versions("@anthropic-ai/claude-code");
+    let claude = Client::new(&claude, "run, up to its tool list", async |url| Live::claude(&url).await);
+    let scripted = PROFILES.iter().map(|profile| {
+        Client::new(profile.name, SCRIPTED, move |url| async move { Live::scripted(profile, &url).await })
+    });
+    sdks.into_iter().chain([rust, claude]).chain(scripted).collect()
 }
 
 /// One line of the table.
@@ -93,54 +180,72 @@ struct Row {
     name: String,
     how: &'static str,
     expired: Effort,
+    away: Effort,
     revoked: Effort,
     flushed: Effort,
     stepped: StepUp,
 }
 
-async fn row(name: &str, how: &'static str, sign_in: impl AsyncFn(String) -> Live) -> Row {
+async fn row(client: &Client, away: Effort) -> Row {
     let world = World::start(SHORT).await;
-    let mut client = sign_in(world.gateway.url.clone()).await;
-    assert!(client.works().await, "{name} works after its sign-in");
+    let mut live = client.at(&world).await;
     let before = world.tap.redeemed();
     world.redis.access_tokens_run_out_for_both(LIFE).await;
-    let expired = client.go_on(&world.tap, before).await;
-    let revoked = world.after(&mut client, async || world.alice_disconnects().await).await;
-    let flushed = world.after(&mut client, async || world.is_emptied().await).await;
+    let expired = live.go_on(&world.tap, before).await;
+    let revoked = world.after(&mut live, async || world.alice_disconnects().await).await;
+    let flushed = world.after(&mut live, async || world.is_emptied().await).await;
     let world = World::of(&with_scopes(), DEFAULT_LIFETIMES).await;
-    let stepped = sign_in(world.gateway.url.clone()).await.step_up(&world.tap).await;
-    Row { name: name.to_owned(), how, expired, revoked, flushed, stepped }
+    let stepped = (client.sign_in)(world.gateway.url.clone()).await.step_up(&world.tap).await;
+    Row { name: client.name.clone(), how: client.how, expired, away, revoked, flushed, stepped }
+}
+
+/// What it takes a client to go on after Redis was away. Its refresh may have been done by a Redis that was slow to say so:
+/// then the token that it still has is replaced.
+async fn outage(client: &Client) -> Effort {
+    let world = World::start(LONGER.0).await;
+    let bob = OAuthClient::register(&world.gateway.issuer).await;
+    let (_, mut refresh) = bob.tokens(&Browser::of("bob")).await;
+    let mut live = client.at(&world).await;
+    let (before, bearer) = (world.tap.redeemed(), world.bearer());
+    world.redis_is_away(&mut live).await;
+    world.refuses(&bearer).await;
+    // Refreshes have a connection of their own, and somebody who knows of nothing goes on there, too.
+    for replica in ["0", "1"] {
+        refresh = eventually("a replica to refresh", async || {
+            let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+            let renewed = bob.post("/oauth/token", &form, &[(REPLICA, replica)]).await;
+            assert!([200, 503].contains(&renewed.status), "{} {}", renewed.status, renewed.text);
+            (renewed.status == 200).then(|| renewed.get("refresh_token"))
+        })
+        .await;
+    }
+    live.go_on(&world.tap, before).await
 }
 
 /// Short-lived, so that a token runs out within the test; the grace is at most half an access token's life.
 const SHORT: &str = "accessToken: 6s, refreshGrace: 2s";
 /// How many seconds an access token lives by that.
 const LIFE: i64 = 6;
+/// Where all clients are slow at once, each of them comes back within the grace. And how long an access token lives.
+const LONGER: (&str, Duration) = ("accessToken: 16s, refreshGrace: 8s", Duration::from_secs(16));
+
+/// What is run in the place of a client that cannot be had.
+const SCRIPTED: &str = "scripted";
 
 /// Clients whose user begins a sign-in by hand. Everybody else's opens the browser by itself.
 const BY_HAND: [&str; 2] = ["rmcp ", "@anthropic-ai/claude-code "];
 
+/// Clients that forget their tokens when a refresh fails for whatever reason. Their sign-in is there, and they begin another.
+const FORGETFUL: [&str; 1] = ["mcp "];
+
 #[tokio::test]
-async fn every_client_goes_on_after_expiry_revocation_and_an_emptied_redis() {
+async fn every_client_goes_on_after_expiry_an_outage_revocation_and_an_emptied_redis() {
+    let clients = clients();
+    // All at once: most of that is waiting.
+    let outages = join_all(clients.iter().map(outage)).await;
     let mut rows = Vec::new();
-    let versions = versions();
-    for (sdk, package) in [
-        (Sdk::TypeScript1, "@modelcontextprotocol/sdk"),
-        (Sdk::TypeScript2, "@modelcontextprotocol/client"),
-        (Sdk::Python, "mcp"),
-        (Sdk::McpRemote, "mcp-remote"),
-    ] {
-        let sign_in = async |url: String| Live::sdk(sdk, &url).await;
-        rows.push(row(&versions(package), "run", sign_in).await);
-    }
-    let sign_in = async |url: String| Live::rust(&url).await;
-    rows.push(row(&versions("rmcp"), "run", sign_in).await);
-    let sign_in = async |url: String| Live::claude(&url).await;
-    let claude = versions("@anthropic-ai/claude-code");
-    rows.push(row(&claude, "run, up to its tool list", sign_in).await);
-    for profile in &PROFILES {
-        let sign_in = async |url: String| Live::scripted(profile, &url).await;
-        rows.push(row(profile.name, "scripted", sign_in).await);
+    for (client, away) in clients.iter().zip(outages) {
+        rows.push(row(client, away).await);
     }
     for row in &rows {
         row.is_bearable();
@@ -153,7 +258,10 @@ impl Row {
     fn is_bearable(&self) {
         let name = &self.name;
         assert_eq!(self.expired, Effort::None, "{name}: a token that ran out is renewed unseen");
-        let by_hand = BY_HAND.iter().any(|client| name.starts_with(client));
+        let is_one_of = |clients: &[&str]| clients.iter().any(|client| name.starts_with(client));
+        let by_hand = is_one_of(&BY_HAND);
+        let survives = if is_one_of(&FORGETFUL) { Effort::SignIn } else { Effort::None };
+        assert_eq!(self.away, survives, "{name}: Redis was away, and nothing was lost");
         for (what, effort) in [("a revocation", self.revoked), ("an emptied Redis", self.flushed)] {
             assert_ne!(effort, Effort::None, "{name}: {what} ends what it had");
             assert!(by_hand || effort == Effort::SignIn, "{name}: {what} costs {effort:?}");
@@ -165,11 +273,14 @@ impl Row {
 
 fn table(rows: &[Row]) -> String {
     let mut table =
-        "| client | how | access token ran out | signed out on the account page | Redis emptied | a call needs more scopes |\n\
-                     |---|---|---|---|---|---|\n"
+        "| client | how | access token ran out | Redis away | signed out on the account page | Redis emptied | a call needs more scopes |\n\
+                     |---|---|---|---|---|---|---|\n"
             .to_owned();
-    for Row { name, how, expired, revoked, flushed, stepped } in rows {
-        let cells = [name.as_str(), how, expired.text(), revoked.text(), flushed.text(), stepped.text()];
+    for Row { name, how, expired, away, revoked, flushed, stepped } in rows {
+        // What a script does on 503 is what the protocol says; what its client does is not public.
+        let away = if *how == SCRIPTED { "not known" } else { away.text() };
+        let cells =
+            [name.as_str(), how, expired.text(), away, revoked.text(), flushed.text(), stepped.text()];
         writeln!(table, "| {} |", cells.join(" | ")).unwrap();
     }
     table

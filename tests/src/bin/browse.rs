@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use e2e::browser::Browser;
+use e2e::{browser::Browser, net::eventually};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -14,7 +14,12 @@ async fn main() -> ExitCode {
     };
     let user = std::env::var("BROWSE_USER").unwrap_or_else(|_| "alice".to_owned());
     let password = std::env::var("BROWSE_PASSWORD").unwrap_or_else(|_| user.clone());
-    let page = Browser::with_password(&user, &password).sign_in(&url).await;
+    let browser = Browser::with_password(&user, &password);
+    // Who reads that sign-in is unavailable for the moment reloads the page.
+    let page = eventually("a page that does not ask for patience", async || {
+        Some(browser.sign_in(&url).await).filter(|page| page.status != 503)
+    })
+    .await;
     eprintln!("{} {}", page.status, page.url);
     if (200..300).contains(&page.status) {
         return ExitCode::SUCCESS;
