@@ -2,10 +2,12 @@
 //! shows each exchange here, and so does [`crate::raw`] of what it sends past it. What a test sends past both (floods of one
 //! replica, requests that never end) is judged by that test alone.
 //!
-//! Findings and secrets are kept by the address that asked: a test asks from an address of its own.
+//! Findings and secrets are kept by the address that asked: a test asks from an address of its own. What is looked at when
+//! all is over is everybody's.
 
 mod flows;
 mod rules;
+mod search;
 mod secrets;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use self::flows::Flows;
+use self::{flows::Flows, search::Search};
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -57,22 +59,21 @@ struct Seen {
     expected: HashMap<IpAddr, HashSet<u16>>,
     /// Which client each sign-in is for, and where its codes may go.
     flows: Flows,
-    /// The tenants' origins, and the origin of the identity provider of each that has one.
+    /// The tenants' issuers, and the origin of the identity provider of each that has one.
     tenants: HashMap<String, Option<String>>,
     /// What no answer, log or record may hold: beginnings of upstream tokens, and upstream secrets.
     upstream: Vec<String>,
 }
 
 impl Watch {
-    /// There is a tenant at this origin.
-    pub fn tenant(&self, origin: &str) {
-        self.lock().tenants.insert(origin.to_owned(), None);
+    /// There is a tenant with this issuer, alone at its origin.
+    pub fn tenant(&self, issuer: &str) {
+        self.lock().tenants.insert(issuer.to_owned(), None);
     }
 
     /// There is a client at this tenant that registers nowhere, and has its codes here.
-    pub fn listed(&self, origin: &str, id: &str, redirect_uri: &str) {
-        let host = origin.split_once("://").map_or("", |(_, host)| host);
-        self.lock().flows.listed(host, id, redirect_uri);
+    pub fn listed(&self, issuer: &str, id: &str, redirect_uri: &str) {
+        self.lock().flows.listed(flows::host_of(issuer), id, redirect_uri);
     }
 
     /// The browser may be sent from this tenant to the origin of its identity provider.
@@ -108,6 +109,27 @@ impl Watch {
             .chain(upstream)
             .filter(|secret| text.contains(secret.as_str()))
             .collect()
+    }
+
+    /// What was wrong with anybody's answers.
+    pub fn all_findings(&self) -> Vec<String> {
+        self.lock().findings.values().flatten().cloned().collect()
+    }
+
+    /// Which of anybody's secrets, and which upstream ones, stand in each of these texts: as they are, percent-encoded or in
+    /// base64.
+    pub fn all_leaks(&self, texts: &[&str]) -> Vec<BTreeSet<String>> {
+        let (secrets, upstream) = {
+            let seen = self.lock();
+            let secrets: BTreeSet<String> = seen.secrets.values().flatten().cloned().collect();
+            (secrets, seen.upstream.clone())
+        };
+        let search = Search::of(secrets);
+        let leaks = texts.iter().map(|text| {
+            let upstream = upstream.iter().filter(|secret| text.contains(secret.as_str())).cloned();
+            search.found_in(text).into_iter().chain(upstream).collect()
+        });
+        leaks.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

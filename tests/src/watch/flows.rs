@@ -1,4 +1,5 @@
-//! Which client each step of a sign-in is for: its codes and errors may go to that client's redirect URIs alone.
+//! Which client each step of a sign-in is for: its codes and errors may go to that client's redirect URIs alone, with the
+//! state that it sent.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,15 +16,22 @@ const OURS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "
 /// A tenant's host, and the id of a client of it.
 type Client = (String, String);
 
+/// Whose sign-in it is, and the state that its answers carry back.
+#[derive(Debug, Clone)]
+struct SignIn {
+    client: Client,
+    state: Option<String>,
+}
+
 /// What was seen of clients and their sign-ins.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     /// The redirect URIs of each client, by its tenant's host and its id, as [`bare`] writes them.
     registered: HashMap<Client, HashSet<String>>,
-    /// The client of each flow.
-    of_flow: HashMap<String, Client>,
-    /// The client of each state that went to an identity provider.
-    of_state: HashMap<String, Client>,
+    /// What each flow is for.
+    of_flow: HashMap<String, SignIn>,
+    /// What each state that went to an identity provider is for.
+    of_state: HashMap<String, SignIn>,
 }
 
 impl Flows {
@@ -32,17 +40,17 @@ impl Flows {
         if let Some((id, uris)) = registration(exchange) {
             self.registered.entry((host(exchange), id)).or_default().extend(uris);
         }
-        let Some(client) = self.client(exchange).cloned() else { return };
+        let Some(sign_in) = self.sign_in(exchange) else { return };
         let location =
             exchange.headers.get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
         for link in html::links(exchange.answer).iter().map(String::as_str).chain([location]) {
             let query = link.split_once('?').map_or("", |(_, query)| query);
             if let Some(flow) = one(query, "flow") {
-                self.of_flow.insert(flow, client.clone());
+                self.of_flow.insert(flow, sign_in.clone());
             }
             // Only what goes to a provider has a challenge; a client's own state may be anything.
             if let Some(state) = one(query, "state").filter(|_| one(query, "code_challenge").is_some()) {
-                self.of_state.insert(state, client.clone());
+                self.of_state.insert(state, sign_in.clone());
             }
         }
     }
@@ -53,23 +61,29 @@ impl Flows {
         self.registered.entry(client).or_default().extend(bare(uri));
     }
 
-    /// The client that a request is for.
-    fn client(&self, exchange: &Exchange<'_>) -> Option<&Client> {
+    /// The sign-in that a request is for.
+    fn sign_in(&self, exchange: &Exchange<'_>) -> Option<SignIn> {
         let (path, query) = (exchange.uri.path(), exchange.uri.query().unwrap_or_default());
         if path.ends_with("/oauth/authorize") {
             let client = (host(exchange), one(query, "client_id")?);
-            return self.registered.get_key_value(&client).map(|(client, _)| client);
+            let known = self.registered.contains_key(&client);
+            return known.then(|| SignIn { client, state: one(query, "state") });
         }
         if path.contains("/oauth/callback") {
-            return self.of_state.get(&one(query, "state")?);
+            return self.of_state.get(&one(query, "state")?).cloned();
         }
         let flow = one(query, "flow").or_else(|| one(exchange.question, "flow"))?;
-        self.of_flow.get(&flow)
+        self.of_flow.get(&flow).cloned()
+    }
+
+    /// The state that the client of this request's sign-in sent, if it sent one.
+    pub(super) fn state(&self, exchange: &Exchange<'_>) -> Option<String> {
+        self.sign_in(exchange)?.state
     }
 
     /// Whether a sign-in of this request's client may end at `target`.
     pub(super) fn may_end_at(&self, exchange: &Exchange<'_>, target: &str) -> bool {
-        let uris = self.client(exchange).and_then(|client| self.registered.get(client));
+        let uris = self.sign_in(exchange).and_then(|sign_in| self.registered.get(&sign_in.client));
         bare(target).is_some_and(|target| uris.is_some_and(|uris| uris.contains(&target)))
     }
 }
@@ -77,6 +91,12 @@ impl Flows {
 /// Whom a request is for.
 pub(super) fn host(exchange: &Exchange<'_>) -> String {
     exchange.asked.get("host").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The host and port of an issuer.
+pub(super) fn host_of(issuer: &str) -> &str {
+    let rest = issuer.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
 }
 
 /// What a registration was granted.

@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
+use url::Url;
 
-use super::{Exchange, Seen, flows::host};
+use super::{
+    Exchange, Seen,
+    flows::{host, host_of},
+};
 use crate::html;
 
 /// The codes that RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707 section 2 and OpenID Connect
@@ -33,11 +37,12 @@ pub(super) fn check(seen: &Seen, exchange: &Exchange<'_>) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(server_error(seen, exchange.peer, exchange.status));
     found.extend(redirect(seen, exchange));
+    found.extend(links(seen, exchange));
+    found.extend(answers(seen, exchange));
     found.extend(error_body(exchange));
-    found.extend(call_error(exchange));
+    found.extend(call_error(seen, exchange));
     found.extend(stored(exchange));
     found.extend(page(exchange));
-    found.extend(links(seen, exchange));
     found.extend(cookies(seen, exchange));
     found.extend(cors(exchange));
     found.extend(upstream(seen, exchange));
@@ -69,24 +74,62 @@ fn redirect(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
 
 /// A link or form of a page leads where a redirect may.
 fn links(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
-    if !text(exchange.headers, "content-type").starts_with("text/html") {
-        return None;
-    }
-    let forms = html::forms(exchange.answer).into_iter().map(|form| form.action);
-    let mut targets = html::links(exchange.answer).into_iter().chain(forms);
-    let astray = targets.find(|target| !may_lead_to(seen, exchange, target))?;
+    let astray = targets(exchange).into_iter().find(|target| !may_lead_to(seen, exchange, target))?;
     Some(format!("a page with a link to {astray}, which is not this client's"))
 }
 
+/// Whatever a client is told, by a redirect or a link, names its issuer once (RFC 9207 section 2) and has the state of what
+/// it asked (RFC 6749 section 4.1.2).
+fn answers(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
+    let location = text(exchange.headers, "location").to_owned();
+    let issuer = tenant(seen, exchange).map(|(issuer, _)| issuer.to_owned());
+    let state = seen.flows.state(exchange);
+    let mut told = targets(exchange).into_iter().chain([location]);
+    let bad = told.find(|target| {
+        seen.flows.may_end_at(exchange, target)
+            && (values(target, "iss") != Vec::from_iter(issuer.clone())
+                || values(target, "state") != Vec::from_iter(state.clone()))
+    })?;
+    Some(format!("tells a client {bad}, without its issuer {issuer:?} and its state {state:?} once each"))
+}
+
+/// Every value of a parameter of a URL.
+fn values(url: &str, name: &str) -> Vec<String> {
+    let Ok(url) = Url::parse(url) else { return Vec::new() };
+    url.query_pairs().filter(|(found, _)| found == name).map(|(_, value)| value.into_owned()).collect()
+}
+
+/// Where a page's links and forms lead.
+fn targets(exchange: &Exchange<'_>) -> Vec<String> {
+    if !text(exchange.headers, "content-type").starts_with("text/html") {
+        return Vec::new();
+    }
+    let forms = html::forms(exchange.answer).into_iter().map(|form| form.action);
+    html::links(exchange.answer).into_iter().chain(forms).collect()
+}
+
 fn may_lead_to(seen: &Seen, exchange: &Exchange<'_>, target: &str) -> bool {
-    let own_path = target.starts_with('/') && !target.starts_with("//") && !target.starts_with("/\\");
     let at = |origin: &str| {
         target.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     };
+    let own_path = |rest: &str| rest.starts_with('/') && !rest.starts_with("//") && !rest.starts_with("/\\");
+    let tenant = tenant(seen, exchange);
+    let path = tenant.map_or("", |(issuer, _)| path(issuer));
+    let near = tenant.is_some_and(|(own, provider)| at(own) || provider.is_some_and(at));
+    target.strip_prefix(path).is_some_and(own_path) || near || seen.flows.may_end_at(exchange, target)
+}
+
+/// The issuer of the tenant that a request is for, and the origin of its identity provider.
+fn tenant<'a>(seen: &'a Seen, exchange: &Exchange<'_>) -> Option<(&'a str, Option<&'a str>)> {
     let host = host(exchange);
-    let tenant = seen.tenants.iter().find(|(origin, _)| origin.ends_with(&format!("://{host}")));
-    let near = tenant.is_some_and(|(own, provider)| at(own) || provider.as_deref().is_some_and(at));
-    own_path || near || seen.flows.may_end_at(exchange, target)
+    let (issuer, provider) = seen.tenants.iter().find(|(issuer, _)| host_of(issuer) == host)?;
+    Some((issuer, provider.as_deref()))
+}
+
+/// The path of an issuer.
+fn path(issuer: &str) -> &str {
+    let rest = issuer.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("", |at| &rest[at..])
 }
 
 /// Errors of what programs read are as RFC 6749 section 5.2 says.
@@ -107,11 +150,12 @@ fn error_body(exchange: &Exchange<'_>) -> Option<String> {
 }
 
 /// What the MCP endpoint refuses it refuses in JSON-RPC's shape (section 5.1), with the id of what was asked, or none.
-fn call_error(exchange: &Exchange<'_>) -> Option<String> {
+fn call_error(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
     // A loopback server that is asked by another name says so before it looks at the path.
     let outside = matches!(*exchange.method, http::Method::OPTIONS | http::Method::HEAD)
         || exchange.status == StatusCode::MISDIRECTED_REQUEST;
-    if exchange.uri.path() != "/mcp" || exchange.status.as_u16() < 400 || outside {
+    let path = tenant(seen, exchange).map_or("", |(issuer, _)| path(issuer));
+    if exchange.uri.path().strip_prefix(path) != Some("/mcp") || exchange.status.as_u16() < 400 || outside {
         return None;
     }
     let body: Value = serde_json::from_str(exchange.answer).unwrap_or_default();
@@ -159,7 +203,7 @@ fn page(exchange: &Exchange<'_>) -> Option<String> {
 
 /// For us alone, and behind TLS by the browser's own rules (RFC 6265bis section 4.1.3).
 fn cookies(seen: &Seen, exchange: &Exchange<'_>) -> Option<String> {
-    let secure = seen.tenants.contains_key(&format!("https://{}", host(exchange)));
+    let secure = tenant(seen, exchange).is_some_and(|(issuer, _)| issuer.starts_with("https://"));
     let lines = exchange.headers.get_all(header::SET_COOKIE).iter().filter_map(|v| v.to_str().ok());
     let bad = lines.map(str::to_ascii_lowercase).find(|line| {
         let has = |attribute: &str| line.split(';').any(|part| part.trim() == attribute);

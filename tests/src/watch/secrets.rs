@@ -20,7 +20,7 @@ const PARAMETERS: [&str; 9] = [
     "token",
 ];
 /// Shorter texts are no secrets of ours, and stand in logs by chance.
-const SHORTEST: usize = 16;
+pub(super) const SHORTEST: usize = 16;
 
 /// Every secret of an exchange.
 pub(super) fn of(exchange: &Exchange<'_>) -> Vec<String> {

@@ -60,14 +60,17 @@ fn see_at(
     });
 }
 
+/// The issuer of [`watch`]'s first tenant, as an answer to a client names it.
+const ISS: &str = "iss=http%3A%2F%2Flocalhost%3A1";
+
 fn found(uri: &str, status: u16, headers: &[(&'static str, &'static str)], answer: &str) -> usize {
     let watch = watch();
     see(&watch, uri, status, headers, answer);
     watch.findings(PEER).len()
 }
 
-fn to(location: &'static str) -> Vec<(&'static str, &'static str)> {
-    vec![("location", location), ("cache-control", "no-store")]
+fn to(location: &str) -> Vec<(&'static str, &'static str)> {
+    vec![("location", location.to_owned().leak()), ("cache-control", "no-store")]
 }
 
 #[test]
@@ -81,8 +84,8 @@ fn good_answers_pass() {
         "/oauth/signin?flow=x",
         "http://localhost:1/x",
         "http://provider.test/login",
-        "http://127.0.0.1:9/cb?code=1&iss=x",
-        "https://c1.test/cb?x=y&error=access_denied",
+        &format!("http://127.0.0.1:9/cb?code=1&{ISS}"),
+        &format!("https://c1.test/cb?x=y&error=access_denied&{ISS}"),
     ] {
         assert_eq!(found("/oauth/authorize?client_id=c1", 303, &to(location), ""), 0, "{location}");
         let link = format!("<a href=\"{}\">back</a>", location.replace('&', "&amp;"));
@@ -98,19 +101,19 @@ fn a_sign_in_leads_to_its_own_client() {
         ("/oauth/authorize?client_id=c1", to("/oauth/signin?flow=f1")),
         ("/oauth/authorize/approve?flow=f1", to("http://provider.test/?state=s1&code_challenge=x")),
     ];
-    for (uri, client_id_is_ignored) in [
-        ("/oauth/callback?state=s1", "https://c1.test/cb?x=y&code=1"),
-        ("/oauth/authorize/approve?flow=f1&client_id=c2", "https://c1.test/cb?x=y&code=1"),
-    ] {
+    let own = format!("https://c1.test/cb?x=y&code=1&{ISS}");
+    // The second says another client's id, which is ignored.
+    for uri in ["/oauth/callback?state=s1", "/oauth/authorize/approve?flow=f1&client_id=c2"] {
         let watch = watch();
         for (step, headers) in &steps {
             see(&watch, step, 303, headers, "");
         }
-        see(&watch, uri, 303, &to(client_id_is_ignored), "");
+        see(&watch, uri, 303, &to(&own), "");
         assert_eq!(watch.findings(PEER), [""; 0], "{uri}");
-        for astray in ["https://c2.test/cb?code=1", "https://c1.test/cb?code=1", "https://secure.test/"] {
+        let astray = ["https://c2.test/cb?code=1", "https://c1.test/cb?code=1", "https://secure.test/"];
+        for astray in astray.map(|uri| format!("{uri}&{ISS}")) {
             let before = watch.findings(PEER).len();
-            see(&watch, uri, 303, &to(astray), "");
+            see(&watch, uri, 303, &to(&astray), "");
             assert_eq!(watch.findings(PEER).len(), before + 1, "{uri}: {astray}");
         }
     }
@@ -120,12 +123,63 @@ fn a_sign_in_leads_to_its_own_client() {
 fn a_client_that_the_policy_names_registers_nowhere() {
     let watch = watch();
     watch.listed("http://localhost:1", "listed", "https://listed.test/cb");
-    let good = to("https://listed.test/cb?code=1");
+    let good = to(&format!("https://listed.test/cb?code=1&{ISS}"));
     see(&watch, "/oauth/authorize?client_id=listed", 303, &good, "");
     assert_eq!(watch.findings(PEER), [""; 0]);
     see(&watch, "/oauth/authorize?client_id=c1", 303, &good, "");
     see_at(&watch, "secure.test", "/oauth/authorize?client_id=listed", 303, &good, "");
     assert_eq!(watch.findings(PEER).len(), 2, "neither another client nor another tenant");
+}
+
+#[test]
+fn an_answer_names_its_issuer_and_has_its_state_once() {
+    let (begin, callback) = ("/oauth/authorize?client_id=c1", "/oauth/callback?state=s1");
+    for (asked, good) in [("", ""), ("&state=", "&state="), ("&state=a%26b", "&state=a%26b")] {
+        for told in ["code=1", "error=access_denied"] {
+            let watch = watch();
+            let begin = format!("{begin}{asked}");
+            see(&watch, &begin, 303, &to("http://provider.test/?state=s1&code_challenge=x"), "");
+            let mut findings = 0;
+            for (answer, wrong) in [
+                (format!("{ISS}{good}"), false),
+                (format!("{good}&{ISS}"), false),
+                (good.to_owned(), true),
+                (format!("{ISS}&{ISS}{good}"), true),
+                (format!("iss=http%3A%2F%2Flocalhost%3A2{good}"), true),
+                (format!("{ISS}%2F{good}"), true),
+                (format!("iss={good}"), true),
+                (format!("{ISS}&state=another"), true),
+                (format!("{ISS}{good}&state=another"), true),
+                (ISS.to_owned(), !asked.is_empty()),
+            ] {
+                let answer = format!("https://c1.test/cb?x=y&{told}&{answer}");
+                let page = format!("<a href=\"{}\">Give up</a>", answer.replace('&', "&amp;"));
+                for uri in [begin.as_str(), callback] {
+                    see(&watch, uri, 303, &to(&answer), "");
+                    see(&watch, uri, 400, &PAGE, &page);
+                    findings += if wrong { 2 } else { 0 };
+                    assert_eq!(watch.findings(PEER).len(), findings, "{uri}: {answer}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tenant_may_have_a_path() {
+    let watch = watch();
+    watch.tenant("http://localhost:2/t/tools");
+    let registered = r#"{"client_id":"c1","redirect_uris":["https://c1.test/cb"]}"#;
+    let see = |uri, status, headers: &[_], answer| see_at(&watch, "localhost:2", uri, status, headers, answer);
+    see("/t/tools/oauth/register", 201, &JSON, registered);
+    let begin = "/t/tools/oauth/authorize?client_id=c1";
+    see(begin, 303, &to("/t/tools/oauth/signin?flow=x"), "");
+    see(begin, 303, &to("https://c1.test/cb?code=1&iss=http%3A%2F%2Flocalhost%3A2%2Ft%2Ftools"), "");
+    assert_eq!(watch.findings(PEER), [""; 0]);
+    see(begin, 303, &to("/oauth/signin?flow=x"), "");
+    see(begin, 303, &to("https://c1.test/cb?code=1&iss=http%3A%2F%2Flocalhost%3A2"), "");
+    see("/t/tools/mcp", 403, &JSON, r#"{"error":"invalid_request"}"#);
+    assert_eq!(watch.findings(PEER).len(), 3, "{:?}", watch.findings(PEER));
 }
 
 #[test]
@@ -240,4 +294,33 @@ fn secrets_are_collected_wherever_they_pass() {
         assert_eq!(watch.leaks(PEER, &format!("log: {secret}!")), [secret]);
     }
     assert_eq!(watch.leaks(PEER, "log: ghu_x"), ["ghu_"], "nobody's upstream token");
+}
+
+#[test]
+fn everybodys_secrets_are_found_in_every_shape() {
+    use base64::engine::{Engine, general_purpose::{STANDARD, URL_SAFE_NO_PAD}};
+
+    let watch = watch();
+    let (plain, odd) = ("an-access-token-x", "a?code>with=all&that~is odd");
+    let answer = format!(r#"{{"access_token":"{plain}"}}"#);
+    see(&watch, "/oauth/token", 200, &JSON, &answer);
+    let encoded: String = url::form_urlencoded::byte_serialize(odd.as_bytes()).collect();
+    see(&watch, &format!("/oauth/callback?code={encoded}"), 404, &JSON, "");
+    let leaks = |text: &str| Vec::from_iter(watch.all_leaks(&[text]).remove(0));
+    for secret in [plain, odd] {
+        assert_eq!(leaks(secret), [secret]);
+        assert_eq!(leaks(&format!("<{secret}>")), [secret]);
+        for before in ["", "a", "ab", "abc"] {
+            for after in ["", ":", "::"] {
+                let longer = format!("{before}{secret}{after}");
+                for text in [STANDARD.encode(&longer), URL_SAFE_NO_PAD.encode(&longer)] {
+                    assert_eq!(leaks(&format!("Basic {text}, and more")), [secret], "{longer}");
+                }
+            }
+        }
+        assert_eq!(leaks(&secret[1..]), [""; 0]);
+    }
+    assert_eq!(leaks(&format!("?code={encoded}&x")), [odd]);
+    assert_eq!(leaks(&format!("{plain} ghu_x")), [plain, "ghu_"]);
+    assert_eq!(leaks("a-secret-of-some"), [""; 0], "the beginning of one");
 }
