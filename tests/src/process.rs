@@ -51,6 +51,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Its resident memory, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resident(&self) -> u64 {
+        let id = self.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
     /// Writes a line to its input.
     pub async fn write_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its input is open");

@@ -63,11 +63,21 @@ impl Redis {
 
     /// How often this command was run.
     pub async fn calls(&self, command: &str) -> u64 {
-        let mut info = redis::cmd("INFO");
-        let text: String =
-            info.arg("commandstats").query_async(&mut self.connection().await).await.expect("INFO works");
+        let text = self.info("commandstats").await;
         let calls = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+
+    /// How much memory it uses, in bytes.
+    pub async fn used_memory(&self) -> u64 {
+        let text = self.info("memory").await;
+        let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        used.expect("it says so").trim().parse().expect("a number")
+    }
+
+    async fn info(&self, section: &str) -> String {
+        let mut info = redis::cmd("INFO");
+        info.arg(section).query_async(&mut self.connection().await).await.expect("INFO works")
     }
 
     /// The names of all keys, sorted.

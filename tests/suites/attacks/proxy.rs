@@ -244,14 +244,6 @@ pub(crate) async fn r022_bodies_that_are_too_large(attack: &Attack) {
     );
 }
 
-/// The resident memory of a replica, in KiB.
-fn resident(attack: &Attack) -> u64 {
-    let id = attack.a().replicas[0].id().expect("it runs");
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
-}
-
 pub(crate) async fn r022_a_flood_of_bodies_takes_no_memory(attack: &Attack) {
     let host = attack.a().host();
     let part = "x".repeat(64 << 10);
@@ -277,11 +269,11 @@ pub(crate) async fn r022_a_flood_of_bodies_takes_no_memory(attack: &Attack) {
     };
     // The first makes the pools and buffers that stay.
     flood().await;
-    let before = resident(attack);
+    let before = attack.a().replicas[0].resident();
     for _ in 0..2 {
         flood().await;
     }
-    let grown = resident(attack).saturating_sub(before);
+    let grown = attack.a().replicas[0].resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more after 360 MiB of bodies that are refused");
 }
 

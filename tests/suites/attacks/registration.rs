@@ -1,13 +1,24 @@
 //! 10 to 24: dynamic client registration.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, routing::any};
-use e2e::{net::Server, oauth::REDIRECT_URI, redis::Redis};
+use e2e::{
+    browser::Browser,
+    dev::Gateway,
+    net::{Server, http},
+    oauth::{Answer, OAuthClient, REDIRECT_URI},
+    process::Process,
+    redis::Redis,
+};
+use futures::{StreamExt, stream};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
-use crate::world::{Attack, WEB_CALLBACK, hub};
+use crate::world::{Attack, WEB_CALLBACK, hub, works};
 
 fn refused(answer: &e2e::oauth::Answer) -> bool {
     answer.status == 400
@@ -335,6 +346,9 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
     let url = format!("{}/oauth/register", gateway.issuer);
     let (flooded, limited) = within_a_minute(async |_| {
         let flooded = attack.elsewhere();
+        // Others share the address that floods: a cloud's clients have few.
+        let neighbour = (flooded.client(gateway).await, flooded.visitor());
+        let (_, mut refresh) = neighbour.0.tokens(&neighbour.1).await;
         let mut limited = 0;
         for batch in 0..16_u32 {
             let requests = (0..50_u32).map(|n| {
@@ -345,7 +359,10 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
                 let request = if batch < 8 { request } else { request.header("x-forwarded-for", pretended) };
                 flooded.send(request.header("x-real-ip", format!("192.0.2.{}", n % 250)))
             });
-            for answer in futures::future::join_all(requests).await {
+            let flood = futures::future::join_all(requests);
+            let (answers, renewed) = tokio::join!(flood, goes_on(&neighbour, &refresh));
+            refresh = renewed;
+            for answer in answers {
                 assert!(matches!(answer.status, 201 | 429), "{} {}", answer.status, answer.text);
                 limited += usize::from(answer.status == 429);
                 assert!(
@@ -383,7 +400,26 @@ pub(crate) async fn r019_a_flood_from_one_address_is_limited_whatever_it_pretend
     flooded.finish().await;
 }
 
-pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
+/// A user of a client that was there before refreshes, calls and signs in anew; the refresh token that comes next.
+async fn goes_on((client, browser): &(OAuthClient, Browser), refresh: &str) -> String {
+    let renewed = client.refresh(refresh).await;
+    assert_eq!(renewed.status, 200, "a neighbour's refresh: {}", renewed.text);
+    let (access, _) = client.tokens(browser).await;
+    for access in [&renewed.get("access_token"), &access] {
+        assert!(works(client, access, browser.user()).await, "a neighbour's call fails");
+    }
+    renewed.get("refresh_token")
+}
+
+/// So many registrations, from so many sources that none is refused.
+const MANY: usize = 10_000;
+const SOURCES: usize = 100;
+/// What they may leave behind: less than a kibibyte each at the replicas, where allocators keep some, and in Redis less than
+/// any record takes.
+const LEFT_AT_REPLICAS: u64 = 8 << 20;
+const LEFT_IN_REDIS: u64 = 512 << 10;
+
+pub(crate) async fn r020_registrations_cost_nothing(attack: &Attack) {
     // A Redis in which nobody else writes.
     let redis = Redis::start().await;
     let (gateway, github, _backend) = hub(&attack.world.watch, &redis).await;
@@ -399,14 +435,42 @@ pub(crate) async fn r020_identical_registrations_cost_nothing(attack: &Attack) {
         sources.push(source);
     }
     assert!(answers.iter().all(|a| a.status == 201));
-    let ids: std::collections::HashSet<String> = answers.iter().map(|a| a.get("client_id")).collect();
+    let ids: HashSet<String> = answers.iter().map(|a| a.get("client_id")).collect();
     assert_eq!(ids.len(), 1000);
+    assert_eq!(redis.keys().await, before, "registrations are stored");
+    // The first make the pools and buffers that stay.
+    assert_eq!(many(&gateway, &body, 1000).await, 1000);
+    let memory = async || {
+        let replicas: u64 = gateway.replicas.iter().map(Process::resident).sum();
+        (replicas << 10, redis.used_memory().await)
+    };
+    let (replicas, store) = memory().await;
+    assert_eq!(many(&gateway, &body, MANY).await, MANY);
+    let (replicas_after, store_after) = memory().await;
+    let left = (replicas_after.saturating_sub(replicas), store_after.saturating_sub(store));
+    assert!(left.0 < LEFT_AT_REPLICAS && left.1 < LEFT_IN_REDIS, "so many bytes are left: {left:?}");
     assert_eq!(redis.keys().await, before, "registrations are stored");
     let client = attack.client(&gateway).await;
     client.tokens(&attack.visitor_of(&github).0).await;
     assert!(redis.keys().await.len() > before.len(), "this test looks at the wrong place");
     attack.inspect(&gateway, &redis).await;
     sources.iter().for_each(Attack::was_answered_well);
+}
+
+/// Registers so many clients as the balancer would, which is believed about who asks; how many ids they got.
+async fn many(gateway: &Gateway, body: &str, count: usize) -> usize {
+    let proxy = http();
+    let asked = (0..count).map(async |n| {
+        let place = format!("http://{}/oauth/register", gateway.addresses[n % 2]);
+        let request = proxy.post(place).header("host", gateway.host()).body(body.to_owned());
+        let request = request.header("x-forwarded-for", format!("198.18.{}.1", n / 2 % SOURCES));
+        let request = request.header("content-type", "application/json");
+        let answer = Answer::of(request.send().await.expect("the gateway answers")).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.get("client_id")
+    });
+    let ids: Vec<String> = stream::iter(asked).buffer_unordered(32).collect().await;
+    ids.into_iter().collect::<HashSet<_>>().len()
 }
 
 pub(crate) async fn r021_a_client_survives_the_loss_of_its_record(attack: &Attack) {

@@ -99,7 +99,7 @@ fn before_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r017_nothing_is_fetched_at_registration,
             r018_a_client_chooses_neither_its_id_nor_its_rights,
             r019_a_flood_from_one_address_is_limited_whatever_it_pretends,
-            r020_identical_registrations_cost_nothing,
+            r020_registrations_cost_nothing,
             r021_a_client_survives_the_loss_of_its_record,
             r023_a_registration_is_answered_in_full,
             r024_a_client_of_one_tenant_is_unknown_to_the_other;
