@@ -289,9 +289,17 @@ pub(crate) async fn r121_one_document_a_thousand_times(attack: &Attack) {
     let id = "https://crowded.test/client.json";
     web::publish(id, good());
     let sources: Vec<Attack> = (0..10).map(|_| attack.elsewhere()).collect();
-    let asked =
-        stream::iter(0..1000).map(async |n| authorize(&sources[n / 2 % sources.len()], id, n % 2).await);
-    let answers: Vec<Answer> = asked.buffer_unordered(100).collect().await;
+    let source = |n: usize| &sources[n / 2 % sources.len()];
+    // A thousand connections are open before: what is sent on them at once arrives at once.
+    let metadata = format!("{}/.well-known/oauth-authorization-server", attack.d().issuer);
+    let opened = (0..1000).map(async |n| {
+        let request = source(n).http.get(&metadata).header(REPLICA, n % 2);
+        attack.send(request).await
+    });
+    let opened = futures::future::join_all(opened).await;
+    assert!(opened.iter().all(|answer| answer.status == 200), "{:?}", statuses(&opened));
+    let asked = (0..1000).map(async |n| authorize(source(n), id, n % 2).await);
+    let answers = futures::future::join_all(asked).await;
     assert!(answers.iter().all(|answer| answer.status == 303), "{:?}", statuses(&answers));
     assert_eq!(web::asked(id), 2, "once by each replica");
     for source in &sources {
