@@ -63,7 +63,8 @@ fn shapes(secret: &str) -> BTreeSet<String> {
         let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
         // What it shares a character with is not known.
         let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
-        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|text| text[first..last].to_owned())
+        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
+            .map(|text| text[first..last].to_owned())
     });
     [secret.to_owned(), encoded].into_iter().chain(within).collect()
 }

@@ -170,7 +170,8 @@ fn a_tenant_may_have_a_path() {
     let watch = watch();
     watch.tenant("http://localhost:2/t/tools");
     let registered = r#"{"client_id":"c1","redirect_uris":["https://c1.test/cb"]}"#;
-    let see = |uri, status, headers: &[_], answer| see_at(&watch, "localhost:2", uri, status, headers, answer);
+    let see =
+        |uri, status, headers: &[_], answer| see_at(&watch, "localhost:2", uri, status, headers, answer);
     see("/t/tools/oauth/register", 201, &JSON, registered);
     let begin = "/t/tools/oauth/authorize?client_id=c1";
     see(begin, 303, &to("/t/tools/oauth/signin?flow=x"), "");
@@ -298,7 +299,10 @@ fn secrets_are_collected_wherever_they_pass() {
 
 #[test]
 fn everybodys_secrets_are_found_in_every_shape() {
-    use base64::engine::{Engine, general_purpose::{STANDARD, URL_SAFE_NO_PAD}};
+    use base64::engine::{
+        Engine,
+        general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+    };
 
     let watch = watch();
     let (plain, odd) = ("an-access-token-x", "a?code>with=all&that~is odd");

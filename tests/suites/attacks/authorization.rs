@@ -7,7 +7,10 @@ use e2e::{
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Attack, WEB_CALLBACK, code, consent};
+use crate::{
+    discovery::well_known,
+    world::{Attack, WEB_CALLBACK, code, consent},
+};
 
 /// Where an authorization request leads, without following it.
 async fn answer(attack: &Attack, url: &str) -> e2e::oauth::Answer {
@@ -181,16 +184,15 @@ async fn state_comes_back(attack: &Attack, client: &OAuthClient, browser: &Brows
 }
 
 pub(crate) async fn r035_every_answer_names_its_issuer(attack: &Attack) {
-    for gateway in [attack.a(), attack.b()] {
-        let metadata =
-            attack.get(&format!("{}/.well-known/oauth-authorization-server", gateway.issuer)).await;
+    for gateway in attack.world.tenants() {
+        let metadata = attack.get(&well_known(gateway, "oauth-authorization-server", "")).await;
         assert_eq!(metadata.json()["authorization_response_iss_parameter_supported"], true);
         let client = attack.client(gateway).await;
         let browser = attack.user_of(gateway);
         let landed = client.sign_in(&browser).await;
         assert!(code(&landed).is_some(), "{}", landed.url);
         assert_eq!(landed.parameter("iss"), Some(metadata.get("issuer")));
-        // Errors are looked at wherever one is sent; both tenants send their own.
+        // Errors and links are looked at wherever one is sent; each tenant sends its own.
         is_told(attack, &client, &[("scope", Some("no\"scope"))], "invalid_scope").await;
     }
 }

@@ -1,16 +1,29 @@
 //! 1 to 9: metadata, and calls without a good token.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use e2e::oauth::REDIRECT_URI;
+use e2e::{dev::Gateway, oauth::REDIRECT_URI};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::world::{AN_HOUR, Attack, dies, works};
 
+/// The origin of a tenant's issuer, and its path.
+fn place(gateway: &Gateway) -> (&str, &str) {
+    let begin = gateway.issuer.find("://").expect("a URL") + 3;
+    let end = gateway.issuer[begin..].find('/').map_or(gateway.issuer.len(), |at| begin + at);
+    gateway.issuer.split_at(end)
+}
+
+/// Where a document of a tenant is: what it is about comes after its name (RFC 8414 section 3.1, RFC 9728 section 3.1).
+pub(crate) fn well_known(gateway: &Gateway, document: &str, about: &str) -> String {
+    let (origin, path) = place(gateway);
+    format!("{origin}/.well-known/{document}{path}{about}")
+}
+
 pub(crate) async fn r001_metadata_is_exact_and_every_endpoint_answers(attack: &Attack) {
-    for gateway in [attack.a(), attack.b()] {
-        let answer = attack.get(&format!("{}/.well-known/oauth-authorization-server", gateway.issuer)).await;
+    for gateway in attack.world.tenants() {
+        let answer = attack.get(&well_known(gateway, "oauth-authorization-server", "")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
         let metadata = answer.json();
         assert_eq!(metadata["issuer"], gateway.issuer);
@@ -95,31 +108,43 @@ pub(crate) async fn r003_a_forged_scheme_changes_no_url(attack: &Attack) {
 }
 
 pub(crate) async fn r004_other_documents_are_the_same_or_a_plain_404(attack: &Attack) {
-    let issuer = &attack.a().issuer;
-    let document = attack.get(&format!("{issuer}/.well-known/oauth-authorization-server")).await.text;
-    for path in [
-        "/.well-known/openid-configuration",
-        "/.well-known/openid-configuration/mcp",
-        "/mcp/.well-known/openid-configuration",
-        "/.well-known/oauth-authorization-server/mcp",
-        "/mcp/.well-known/oauth-authorization-server",
-        "/.well-known/oauth-authorization-server/",
-        "/.well-known/oauth-authorization-server/other-tenant",
-        "/.well-known/",
-        "/.well-known",
-    ] {
-        let answer = attack.get(&format!("{issuer}{path}")).await;
-        let same = answer.status == 200 && answer.text == document;
-        let absent = answer.status == 404 && answer.json()["error"].is_string();
-        assert!(same || absent, "{path}: {} {}", answer.status, answer.text);
+    for gateway in attack.world.tenants() {
+        let document = attack.get(&well_known(gateway, "oauth-authorization-server", "")).await;
+        assert_eq!(document.status, 200, "{}", document.text);
+        let (origin, own) = place(gateway);
+        for path in ["", own] {
+            for other in [
+                format!("/.well-known/openid-configuration{path}"),
+                format!("/.well-known/openid-configuration{path}/mcp"),
+                format!("{path}/.well-known/openid-configuration"),
+                format!("{path}/mcp/.well-known/openid-configuration"),
+                format!("/.well-known/oauth-authorization-server{path}"),
+                format!("/.well-known/oauth-authorization-server{path}/mcp"),
+                format!("{path}/.well-known/oauth-authorization-server"),
+                format!("{path}/mcp/.well-known/oauth-authorization-server"),
+                format!("/.well-known/oauth-authorization-server{path}/"),
+                format!("/.well-known/oauth-authorization-server{path}/other-tenant"),
+                format!("{path}/.well-known/"),
+                format!("{path}/.well-known"),
+            ] {
+                let answer = attack.get(&format!("{origin}{other}")).await;
+                let same = answer.status == 200 && answer.text == document.text;
+                let absent = answer.status == 404 && answer.json()["error"].is_string();
+                assert!(same || absent, "{other}: {} {}", answer.status, answer.text);
+            }
+        }
     }
 }
 
 pub(crate) async fn r005_the_resource_document_is_exact(attack: &Attack) {
-    for gateway in [attack.a(), attack.b()] {
+    for gateway in attack.world.tenants() {
         for path in ["/mcp", "/mcp/", ""] {
-            let answer =
-                attack.get(&format!("{}/.well-known/oauth-protected-resource{path}", gateway.issuer)).await;
+            let answer = attack.get(&well_known(gateway, "oauth-protected-resource", path)).await;
+            // Only an origin may be asked without saying for what.
+            if path.is_empty() && !place(gateway).1.is_empty() {
+                assert!(answer.is_error(404, "invalid_request"), "{} {}", answer.status, answer.text);
+                continue;
+            }
             let document = answer.json();
             assert_eq!(document["resource"], gateway.url, "{path}");
             assert_eq!(document["authorization_servers"], json!([gateway.issuer]));

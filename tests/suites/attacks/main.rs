@@ -1,12 +1,13 @@
 //! What a gateway must stand: the numbered attacks, one test each, black box over HTTP.
 //!
 //! Tenants with two replicas each share one real Redis: A (users of a GitHub), B (users of its own), C (as B, at an
-//! https issuer) and D (as C, with documents of clients). Every test asks from an address of its own, with users of its
-//! own, while somebody else's sign-ins are under way, which must come to their end after it. It ends by looking at
-//! everything that was answered to it ([`e2e::watch`]), at what the replicas wrote and count, and at all that Redis holds:
-//! no server error, no panic, no redirect or link to an address that is not its client's, errors in the shape of OAuth or
-//! JSON-RPC, `no-store`, and none of its secrets in clear. Tests that break what others need (Redis, a replica) have a
-//! tenant to themselves.
+//! https issuer), D (as C, with documents of clients) and E (as B, at an issuer with a path). Every test asks from an
+//! address of its own, with users of its own, while somebody else's sign-ins are under way, which must come to their end
+//! after it. It ends by looking at everything that was answered to it ([`e2e::watch`]), at what the replicas wrote and
+//! count, and at all that Redis holds: no server error, no panic, no redirect or link to an address that is not its
+//! client's, issuer and state in all that a client is told, errors in the shape of OAuth or JSON-RPC, `no-store`, and none
+//! of its secrets in clear. After the last test everybody's answers are looked at, and everybody's secrets looked for,
+//! percent-encoded and in base64, too. Tests that break what others need (Redis, a replica) have a tenant to themselves.
 //! `/oauth/revoke` and `/account` have no numbers.
 //!
 //! The numbers have gaps. These are not here, because:
@@ -67,6 +68,10 @@ fn main() -> ExitCode {
     let world = Arc::new(runtime.block_on(World::start()));
     let outcome = libtest_mimic::run(&arguments, rows::all(runtime.handle(), &world));
     // The processes end with the world, which no trial holds any more.
-    runtime.block_on(async { drop(world) });
+    runtime.block_on(async move {
+        if !arguments.list {
+            world.finish().await;
+        }
+    });
     outcome.exit_code()
 }

@@ -32,8 +32,8 @@ use crate::documents;
 
 /// A web client's callback, which the policies of both tenants allow.
 pub(crate) const WEB_CALLBACK: &str = "https://c1.test/cb";
-/// How many users tenants B, C and D have: more than all tests take.
-const LOCAL_USERS: u32 = 256;
+/// How many users tenants B, C, D and E have: more than all tests take.
+const LOCAL_USERS: u32 = 320;
 /// The password of each of them, long enough to be looked for in logs, and its hash.
 pub(crate) const PASSWORD: &str = "a-password-of-the-attack-suite";
 pub(crate) const PASSWORD_HASH: &str =
@@ -48,6 +48,8 @@ pub(crate) const SEEN: Duration = Duration::from_secs(5);
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
 /// The host of tenants C and D.
 pub(crate) const HOST: &str = "tools.test";
+/// The path of tenant E's issuer.
+const PATH: &str = "/t/tools";
 
 const POLICY: &str = "
 ---
@@ -71,11 +73,13 @@ pub(crate) struct World {
     pub(crate) c: Gateway,
     /// Tenant D: as C, whose clients come by documents of [`e2e::web`].
     pub(crate) d: Gateway,
+    /// Tenant E: as B, at an issuer with a path.
+    pub(crate) e: Gateway,
     pub(crate) github: GitHub,
     pub(crate) backend_a: Backend,
     /// Where no document may lead.
     pub(crate) sink: Sink,
-    _backends: [Backend; 3],
+    _backends: [Backend; 4],
     next: AtomicU32,
     next_user: AtomicU32,
 }
@@ -89,16 +93,32 @@ impl World {
             watch.keep_upstream(secret);
         }
         let (redis, sink) = tokio::join!(Redis::start(), Sink::start());
-        let (hub, b, c, d) = tokio::join!(
+        let url = redis.url();
+        let urls = [url.as_str()];
+        let (hub, b, c, d, e) = tokio::join!(
             hub(&watch, &redis),
             local(&watch, &redis, "team-b", None),
             local(&watch, &redis, "team-c", Some(HOST)),
-            documents::tenant(&watch, &redis)
+            documents::tenant(&watch, &redis),
+            local_at(&watch, &urls, "team-e", |manifest| Setup::below(PATH, manifest))
         );
-        let ((a, github, backend_a), (b, backend_b), (c, backend_c), (d, backend_d)) = (hub, b, c, d);
+        let ((a, github, backend_a), (b, backend_b), (c, backend_c)) = (hub, b, c);
+        let ((d, backend_d), (e, backend_e)) = (d, e);
         let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
-        let backends = [backend_b, backend_c, backend_d];
-        Self { watch, redis, a, b, c, d, github, backend_a, sink, _backends: backends, next, next_user }
+        let backends = [backend_b, backend_c, backend_d, backend_e];
+        Self { watch, redis, a, b, c, d, e, github, backend_a, sink, _backends: backends, next, next_user }
+    }
+
+    /// The tenants that all tests share.
+    pub(crate) fn tenants(&self) -> [&Gateway; 5] {
+        [&self.a, &self.b, &self.c, &self.d, &self.e]
+    }
+
+    /// What holds when all tests are over, whoever asked: every answer was good, and nobody's secret stands anywhere.
+    pub(crate) async fn finish(&self) {
+        let findings = self.watch.all_findings();
+        assert!(findings.is_empty(), "{findings:#?}");
+        nobody_leaked(&self.watch, &places(&self.tenants(), &self.redis).await);
     }
 }
 
@@ -135,9 +155,21 @@ pub(crate) async fn local_by(
     namespace: &str,
     host: Option<&'static str>,
 ) -> (Gateway, Backend) {
+    let place =
+        |manifest: &str| host.map_or_else(|| Setup::manifest(manifest), |host| Setup::https(host, manifest));
+    local_at(watch, redis, namespace, place).await
+}
+
+/// [`local_by`], where it is set up like this.
+async fn local_at(
+    watch: &Arc<Watch>,
+    redis: &[&str],
+    namespace: &str,
+    place: impl FnOnce(&str) -> Setup,
+) -> (Gateway, Backend) {
     let (manifest, callers) = local_users(namespace);
     let backend = Backend::start(callers).await;
-    let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
+    let setup = place(&manifest);
     watch.tenant(&setup.issuer());
     let setup = setup.with("backend", &backend.url());
     (setup.redis_by(redis).watched(watch).replicas(2).start().await, backend)
@@ -235,7 +267,7 @@ impl Attack {
         Browser::with_password(user, PASSWORD).through(self.http.clone())
     }
 
-    /// A browser of a new user of tenants B, C and D, and the user's name.
+    /// A browser of a new user of any tenant but A, and the user's name.
     pub(crate) fn local(&self) -> (Browser, String) {
         let number = self.world.next_user.fetch_add(1, Ordering::Relaxed);
         assert!(number < LOCAL_USERS, "tenant B has too few users");
@@ -307,15 +339,19 @@ impl Attack {
         self.world.watch.expect(self.address, statuses);
     }
 
-    /// The standing invariants, for the tenants that all share.
+    /// The standing invariants, for the tenants that all share. Secrets of other addresses are looked for at the end.
     pub(crate) async fn finish(&self) {
-        let World { a, b, c, d, redis, .. } = self.world.as_ref();
-        self.look(&[a, b, c, d], redis).await;
+        self.was_answered_well();
+        for (place, text) in places(&self.world.tenants(), &self.world.redis).await {
+            let leaks = self.world.watch.leaks(self.address, &text);
+            assert!(leaks.is_empty(), "{place} holds {leaks:?}");
+        }
     }
 
-    /// The standing invariants, for a tenant of this test's own.
+    /// The standing invariants, for a tenant of this test's own: whichever addresses asked it.
     pub(crate) async fn inspect(&self, gateway: &Gateway, redis: &Redis) {
-        self.look(&[gateway], redis).await;
+        self.was_answered_well();
+        nobody_leaked(&self.world.watch, &places(&[gateway], redis).await);
     }
 
     /// The part of the standing invariants that is about answers.
@@ -323,26 +359,32 @@ impl Attack {
         let findings = self.world.watch.findings(self.address);
         assert!(findings.is_empty(), "{findings:#?}");
     }
+}
 
-    async fn look(&self, gateways: &[&Gateway], redis: &Redis) {
-        self.was_answered_well();
-        let watch = &self.world.watch;
-        let mut places = vec![("Redis", redis.dump().await)];
-        for gateway in gateways {
-            let metrics = gateway.metrics().await;
-            assert!(metrics.contains("gatehouse_gateway_call_seconds"), "no metrics: {metrics}");
-            // No request adds a series, so no label names anybody.
-            let named =
-                ["visitor-", "user-", "example.com", "gc_"].iter().find(|name| metrics.contains(**name));
-            assert!(named.is_none(), "a metric names {named:?}");
-            places.extend([("the log", gateway.output()), ("a metric", metrics)]);
-        }
-        for (place, text) in &places {
-            let leaks = watch.leaks(self.address, text);
-            assert!(leaks.is_empty(), "{place} holds {leaks:?}");
-            let panicked = text.lines().find(|line| line.contains("panicked at"));
-            assert!(panicked.is_none(), "{panicked:?}");
-        }
+/// Where a secret could stand: what Redis holds, and what these tenants wrote and count. What must stand in none of those
+/// whoever asked is looked for here.
+async fn places(gateways: &[&Gateway], redis: &Redis) -> Vec<(&'static str, String)> {
+    let mut places = vec![("Redis", redis.dump().await)];
+    for gateway in gateways {
+        let metrics = gateway.metrics().await;
+        assert!(metrics.contains("gatehouse_gateway_call_seconds"), "no metrics: {metrics}");
+        // No request adds a series, so no label names anybody.
+        let named = ["visitor-", "user-", "example.com", "gc_"].iter().find(|name| metrics.contains(**name));
+        assert!(named.is_none(), "a metric names {named:?}");
+        places.extend([("the log", gateway.output()), ("a metric", metrics)]);
+    }
+    for (_, text) in &places {
+        let panicked = text.lines().find(|line| line.contains("panicked at"));
+        assert!(panicked.is_none(), "{panicked:?}");
+    }
+    places
+}
+
+/// No secret of any address stands there, in any shape.
+fn nobody_leaked(watch: &Watch, places: &[(&'static str, String)]) {
+    let texts: Vec<&str> = places.iter().map(|(_, text)| text.as_str()).collect();
+    for ((place, _), leaks) in places.iter().zip(watch.all_leaks(&texts)) {
+        assert!(leaks.is_empty(), "{place} holds {leaks:?}");
     }
 }
 
@@ -384,6 +426,17 @@ pub(crate) async fn dies(client: &OAuthClient, access: &str) {
 /// Waits until each of these replicas refuses an access token for what it is. How long after now the last call began that
 /// the token still opened: how long a refusal takes is no part of it.
 pub(crate) async fn outlives(client: &OAuthClient, access: &str, replicas: &[usize]) -> Duration {
+    let dead = |answer: &Answer| answer.status == 401 && answer.challenge.contains("error=\"invalid_token\"");
+    last_taken(client, access, replicas, dead).await
+}
+
+/// [`outlives`], where the answers that refuse it are these.
+pub(crate) async fn last_taken(
+    client: &OAuthClient,
+    access: &str,
+    replicas: &[usize],
+    refuses: impl Fn(&Answer) -> bool,
+) -> Duration {
     let (begun, mut last) = (Instant::now(), Duration::ZERO);
     eventually("the access token to die", async || {
         let mut dead = true;
@@ -393,7 +446,7 @@ pub(crate) async fn outlives(client: &OAuthClient, access: &str, replicas: &[usi
             if answer.status == 200 {
                 last = asked;
             }
-            dead &= answer.status == 401 && answer.challenge.contains("error=\"invalid_token\"");
+            dead &= refuses(&answer);
         }
         dead.then_some(())
     })
