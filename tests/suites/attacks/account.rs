@@ -37,15 +37,16 @@ fn fields(page: &Page, action: &str) -> HashMap<String, String> {
 }
 
 /// Somebody who is signed in at a tenant's account page, with one client that acts for them.
-struct User {
-    browser: Browser,
-    client: OAuthClient,
-    access: String,
-    form: HashMap<String, String>,
+pub(crate) struct User {
+    pub(crate) browser: Browser,
+    pub(crate) client: OAuthClient,
+    pub(crate) access: String,
+    /// What disconnects the client.
+    pub(crate) form: HashMap<String, String>,
 }
 
 impl User {
-    async fn at(attack: &Attack, gateway: &Gateway) -> Self {
+    pub(crate) async fn at(attack: &Attack, gateway: &Gateway) -> Self {
         let (browser, client) = (attack.user_of(gateway), attack.client(gateway).await);
         let (access, _) = client.tokens(&browser).await;
         let form = fields(&open(gateway, &browser).await, "disconnect");
@@ -59,7 +60,7 @@ impl User {
     }
 
     /// Posts this form with the browser's cookies and these headers.
-    async fn post(
+    pub(crate) async fn post(
         &self,
         attack: &Attack,
         gateway: &Gateway,
@@ -76,7 +77,7 @@ impl User {
     }
 }
 
-const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+pub(crate) const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 fn with(form: &HashMap<String, String>, name: &str, value: Option<&str>) -> HashMap<String, String> {
     let mut form = form.clone();

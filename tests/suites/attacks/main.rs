@@ -39,6 +39,7 @@ mod consent;
 mod crowd;
 mod discovery;
 mod documents;
+mod ends;
 mod https;
 mod line_feeds;
 mod listed;

@@ -378,7 +378,7 @@ pub(crate) async fn r111_whatever_ends_a_sign_in_ends_what_it_has_open(attack: &
 }
 
 /// What a client has open at one replica.
-struct Open {
+pub(crate) struct Open {
     /// A stream that listens.
     listen: reqwest::Response,
     /// A call that is not answered yet.
@@ -386,7 +386,7 @@ struct Open {
 }
 
 impl Open {
-    async fn at(attack: &Attack, client: &OAuthClient, access: &str, replica: &str) -> Self {
+    pub(crate) async fn at(attack: &Attack, client: &OAuthClient, access: &str, replica: &str) -> Self {
         let session = initialize(attack, client, access).await;
         let listen = attack.http.get(&client.url).bearer_auth(access).header("accept", "text/event-stream");
         let listen = listen.header("mcp-session-id", &session).header(REPLICA, replica).send().await.unwrap();
@@ -401,6 +401,12 @@ impl Open {
 
     /// Both end within five seconds of now, and the call without its result.
     async fn ends(self, why: &str) {
+        let ended = tokio::time::timeout(SEEN + SLACK, self.end(why)).await;
+        ended.unwrap_or_else(|_| panic!("{why}: what is open ends within five seconds"));
+    }
+
+    /// Waits until both have ended, the call without its result.
+    pub(crate) async fn end(self, why: &str) {
         let read = async |response: reqwest::Response| {
             let (mut stream, mut text) = (response.bytes_stream(), Vec::new());
             while let Some(Ok(part)) = stream.next().await {
@@ -408,9 +414,7 @@ impl Open {
             }
             String::from_utf8_lossy(&text).into_owned()
         };
-        let both = async { tokio::join!(read(self.listen), read(self.wait)) };
-        let ended = tokio::time::timeout(SEEN + SLACK, both).await;
-        let (_, answered) = ended.unwrap_or_else(|_| panic!("{why}: what is open ends within five seconds"));
+        let (_, answered) = tokio::join!(read(self.listen), read(self.wait));
         assert!(!answered.contains("\"result\""), "{why}: {answered}");
     }
 }

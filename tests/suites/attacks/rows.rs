@@ -11,8 +11,8 @@ use tokio::{
 use crate::{
     account, assertions, authorization,
     bystanders::Bystander,
-    callback, consent, crowd, discovery, documents, https, line_feeds, listed, load, outage, proxy, refresh,
-    registration, resource, revoke, scopes, tokens, upstream,
+    callback, consent, crowd, discovery, documents, ends, https, line_feeds, listed, load, outage, proxy,
+    refresh, registration, resource, revoke, scopes, tokens, upstream,
     world::{Attack, World},
 };
 
@@ -186,7 +186,6 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
         revoke:
             revoke_ends_nothing_of_others,
             revoke_ends_a_sign_in_on_every_replica,
-            revoke_is_seen_elsewhere_within_a_second,
             revoke_reaches_a_replica_that_is_cut_off,
             revoke_leaves_nothing_of_a_race_with_refreshes,
             revoke_reads_posted_forms_alone;
@@ -215,6 +214,8 @@ fn after_sign_in(runtime: &Handle, world: &Arc<World>) -> Vec<Trial> {
             r111_whatever_ends_a_sign_in_ends_what_it_has_open,
             r111_a_closed_tenant_ends_what_is_open,
             r114_nothing_secret_is_kept_in_clear;
+        ends:
+            r111_every_end_is_seen_elsewhere_within_a_second;
         scopes:
             r018_the_scope_of_a_registration_narrows_nothing,
             r053_more_than_was_approved_is_asked_for,
