@@ -128,7 +128,7 @@ async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
 /// Checks a request that waits for its answer: it may do so a little longer than its token lives, but not than its grant.
 async fn check_request(mcp: &Mcp, stream: Stream) -> Result<()> {
     let grant = mcp.server.store.grant(&stream.grant).await?;
-    if !grant.is_some_and(|grant| clients::may_hold(&mcp.server, &grant).is_ok()) {
+    if grant.is_none_or(|grant| clients::may_hold(&mcp.server, &grant).is_err()) {
         stream.close.cancel();
     }
     check_user(mcp, stream.user).await
