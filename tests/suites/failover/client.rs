@@ -185,7 +185,7 @@ impl Clients {
             self.tally.unanswered.fetch_add(1, SeqCst);
             return;
         };
-        let ended = self.tally.redeemed.fetch_add(1, SeqCst) % LEAVES == 0;
+        let ended = self.tally.redeemed.fetch_add(1, SeqCst).is_multiple_of(LEAVES);
         for generation in 2..2 + REFRESHES {
             (access, refresh) = self.refresh(done, &refresh, generation).await;
             self.tally.refreshed.fetch_add(1, SeqCst);
