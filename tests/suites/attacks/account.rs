@@ -6,6 +6,7 @@ use e2e::{
     balancer::REPLICA,
     browser::{Browser, Page},
     dev::Gateway,
+    github::GitHub,
     oauth::{Answer, OAuthClient},
 };
 use reqwest::Method;
@@ -89,7 +90,7 @@ fn with(form: &HashMap<String, String>, name: &str, value: Option<&str>) -> Hash
 }
 
 pub(crate) async fn account_forms_are_the_users_own(attack: &Attack) {
-    for gateway in [attack.a(), attack.b(), attack.c()] {
+    for gateway in [attack.a(), attack.b(), attack.c(), attack.e()] {
         let (user, thief) = (User::at(attack, gateway).await, User::at(attack, gateway).await);
         // Another site's page, which has the browser send its cookies.
         for site in ["cross-site", "same-site", "none", "", "Same-Origin"] {
@@ -210,9 +211,14 @@ pub(crate) async fn account_sessions_stay_with_their_tenant_and_browser(attack: 
 }
 
 pub(crate) async fn account_sign_ins_are_bound_to_their_browser(attack: &Attack) {
-    let gateway = attack.a();
-    let (attacker, login) = attack.visitor_of(&attack.world.github);
-    let victim = attack.visitor();
+    for hub in attack.hubs() {
+        a_sign_in_is_its_browsers_alone(attack, hub).await;
+    }
+}
+
+async fn a_sign_in_is_its_browsers_alone(attack: &Attack, (gateway, github): (&Gateway, &GitHub)) {
+    let (attacker, login) = attack.visitor_of(github);
+    let (victim, _) = attack.visitor_of(github);
     let begin = format!("{}/account/signin", gateway.issuer);
     // Login CSRF: the attacker's own callback in the victim's browser.
     let page = attacker.open(&begin).await;

@@ -6,8 +6,8 @@ use axum::{Router, routing::any};
 use e2e::{
     backend::{Backend, Callers},
     browser::{Browser, Page},
-    dev::Setup,
-    github::Quirk,
+    dev::{Gateway, Setup},
+    github::{GitHub, Quirk},
     idp::{Client, Idp, Spoil},
     manifests::OIDC,
     net::Server,
@@ -24,8 +24,8 @@ async fn at_provider(client: &OAuthClient, browser: &Browser) -> Page {
 }
 
 /// How often the provider's token endpoint was asked for this code.
-fn exchanges(attack: &Attack, code: &str) -> usize {
-    let requests = attack.world.github.requests();
+fn exchanges(github: &GitHub, code: &str) -> usize {
+    let requests = github.requests();
     requests.iter().filter(|r| r.uri.path().ends_with("access_token") && r.body.contains(code)).count()
 }
 
@@ -35,9 +35,15 @@ fn refused(page: &Page, statuses: &[u16]) {
 }
 
 pub(crate) async fn r058_states_that_are_not_ours(attack: &Attack) {
-    let gateway = attack.a();
+    for (gateway, github) in attack.hubs() {
+        states_that_are_not_its_own(attack, gateway, github).await;
+        a_state_whose_time_is_over(attack, gateway, github).await;
+    }
+}
+
+async fn states_that_are_not_its_own(attack: &Attack, gateway: &Gateway, github: &GitHub) {
     let client = attack.client(gateway).await;
-    let browser = attack.visitor();
+    let (browser, _) = attack.visitor_of(github);
     let login = at_provider(&client, &browser).await;
     let state = login.parameter("state").expect("we send a state");
     let (cut, longer) = (&state[..state.len() - 1], format!("{state}A"));
@@ -60,11 +66,15 @@ pub(crate) async fn r058_states_that_are_not_ours(attack: &Attack) {
         format!("{}/oauth/callback?code=code_of_the_attacker&state={state}&state={state}", gateway.issuer);
     refused(&browser.open(&twice).await, &[400]);
     // A flow that was never approved has no attempt to come back from.
-    assert_eq!(exchanges(attack, "code_of_the_attacker"), 0);
+    assert_eq!(exchanges(github, "code_of_the_attacker"), 0);
     let landed = browser.next(&login).await.expect("the provider's form");
     assert!(code(&landed).is_some(), "the right one still works: {}", landed.url);
-    // One whose time is over is none either, though the provider's code is good.
-    let (browser, login) = attack.visitor_of(&attack.world.github);
+}
+
+/// It is none either, though the provider's code is good.
+async fn a_state_whose_time_is_over(attack: &Attack, gateway: &Gateway, github: &GitHub) {
+    let client = attack.client(gateway).await;
+    let (browser, login) = attack.visitor_of(github);
     let page = consent(&client, &browser).await;
     let approval = page.url.join(&page.approve_link().unwrap()).unwrap();
     let flow = approval.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
@@ -72,9 +82,15 @@ pub(crate) async fn r058_states_that_are_not_ours(attack: &Attack) {
     let callback = answer_of(attack, &page, &login).await;
     attack.expire(&format!(":flow:{flow}"), TEN_MINUTES).await;
     refused(&browser.open(&callback).await, &[400]);
-    let provider_code = Url::parse(&callback).unwrap().query_pairs().next().unwrap().1.into_owned();
-    assert_eq!(exchanges(attack, &provider_code), 0);
-    assert!(attack.world.github.tokens_of(&login).is_empty());
+    assert_eq!(exchanges(github, &code_in(&callback)), 0);
+    assert!(github.tokens_of(&login).is_empty());
+}
+
+/// The provider's code in the address of a callback.
+fn code_in(callback: &str) -> String {
+    let callback = Url::parse(callback).expect("it is a URL");
+    let code = callback.query_pairs().find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
+    code.expect("the provider sends a code")
 }
 
 /// The provider's answer for `browser`'s user, not yet delivered.
@@ -86,32 +102,46 @@ async fn answer_of(attack: &Attack, login: &Page, user: &str) -> String {
 }
 
 pub(crate) async fn r059_a_callback_in_another_browser(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let (attacker, login) = attack.visitor_of(&attack.world.github);
-    let victim = attack.visitor();
-    let page = at_provider(&client, &attacker).await;
-    let callback = answer_of(attack, &page, &login).await;
-    refused(&victim.open(&callback).await, &[403]);
-    // With a flow of the victim's own open, too.
-    let own = at_provider(&client, &victim).await;
-    refused(&victim.open(&callback).await, &[403]);
-    let provider_code = Url::parse(&callback).unwrap().query_pairs().next().unwrap().1.into_owned();
-    assert_eq!(exchanges(attack, &provider_code), 0, "the code went to the provider");
-    // The attacker's code in the victim's own flow: PKCE at the provider refuses it.
-    let state = own.parameter("state").unwrap();
-    let mixed = format!("{}/oauth/callback?code={provider_code}&state={state}", attack.a().issuer);
-    refused(&victim.open(&mixed).await, &[400]);
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let (attacker, login) = attack.visitor_of(github);
+        let (victim, _) = attack.visitor_of(github);
+        let page = at_provider(&client, &attacker).await;
+        let callback = answer_of(attack, &page, &login).await;
+        refused(&victim.open(&callback).await, &[403]);
+        // With a flow of the victim's own open, too.
+        let own = at_provider(&client, &victim).await;
+        refused(&victim.open(&callback).await, &[403]);
+        // Nor with the attacker's cookie by a name that a neighbour of our host can plant in the victim's browser.
+        let url = Url::parse(&callback).unwrap();
+        let cookie = attacker.cookies_for(&url).await;
+        if let Some(bare) = cookie.strip_prefix("__Host-") {
+            for planted in [bare.to_owned(), format!("__Secure-{bare}"), format!("__host-{bare}")] {
+                let answer = attack.send(attack.http.get(url.clone()).header("cookie", &planted)).await;
+                let refused = answer.status == 403 && answer.header("location").is_empty();
+                assert!(refused, "{}: {}", answer.status, answer.header("location"));
+            }
+        }
+        let provider_code = code_in(&callback);
+        assert_eq!(exchanges(github, &provider_code), 0, "the code went to the provider");
+        // The attacker's code in the victim's own flow: PKCE at the provider refuses it.
+        let state = own.parameter("state").unwrap();
+        let mixed = format!("{}/oauth/callback?code={provider_code}&state={state}", gateway.issuer);
+        refused(&victim.open(&mixed).await, &[400]);
+    }
 }
 
 pub(crate) async fn r060_an_approval_that_is_finished_in_another_browser(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let attacker = attack.visitor();
-    let (victim, login) = attack.visitor_of(&attack.world.github);
-    let page = at_provider(&client, &attacker).await;
-    // The victim, who is signed in at the provider, follows the attacker's link.
-    let landed = victim.open(&format!("{}&login={login}", page.url)).await;
-    refused(&landed, &[403]);
-    assert!(attack.world.github.tokens_of(&login).is_empty(), "the victim's token was fetched");
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let (attacker, _) = attack.visitor_of(github);
+        let (victim, login) = attack.visitor_of(github);
+        let page = at_provider(&client, &attacker).await;
+        // The victim, who is signed in at the provider, follows the attacker's link.
+        let landed = victim.open(&format!("{}&login={login}", page.url)).await;
+        refused(&landed, &[403]);
+        assert!(github.tokens_of(&login).is_empty(), "the victim's token was fetched");
+    }
 }
 
 pub(crate) async fn r062_an_answer_of_another_issuer(attack: &Attack) {
@@ -137,22 +167,26 @@ pub(crate) async fn r062_an_answer_of_another_issuer(attack: &Attack) {
 
 pub(crate) async fn r063_a_state_of_the_other_tenant(attack: &Attack) {
     let sso = Sso::start(attack).await;
-    let client = attack.client(attack.a()).await;
-    let (browser, login) = attack.visitor_of(&attack.world.github);
-    let page = at_provider(&client, &browser).await;
-    let callback = answer_of(attack, &page, &login).await;
-    for other in [&sso.gateway.issuer, &attack.b().issuer] {
-        let there = callback.replace(&attack.a().issuer, other);
-        refused(&browser.open(&there).await, &[400]);
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let (browser, login) = attack.visitor_of(github);
+        let page = at_provider(&client, &browser).await;
+        let callback = answer_of(attack, &page, &login).await;
+        let others = [&sso.gateway, attack.a(), attack.b(), attack.c(), attack.e()];
+        for other in others.into_iter().filter(|other| other.issuer != gateway.issuer) {
+            refused(&browser.open(&callback.replace(&gateway.issuer, &other.issuer)).await, &[400]);
+        }
+        let sent = attack.hubs().map(|(_, github)| exchanges(github, &code_in(&callback)));
+        assert_eq!((sso.exchanges(), sent), (0, [0, 0]));
+        assert!(code(&browser.open(&callback).await).is_some(), "its own tenant still takes it");
     }
-    assert_eq!(sso.exchanges(), 0);
     // Nor the other way round, with a state that its own tenant would take.
     let client = attack.client(&sso.gateway).await;
     let browser = attack.browser("alice");
     let page = at_provider(&client, &browser).await;
     let answer = attack.get(&format!("{}&login=alice", page.url)).await;
     let callback = answer.header("location").to_owned();
-    for other in [attack.a(), attack.b(), attack.c()] {
+    for other in [attack.a(), attack.b(), attack.c(), attack.e()] {
         refused(&browser.open(&callback.replace(&sso.gateway.issuer, &other.issuer)).await, &[400]);
     }
     assert_eq!(sso.exchanges(), 0);
@@ -161,30 +195,37 @@ pub(crate) async fn r063_a_state_of_the_other_tenant(attack: &Attack) {
 }
 
 pub(crate) async fn r065_the_providers_words_are_not_repeated(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let browser = attack.visitor();
-    for error in
-        ["access_denied", "server_error", "made_up", "<b>x</b>", "temporarily_unavailable", "login_required"]
-    {
-        let page = at_provider(&client, &browser).await;
-        let mut callback = Url::parse(&format!("{}/oauth/callback", attack.a().issuer)).unwrap();
-        callback
-            .query_pairs_mut()
-            .append_pair("error", error)
-            .append_pair("error_description", "<b>Call +1-800-EVIL</b> \" onload=x")
-            .append_pair("error_uri", "https://evil.test/")
-            .append_pair("state", &page.parameter("state").unwrap());
-        let told = browser.open(callback.as_str()).await;
-        refused(&told, &[400]);
-        for foreign in ["EVIL", "evil.test", "<b>", "made_up"] {
-            assert!(!told.body.contains(foreign), "{error}: {foreign}");
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let (browser, _) = attack.visitor_of(github);
+        for error in [
+            "access_denied",
+            "server_error",
+            "made_up",
+            "<b>x</b>",
+            "temporarily_unavailable",
+            "login_required",
+        ] {
+            let page = at_provider(&client, &browser).await;
+            let mut callback = Url::parse(&format!("{}/oauth/callback", gateway.issuer)).unwrap();
+            callback
+                .query_pairs_mut()
+                .append_pair("error", error)
+                .append_pair("error_description", "<b>Call +1-800-EVIL</b> \" onload=x")
+                .append_pair("error_uri", "https://evil.test/")
+                .append_pair("state", &page.parameter("state").unwrap());
+            let told = browser.open(callback.as_str()).await;
+            refused(&told, &[400]);
+            for foreign in ["EVIL", "evil.test", "<b>", "made_up"] {
+                assert!(!told.body.contains(foreign), "{error}: {foreign}");
+            }
+            // Whoever gives up tells the client one of the RFC's codes.
+            let give_up = told.link("cursor:").expect("a link back to the application");
+            let told = Url::parse(&give_up).unwrap();
+            let code = told.query_pairs().find(|(n, _)| n == "error").unwrap().1.into_owned();
+            assert!(["access_denied", "server_error"].contains(&code.as_str()), "{error}: {code}");
+            assert!(!give_up.contains("EVIL"));
         }
-        // Whoever gives up tells the client one of the RFC's codes.
-        let give_up = told.link("cursor:").expect("a link back to the application");
-        let told = Url::parse(&give_up).unwrap();
-        let code = told.query_pairs().find(|(n, _)| n == "error").unwrap().1.into_owned();
-        assert!(["access_denied", "server_error"].contains(&code.as_str()), "{error}: {code}");
-        assert!(!give_up.contains("EVIL"));
     }
 }
 
@@ -287,7 +328,7 @@ pub(crate) async fn r068_a_renewed_consent_without_a_refresh_token(attack: &Atta
 
 /// A tenant whose users are an OpenID Connect provider's, beside the others in their Redis, with two replicas.
 struct Sso {
-    gateway: e2e::dev::Gateway,
+    gateway: Gateway,
     idp: Idp,
     _backend: Backend,
 }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use e2e::{
     balancer::REPLICA,
     browser::{Browser, Page},
+    dev::Gateway,
+    github::GitHub,
     net::eventually,
     oauth::{Answer, OAuthClient, REDIRECT_URI},
     redis::Redis,
@@ -53,13 +55,15 @@ async fn has_no_effect(attack: &Attack, browser: &Browser, url: &Url, statuses: 
 
 pub(crate) async fn r042_the_page_is_guarded(attack: &Attack) {
     // Which guards is looked at in every answer that is a page; here that those are pages.
-    let client = attack.client(attack.a()).await;
-    let page = consent(&client, &attack.visitor()).await;
-    let headers = page.headers.to_ascii_lowercase();
-    for part in
-        ["content-type: text/html", "cache-control: no-store", "form-action 'self'", "base-uri 'none'"]
-    {
-        assert!(headers.contains(part), "{part}: {headers}");
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let page = consent(&client, &attack.visitor_of(github).0).await;
+        let headers = page.headers.to_ascii_lowercase();
+        for part in
+            ["content-type: text/html", "cache-control: no-store", "form-action 'self'", "base-uri 'none'"]
+        {
+            assert!(headers.contains(part), "{part}: {headers}");
+        }
     }
     let (browser, _) = attack.local();
     let sign_in = browser.open(&attack.client(attack.b()).await.authorize_url()).await;
@@ -133,14 +137,10 @@ pub(crate) async fn r044_a_nonce_that_is_not_the_flows(attack: &Attack) {
         has_no_effect(attack, &browser, &with(&url, "flow", flow), &[400]).await;
     }
     has_no_effect(attack, &browser, &with(&url, "decision", Some("maybe")), &[400]).await;
-    // A flow that is over by its time, at both kinds of tenant.
-    for gateway in [attack.a(), attack.b()] {
+    // A flow that is over by its time, at each kind of tenant.
+    for gateway in [attack.a(), attack.b(), attack.e()] {
         let (client, browser) = (attack.client(gateway).await, attack.user_of(gateway));
-        let mut page = browser.open(&client.authorize_url()).await;
-        while page.approve_link().is_none() {
-            page = browser.next(&page).await.expect("the sign-in form");
-        }
-        let url = approval(&page);
+        let url = approval(&consent(&client, &browser).await);
         let flow = url.query_pairs().find(|(n, _)| n == "flow").unwrap().1.into_owned();
         attack.expire(&format!(":flow:{flow}"), TEN_MINUTES).await;
         for decision in [None, Some("approve"), Some("deny")] {
@@ -240,9 +240,11 @@ pub(crate) async fn r045_one_nonce_takes_effect_once_in_step(attack: &Attack) {
     attack.inspect(&gateway, &redis).await;
 }
 
-pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let (victim, attacker) = (attack.visitor(), attack.visitor());
+/// A cookie of another flow, of another browser, or by a name that another host could give it (RFC 6265bis section 4.1.3)
+/// opens nothing, and the browser's own still does.
+async fn is_of_its_browser_alone(attack: &Attack, (gateway, github): (&Gateway, &GitHub)) {
+    let client = attack.client(gateway).await;
+    let (victim, attacker) = (attack.visitor_of(github).0, attack.visitor_of(github).0);
     let url = approval(&consent(&client, &victim).await);
     has_no_effect(attack, &attacker, &url, &[403]).await;
     // A cookie of its own flow does not help, nor does its value under the other's name.
@@ -250,11 +252,25 @@ pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attac
     has_no_effect(attack, &attacker, &url, &[403]).await;
     let value = attacker.cookies_for(&own.url).await.rsplit('=').next().unwrap().to_owned();
     let name = victim.cookie_names().await.pop().unwrap();
-    let forged = attack.http.get(url.clone()).header("cookie", format!("{name}={value}"));
-    assert_eq!(attack.send(forged).await.status, 403);
+    let mut forged = vec![format!("{name}={value}")];
+    if let Some(bare) = name.strip_prefix("__Host-") {
+        let cookie = victim.cookies_for(&url).await;
+        let (_, value) = cookie.split_once('=').expect("a cookie has a value");
+        forged.extend([format!("{bare}={value}"), format!("__Secure-{bare}={value}")]);
+    }
+    for cookie in forged {
+        let answer = attack.send(attack.http.get(url.clone()).header("cookie", &cookie)).await;
+        assert!(answer.status == 403 && answer.header("location").is_empty(), "{name}: {}", answer.status);
+    }
     let deny = with(&url, "decision", Some("deny"));
     has_no_effect(attack, &attacker, &deny, &[403]).await;
     assert_eq!(ask(attack, &victim, &url).await.status, 303, "the victim's own still works");
+}
+
+pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attack) {
+    for hub in attack.hubs() {
+        is_of_its_browser_alone(attack, hub).await;
+    }
     // Users of the tenant's own: the page is for whoever signed in for it, not for who signed in since.
     let client = attack.client(attack.b()).await;
     let ((victim, _), (other, _)) = (attack.local(), attack.local());
@@ -274,56 +290,73 @@ pub(crate) async fn r046_a_nonce_opens_nothing_in_another_browser(attack: &Attac
 }
 
 pub(crate) async fn r047_the_stored_request_wins(attack: &Attack) {
-    let client = attack.client(attack.b()).await;
-    let other = attack.client_as(attack.b(), "none", WEB_CALLBACK).await;
-    let (browser, _) = attack.local();
-    let sign_in = browser.open(&client.authorize_url()).await;
-    let page = browser.next(&sign_in).await.expect("the sign-in form");
-    let url = approval(&page);
-    let mut changed = url.clone();
-    changed
-        .query_pairs_mut()
-        .append_pair("client_id", other.id())
-        .append_pair("redirect_uri", WEB_CALLBACK)
-        .append_pair("scope", "admin")
-        .append_pair("resource", &attack.a().url)
-        .append_pair("state", "evil")
-        .append_pair("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-    let answer = ask(attack, &browser, &changed).await;
-    let location = answer.header("location");
-    assert!(location.starts_with(&client.redirect_uri) && location.contains("state=the-state"), "{location}");
-    let code = Url::parse(location).unwrap().query_pairs().find(|(n, _)| n == "code").unwrap().1.into_owned();
-    assert_eq!(client.redeem(&code).await.get("scope"), "mcp");
-    // The other tenant knows neither flow nor nonce.
-    let mut there = Url::parse(&format!("{}/oauth/authorize/approve", attack.a().issuer)).unwrap();
-    there.set_query(url.query());
-    has_no_effect(attack, &browser, &there, &[400, 403]).await;
+    let tenants = [attack.a(), attack.b(), attack.e()];
+    for gateway in tenants {
+        let client = attack.client(gateway).await;
+        let other = attack.client_as(gateway, "none", WEB_CALLBACK).await;
+        let browser = attack.user_of(gateway);
+        let page = consent(&client, &browser).await;
+        let url = approval(&page);
+        let mut changed = url.clone();
+        changed
+            .query_pairs_mut()
+            .append_pair("client_id", other.id())
+            .append_pair("redirect_uri", WEB_CALLBACK)
+            .append_pair("scope", "admin")
+            .append_pair("resource", &attack.c().url)
+            .append_pair("state", "evil")
+            .append_pair("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        // The other tenants know neither flow nor nonce.
+        for elsewhere in tenants.into_iter().filter(|tenant| tenant.issuer != gateway.issuer) {
+            let mut there = Url::parse(&format!("{}/oauth/authorize/approve", elsewhere.issuer)).unwrap();
+            there.set_query(url.query());
+            let cookies = browser.cookies_for(&url).await;
+            let answer = attack.send(attack.http.get(there.clone()).header("cookie", cookies)).await;
+            let refused = matches!(answer.status, 400 | 403) && answer.header("location").is_empty();
+            assert!(refused, "{there}: {} {}", answer.status, answer.header("location"));
+        }
+        // Nor is a host or scheme taken over that only a header names.
+        let asked = attack.http.get(changed.clone()).header("cookie", browser.cookies_for(&url).await);
+        let asked = asked.header("x-forwarded-host", "evil.test").header("x-forwarded-proto", "ftp");
+        let answer = attack.send(asked).await;
+        let location = Url::parse(answer.header("location")).expect("the approval leads on");
+        let back = location.query_pairs().find(|(name, _)| name == "redirect_uri");
+        let ours = format!("{}/oauth/callback", gateway.issuer);
+        assert!(back.is_none_or(|(_, back)| back == ours), "{location}");
+        let mut landed = browser.follow(&page, changed.as_str()).await;
+        landed = browser.next(&landed).await.unwrap_or(landed);
+        assert!(landed.url.as_str().starts_with(&client.redirect_uri), "{} {}", landed.status, landed.url);
+        assert_eq!(landed.parameter("state").as_deref(), Some("the-state"));
+        let tokens = client.redeem(&code(&landed).expect("a code")).await;
+        assert_eq!(tokens.get("scope"), "mcp", "{}", tokens.text);
+    }
 }
 
 pub(crate) async fn r049_another_site_cannot_approve(attack: &Attack) {
-    let client = attack.client(attack.b()).await;
-    let (browser, _) = attack.local();
-    // Signed in, so that the attacker's page meets a consent page at once.
-    client.tokens(&browser).await;
-    let page = browser.open(&client.authorize_url()).await;
-    let url = approval(&page);
-    for (name, value) in [
-        ("sec-fetch-site", "cross-site"),
-        ("sec-fetch-site", "same-site"),
-        ("sec-fetch-dest", "iframe"),
-        ("sec-fetch-dest", "image"),
-        ("sec-fetch-dest", "empty"),
-        ("sec-purpose", "prefetch"),
-        ("purpose", "prefetch"),
-        ("sec-purpose", "prefetch;prerender"),
-    ] {
-        let request = attack.http.get(url.clone()).header("cookie", browser.cookies_for(&url).await);
-        let answer = attack.send(request.header(name, value)).await;
-        assert!(
-            answer.status == 403 && answer.header("location").is_empty(),
-            "{name}: {value}: {}",
-            answer.status
-        );
+    for gateway in [attack.a(), attack.b(), attack.e()] {
+        let (client, browser) = (attack.client(gateway).await, attack.user_of(gateway));
+        // Signed in, so that the attacker's page meets a consent page at once.
+        client.tokens(&browser).await;
+        let url = approval(&consent(&client, &browser).await);
+        for (name, value) in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-dest", "iframe"),
+            ("sec-fetch-dest", "image"),
+            ("sec-fetch-dest", "empty"),
+            ("sec-purpose", "prefetch"),
+            ("purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+        ] {
+            let request = attack.http.get(url.clone()).header("cookie", browser.cookies_for(&url).await);
+            let answer = attack.send(request.header(name, value)).await;
+            assert!(
+                answer.status == 403 && answer.header("location").is_empty(),
+                "{name}: {value}: {}",
+                answer.status
+            );
+        }
+        assert_eq!(ask(attack, &browser, &url).await.status, 303, "the user's own click still works");
     }
     // The sign-in form of another site, with the attacker's own password (login CSRF).
     let (stranger, _) = attack.local();
@@ -336,19 +369,20 @@ pub(crate) async fn r049_another_site_cannot_approve(attack: &Attack) {
     assert_eq!(answer.status, 403, "{}", answer.text);
     let post = attack.http.post(form.url.clone()).header("cookie", stranger.cookies_for(&form.url).await);
     assert_eq!(attack.send(post.form(&body)).await.status, 403, "the form's token is what counts");
-    assert_eq!(ask(attack, &browser, &url).await.status, 303, "the user's own click still works");
 }
 
 pub(crate) async fn r050_a_page_shown_twice_works_from_either(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let browser = attack.visitor();
-    let (first, second) = (consent(&client, &browser).await, consent(&client, &browser).await);
-    let login = browser.follow(&first, &first.approve_link().unwrap()).await;
-    let landed = browser.next(&login).await.expect("the provider's form");
-    assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
-    // The provider knows the browser by now, and asks nothing.
-    let landed = browser.follow(&second, &second.approve_link().unwrap()).await;
-    assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let browser = attack.visitor_of(github).0;
+        let (first, second) = (consent(&client, &browser).await, consent(&client, &browser).await);
+        let login = browser.follow(&first, &first.approve_link().unwrap()).await;
+        let landed = browser.next(&login).await.expect("the provider's form");
+        assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
+        // The provider knows the browser by now, and asks nothing.
+        let landed = browser.follow(&second, &second.approve_link().unwrap()).await;
+        assert!(code(&landed).is_some(), "{} {}", landed.status, landed.url);
+    }
 }
 
 pub(crate) async fn r052_refusing_is_told_and_final(attack: &Attack) {
@@ -467,18 +501,20 @@ pub(crate) async fn r055_cookies_are_guarded(attack: &Attack) {
 }
 
 pub(crate) async fn r056_two_hundred_open_requests_in_one_browser(attack: &Attack) {
-    let client = attack.client(attack.a()).await;
-    let browser = attack.visitor();
-    let mut last = consent(&client, &browser).await;
-    for _ in 1..200 {
-        last = consent(&client, &browser).await;
+    for (gateway, github) in attack.hubs() {
+        let client = attack.client(gateway).await;
+        let browser = attack.visitor_of(github).0;
+        let mut last = consent(&client, &browser).await;
+        for _ in 1..200 {
+            last = consent(&client, &browser).await;
+        }
+        let header = browser.cookies_for(&last.url).await;
+        assert!(
+            header.len() < 2048 && browser.cookie_names().await.len() <= 8,
+            "{} bytes of cookies",
+            header.len()
+        );
+        let login = browser.next(&last).await.expect("the approval link");
+        assert!(code(&browser.next(&login).await.expect("the provider's form")).is_some());
     }
-    let header = browser.cookies_for(&last.url).await;
-    assert!(
-        header.len() < 2048 && browser.cookie_names().await.len() <= 8,
-        "{} bytes of cookies",
-        header.len()
-    );
-    let login = browser.next(&last).await.expect("the approval link");
-    assert!(code(&browser.next(&login).await.expect("the provider's form")).is_some());
 }

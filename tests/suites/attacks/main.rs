@@ -1,7 +1,8 @@
 //! What a gateway must stand: the numbered attacks, one test each, black box over HTTP.
 //!
 //! Tenants with two replicas each share one real Redis: A (users of a GitHub), B (users of its own), C (as B, at an
-//! https issuer), D (as C, with documents of clients) and E (as B, at an issuer with a path). Every test asks from an
+//! https issuer), D (as C, with documents of clients), E (as A, at an https issuer) and F (as B, at an issuer with a path).
+//! Every test asks from an
 //! address of its own, with users of its own, while somebody else's sign-ins are under way, which must come to their end
 //! after it. It ends by looking at everything that was answered to it ([`e2e::watch`]), at what the replicas wrote and
 //! count, and at all that Redis holds: no server error, no panic, no redirect or link to an address that is not its

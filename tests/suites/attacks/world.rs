@@ -30,9 +30,9 @@ use serde_json::json;
 
 use crate::documents;
 
-/// A web client's callback, which the policies of both tenants allow.
+/// A web client's callback, which the policies of all tenants allow.
 pub(crate) const WEB_CALLBACK: &str = "https://c1.test/cb";
-/// How many users tenants B, C, D and E have: more than all tests take.
+/// How many users tenants B, C, D and F have: more than all tests take.
 const LOCAL_USERS: u32 = 320;
 /// The password of each of them, long enough to be looked for in logs, and its hash.
 pub(crate) const PASSWORD: &str = "a-password-of-the-attack-suite";
@@ -46,9 +46,9 @@ pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const SEEN: Duration = Duration::from_secs(5);
 /// What a busy machine adds to that.
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
-/// The host of tenants C and D.
+/// The host of tenants C, D and E.
 pub(crate) const HOST: &str = "tools.test";
-/// The path of tenant E's issuer.
+/// The path of tenant F's issuer.
 const PATH: &str = "/t/tools";
 
 const POLICY: &str = "
@@ -73,13 +73,16 @@ pub(crate) struct World {
     pub(crate) c: Gateway,
     /// Tenant D: as C, whose clients come by documents of [`e2e::web`].
     pub(crate) d: Gateway,
-    /// Tenant E: as B, at an issuer with a path.
+    /// Tenant E: as A, at an https issuer, with users of a GitHub of its own.
     pub(crate) e: Gateway,
+    /// Tenant F: as B, at an issuer with a path.
+    f: Gateway,
     pub(crate) github: GitHub,
+    github_e: GitHub,
     pub(crate) backend_a: Backend,
     /// Where no document may lead.
     pub(crate) sink: Sink,
-    _backends: [Backend; 4],
+    _backends: [Backend; 5],
     next: AtomicU32,
     next_user: AtomicU32,
 }
@@ -95,23 +98,40 @@ impl World {
         let (redis, sink) = tokio::join!(Redis::start(), Sink::start());
         let url = redis.url();
         let urls = [url.as_str()];
-        let (hub, b, c, d, e) = tokio::join!(
+        let (hub, b, c, d, e, f) = tokio::join!(
             hub(&watch, &redis),
             local(&watch, &redis, "team-b", None),
             local(&watch, &redis, "team-c", Some(HOST)),
             documents::tenant(&watch, &redis),
-            local_at(&watch, &urls, "team-e", |manifest| Setup::below(PATH, manifest))
+            hub_of(&watch, &url, "team-e", Some(HOST)),
+            local_at(&watch, &urls, "team-f", |manifest| Setup::below(PATH, manifest))
         );
         let ((a, github, backend_a), (b, backend_b), (c, backend_c)) = (hub, b, c);
-        let ((d, backend_d), (e, backend_e)) = (d, e);
+        let ((d, backend_d), (e, github_e, backend_e), (f, backend_f)) = (d, e, f);
         let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
-        let backends = [backend_b, backend_c, backend_d, backend_e];
-        Self { watch, redis, a, b, c, d, e, github, backend_a, sink, _backends: backends, next, next_user }
+        let backends = [backend_b, backend_c, backend_d, backend_e, backend_f];
+        Self {
+            watch,
+            redis,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            github,
+            github_e,
+            backend_a,
+            sink,
+            _backends: backends,
+            next,
+            next_user,
+        }
     }
 
     /// The tenants that all tests share.
-    pub(crate) fn tenants(&self) -> [&Gateway; 5] {
-        [&self.a, &self.b, &self.c, &self.d, &self.e]
+    pub(crate) fn tenants(&self) -> [&Gateway; 6] {
+        [&self.a, &self.b, &self.c, &self.d, &self.e, &self.f]
     }
 
     /// What holds when all tests are over, whoever asked: every answer was good, and nobody's secret stands anywhere.
@@ -129,8 +149,19 @@ pub(crate) async fn hub(watch: &Arc<Watch>, redis: &Redis) -> (Gateway, GitHub, 
 
 /// [`hub`], whose Redis is reached at this URL.
 pub(crate) async fn hub_at(watch: &Arc<Watch>, redis: &str) -> (Gateway, GitHub, Backend) {
-    let manifest = format!("{GITHUB}{}", POLICY.replace("{namespace}", "team-a"));
-    let setup = Setup::manifest(&manifest);
+    hub_of(watch, redis, "team-a", None).await
+}
+
+/// [`hub_at`], behind TLS where it has a host.
+async fn hub_of(
+    watch: &Arc<Watch>,
+    redis: &str,
+    namespace: &str,
+    host: Option<&'static str>,
+) -> (Gateway, GitHub, Backend) {
+    let manifest =
+        format!("{}{}", GITHUB.replace("team-a", namespace), POLICY.replace("{namespace}", namespace));
+    let setup = host.map_or_else(|| Setup::manifest(&manifest), |host| Setup::https(host, &manifest));
     let github = GitHub::start(App::at(&setup.issuer())).await;
     watch.provider(&setup.issuer(), &github.url());
     let backend = Backend::start(Callers::GitHub(github.url())).await;
@@ -245,6 +276,17 @@ impl Attack {
         &self.world.d
     }
 
+    /// Tenant E, behind TLS, whose users are a GitHub's.
+    pub(crate) fn e(&self) -> &Gateway {
+        &self.world.e
+    }
+
+    /// Tenants A and E, and who knows the users of each.
+    pub(crate) fn hubs(&self) -> [(&Gateway, &GitHub); 2] {
+        let World { a, e, github, github_e, .. } = self.world.as_ref();
+        [(a, github), (e, github_e)]
+    }
+
     /// Another address, as another machine.
     pub(crate) fn elsewhere(&self) -> Self {
         Self::new(self.world.clone())
@@ -277,7 +319,8 @@ impl Attack {
 
     /// A browser of a new user of this one of the tenants that all share.
     pub(crate) fn user_of(&self, gateway: &Gateway) -> Browser {
-        if gateway.issuer == self.a().issuer { self.visitor() } else { self.local().0 }
+        let hub = self.hubs().into_iter().find(|(hub, _)| hub.issuer == gateway.issuer);
+        hub.map_or_else(|| self.local().0, |(_, github)| self.visitor_of(github).0)
     }
 
     /// A public client of a tenant, with an application's own scheme.
@@ -393,9 +436,12 @@ pub(crate) fn code(page: &Page) -> Option<String> {
     page.parameter("code").filter(|_| page.status == 0)
 }
 
-/// The consent page of a new flow, at a tenant whose users sign in elsewhere.
+/// The consent page of a new flow, behind the sign-in form where the tenant has one.
 pub(crate) async fn consent(client: &OAuthClient, browser: &Browser) -> Page {
-    let page = browser.open(&client.authorize_url()).await;
+    let mut page = browser.open(&client.authorize_url()).await;
+    if page.approve_link().is_none() {
+        page = browser.next(&page).await.unwrap_or(page);
+    }
     assert!(page.approve_link().is_some(), "{} {}\n{}", page.status, page.url, page.body);
     page
 }
