@@ -165,12 +165,17 @@ async fn what_a_page_loads_in_itself_begins_no_sign_in() {
             let answer = visitor.get_with(&gateway, &path, &headers).await;
             assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
         }
-        // Loaded ahead of time because a page elsewhere says so (speculation rules), and seen by nobody.
-        for purpose in
-            [("sec-purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("purpose", "prefetch")]
-        {
+    }
+    // Pages that a browser fetches before anybody opens them, because a page elsewhere says so (speculation rules).
+    for purpose in [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("sec-purpose", "prefetch;anonymous-client-ip"),
+        ("purpose", "prefetch"),
+    ] {
+        for path in [path.as_str(), "/oauth/callback?x=1", "/account"] {
             let headers = [elsewhere, ("sec-fetch-dest", "document"), purpose];
-            let answer = visitor.get_with(&gateway, &path, &headers).await;
+            let answer = visitor.get_with(&gateway, path, &headers).await;
             assert!(answer.is_page(403) && answer.headers.get("set-cookie").is_none(), "{answer:?}");
         }
     }
