@@ -68,8 +68,11 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn logo_origin(&self) -> Option<String> {
-        Url::parse(self.logo_url?).ok().map(|url| url.origin().ascii_serialization())
+    /// The logo as a policy names it (CSP 3 section 2.3.1): without a query, and with what would end it escaped.
+    fn logo_source(&self) -> Option<String> {
+        let url = Url::parse(self.logo_url?).ok()?;
+        let path = url.path().replace(';', "%3B").replace(',', "%2C");
+        Some(format!("{}{path}", url.origin().ascii_serialization()))
     }
 }
 
@@ -88,7 +91,7 @@ pub fn respond(status: StatusCode, site: &Site<'_>, page: &impl Template) -> Res
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
-    let images = site.logo_origin().map(|origin| format!("; img-src {origin}")).unwrap_or_default();
+    let images = site.logo_source().map(|logo| format!("; img-src {logo}")).unwrap_or_default();
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'{images}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         *STYLE_HASH
@@ -106,7 +109,7 @@ pub fn respond(status: StatusCode, site: &Site<'_>, page: &impl Template) -> Res
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // An origin's serialization and base64 are ASCII.
+    // A URL's serialization and base64 are ASCII.
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }

@@ -287,15 +287,17 @@ async fn a_prefetched_consent_page_approves_nothing() {
 }
 
 #[tokio::test]
-async fn a_logo_is_shown_from_its_own_origin_only() {
+async fn a_logo_is_the_only_image_and_comes_by_https() {
     for (url, shown) in
-        [("https://cdn.example.com/a;b,c/logo.svg", true), ("http://cdn.example.com/logo.svg", false)]
+        [("https://cdn.example.com/a;b,c/logo.svg?v=2", true), ("http://cdn.example.com/logo.svg", false)]
     {
         let gateway = Gateway::edited(provider_config(), "display.logoUrl", serde_json::json!(url));
         let client = gateway.public_client().await;
         let page = gateway.get(&authorize_path(&authorization(&client))).await;
         let policy = page.header("content-security-policy");
-        assert_eq!(policy.contains("; img-src https://cdn.example.com;"), shown, "{policy}");
+        let source = "; img-src https://cdn.example.com/a%3Bb%2Cc/logo.svg;";
+        assert_eq!(policy.contains(source), shown, "{policy}");
+        assert_eq!(policy.contains("img-src"), shown, "{policy}");
         assert_eq!(page.body.contains("<img src="), shown);
     }
 }
@@ -477,6 +479,7 @@ async fn every_page_shows_the_servers_name_logo_and_help() {
         ] {
             assert!(page.body.contains(shown), "{shown}: {}", page.body);
         }
-        assert!(page.header("content-security-policy").contains("; img-src https://cdn.example.com;"));
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("; img-src https://cdn.example.com/logo.svg;"), "{policy}");
     }
 }
