@@ -61,6 +61,11 @@ impl Landing {
         Self { redirect_uri, place, arrived, started: 0, _server: server, _tls: tls }
     }
 
+    /// Whether no browser came to its server that was not looked at.
+    pub fn is_untouched(&self) -> bool {
+        self.arrived.is_empty()
+    }
+
     /// The code of the next answer.
     pub async fn code(&mut self, browser: &WebDriver) -> String {
         let answer = self.next(browser).await;

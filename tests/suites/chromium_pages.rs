@@ -3,7 +3,7 @@
 use e2e::{
     journeys::{
         by_keyboard_alone, every_page, every_page_of_a_document, every_page_of_a_provider,
-        every_page_of_trouble, whoever_is_denied,
+        every_page_of_trouble, every_page_with_a_logo, whoever_is_denied,
     },
     webdriver::Kind,
 };
@@ -31,6 +31,11 @@ async fn the_pages_of_trouble_are_readable_on_every_screen() {
 #[tokio::test]
 async fn the_pages_of_clients_with_documents_are_readable_on_every_screen() {
     every_page_of_a_document(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn the_pages_with_a_logo_load_it_alone() {
+    every_page_with_a_logo(Kind::Chromium).await;
 }
 
 #[tokio::test]

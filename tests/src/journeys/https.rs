@@ -8,7 +8,8 @@ use crate::{
     webdriver::{Kind, WebDriver},
 };
 
-const HOST: &str = "tools.test";
+/// Its host.
+pub(super) const HOST: &str = "tools.test";
 
 /// Signs in on the way to a client and on the account page, whoever knows the users, and ends it there.
 pub async fn at_an_https_issuer(kind: Kind) {

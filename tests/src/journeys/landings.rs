@@ -3,17 +3,15 @@
 
 use url::Url;
 
-use super::{APPROVE, DENY, Identity, LOGIN, world::World};
+use super::{APPROVE, DENY, FINISHED, Identity, LOGIN, world::World};
 use crate::{
     landing::{Landing, Place},
-    net::eventually,
     oauth::OAuthClient,
     webdriver::{Kind, WebDriver},
 };
 
-/// What the consent page says, and what a flow says that is over.
+/// What the consent page says.
 const CONSENT: &str = "Connect test to";
-const FINISHED: &str = "You are signed in";
 
 /// A browser and the client that sent it.
 struct Journey<'a> {
@@ -117,18 +115,11 @@ impl Journey<'_> {
         if self.browser.kind() == Kind::Chromium || place == Place::Application {
             self.browser.wait_for(behind).await;
         } else {
-            self.reads(text).await;
+            self.browser.reads(text).await;
         }
         self.browser.reload().await;
-        self.reads(text).await;
+        self.browser.reads(text).await;
         assert_eq!((self.world.forms(), self.world.exchanges()), before);
-    }
-
-    async fn reads(&self, text: &str) {
-        eventually(&format!("{text:?} on the page"), async || {
-            self.browser.text().await.contains(text).then_some(())
-        })
-        .await;
     }
 
     /// The provider's answer once more, as a restored tab opens it: a page, and no second use of the provider's code.

@@ -2,19 +2,25 @@
 
 mod account;
 mod documents;
+mod elsewhere;
 mod https;
 mod landings;
+mod logo;
 mod pages;
 mod policy;
+mod visits;
 mod world;
 
 pub use self::{
     account::{by_keyboard_alone, disconnect_and_sign_out, reload_back_and_a_second_tab},
     documents::every_page_of_a_document,
+    elsewhere::another_site_decides_nothing,
     https::at_an_https_issuer,
     landings::every_landing,
+    logo::every_page_with_a_logo,
     pages::{every_page, every_page_of_a_provider, every_page_of_trouble, whoever_is_denied},
     policy::form_action,
+    visits::pages_are_opened_and_not_loaded,
     world::Identity,
 };
 use crate::webdriver::WebDriver;
@@ -24,6 +30,8 @@ pub const APPROVE: &str = "#approve";
 const DENY: &str = "#deny";
 /// The field of a provider's form.
 const LOGIN: &str = "input[name=login]";
+/// What a flow says that is over.
+const FINISHED: &str = "You are signed in";
 /// The account page's way to sign in.
 const TO_SIGN_IN: &str = "a.button.main";
 /// What the account page of somebody who is signed in has.
@@ -68,6 +76,16 @@ macro_rules! journeys {
         #[tokio::test]
         async fn a_user_disconnects_a_client_and_signs_out() {
             $crate::journeys::disconnect_and_sign_out($kind).await;
+        }
+
+        #[tokio::test]
+        async fn another_site_decides_nothing_of_a_user() {
+            $crate::journeys::another_site_decides_nothing($kind).await;
+        }
+
+        #[tokio::test]
+        async fn pages_open_from_another_site_that_cannot_load_them() {
+            $crate::journeys::pages_are_opened_and_not_loaded($kind).await;
         }
 
         #[tokio::test]

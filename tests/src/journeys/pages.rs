@@ -111,8 +111,7 @@ pub async fn every_page(kind: Kind) {
 
 /// Looks at the page, which says this.
 async fn look_at(browser: &WebDriver, name: &str, says: &str) {
-    eventually(&format!("{says:?} on the page"), async || browser.text().await.contains(says).then_some(()))
-        .await;
+    browser.reads(says).await;
     look(browser, name).await;
 }
 

@@ -124,9 +124,31 @@ impl WebDriver {
         self.element(selector).await;
     }
 
+    /// Waits until the page says `text`.
+    pub async fn reads(&self, text: &str) {
+        eventually(&format!("{text:?} on the page"), async || self.text().await.contains(text).then_some(()))
+            .await;
+    }
+
     /// Goes back, as the user's Back button does.
     pub async fn back(&self) {
         self.command("Back", json!({})).await;
+    }
+
+    /// Goes forward, as the user's Forward button does.
+    pub async fn forward(&self) {
+        self.command("Forward", json!({})).await;
+    }
+
+    /// Goes on in the window that is not this one: in what a page opened, or where it was opened.
+    pub async fn to_other_window(&self) {
+        let here = self.command("GetWindowHandle", json!({})).await;
+        let other = eventually("another window", async || {
+            let all = self.command("GetWindowHandles", json!({})).await;
+            all.as_array().into_iter().flatten().find(|window| **window != here).cloned()
+        })
+        .await;
+        self.command("SwitchToWindow", json!({ "handle": other })).await;
     }
 
     /// Loads the page again, as the user's Reload button does.
