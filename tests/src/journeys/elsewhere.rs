@@ -118,15 +118,13 @@ fn loading(url: &str) -> String {
 
 /// Sends a form by itself.
 fn sending(action: &str, fields: &BTreeMap<String, String>) -> String {
-    let fields: String = fields
-        .iter()
-        .map(|(name, value)| {
-            format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", attribute(value))
-        })
-        .collect();
+    let input = |(name, value): (&String, &String)| {
+        format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", attribute(value))
+    };
+    let inputs = fields.iter().map(input).collect::<Vec<_>>().concat();
     // A field may be called as a method of forms is.
     let send = "HTMLFormElement.prototype.submit.call(document.forms[0])";
-    format!("<form method=\"post\" action=\"{}\">{fields}</form><script>{send}</script>", attribute(action))
+    format!("<form method=\"post\" action=\"{}\">{inputs}</form><script>{send}</script>", attribute(action))
 }
 
 /// Whatever another site's page loads, submits or leads to, of a user who is signed in: nothing is approved, denied or

@@ -96,7 +96,9 @@ impl Visit {
     async fn is_fetched_ahead(&self) {
         let before = self.world.tap.heard("GET /oauth/authorize").len();
         let url = self.client.authorize_url();
-        self.site.open(&self.browser, &format!("{}{}", link(&url), rules("prefetch", &[url.clone()]))).await;
+        self.site
+            .open(&self.browser, &format!("{}{}", link(&url), rules("prefetch", std::slice::from_ref(&url))))
+            .await;
         if self.browser.kind() == Kind::Chromium {
             let ahead = eventually("the page to be fetched ahead", async || {
                 self.world.tap.heard("GET /oauth/authorize").get(before).cloned()

@@ -76,7 +76,7 @@ pub(crate) struct World {
     /// Tenant E: as A, at an https issuer, with users of a GitHub of its own.
     pub(crate) e: Gateway,
     /// Tenant F: as B, at an issuer with a path.
-    f: Gateway,
+    below: Gateway,
     pub(crate) github: GitHub,
     github_e: GitHub,
     pub(crate) backend_a: Backend,
@@ -98,16 +98,14 @@ impl World {
         let (redis, sink) = tokio::join!(Redis::start(), Sink::start());
         let url = redis.url();
         let urls = [url.as_str()];
-        let (hub, b, c, d, e, f) = tokio::join!(
-            hub(&watch, &redis),
+        let ((a, github, backend_a), (behind_tls, github_e, backend_e)) =
+            tokio::join!(hub(&watch, &redis), hub_of(&watch, &url, "team-e", Some(HOST)));
+        let ((b, backend_b), (c, backend_c), (d, backend_d), (below, backend_f)) = tokio::join!(
             local(&watch, &redis, "team-b", None),
             local(&watch, &redis, "team-c", Some(HOST)),
             documents::tenant(&watch, &redis),
-            hub_of(&watch, &url, "team-e", Some(HOST)),
             local_at(&watch, &urls, "team-f", |manifest| Setup::below(PATH, manifest))
         );
-        let ((a, github, backend_a), (b, backend_b), (c, backend_c)) = (hub, b, c);
-        let ((d, backend_d), (e, github_e, backend_e), (f, backend_f)) = (d, e, f);
         let (next, next_user) = (AtomicU32::new(0), AtomicU32::new(0));
         let backends = [backend_b, backend_c, backend_d, backend_e, backend_f];
         Self {
@@ -117,8 +115,8 @@ impl World {
             b,
             c,
             d,
-            e,
-            f,
+            e: behind_tls,
+            below,
             github,
             github_e,
             backend_a,
@@ -131,7 +129,7 @@ impl World {
 
     /// The tenants that all tests share.
     pub(crate) fn tenants(&self) -> [&Gateway; 6] {
-        [&self.a, &self.b, &self.c, &self.d, &self.e, &self.f]
+        [&self.a, &self.b, &self.c, &self.d, &self.e, &self.below]
     }
 
     /// What holds when all tests are over, whoever asked: every answer was good, and nobody's secret stands anywhere.
