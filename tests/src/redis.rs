@@ -146,10 +146,18 @@ impl Redis {
         self.process.kill().await;
     }
 
-    /// Starts it again on the same port.
+    /// Starts it again on the same port, which something of before may still hold.
     pub async fn restart(&mut self) {
-        self.process = Process::start(command(self.port, &self.directory, &self.arguments));
-        self.ready().await;
+        eventually("redis-server to have its port again", async || {
+            if self.process.has_ended() {
+                eprintln!("redis-server ended:\n{}", self.process.output());
+                self.process = Process::start(command(self.port, &self.directory, &self.arguments));
+            }
+            let client = redis::Client::open(self.url()).expect("the URL is good");
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+        })
+        .await;
     }
 
     async fn ready(&mut self) {
