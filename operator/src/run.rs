@@ -103,6 +103,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let scopes = namespaces.into_iter().map(|namespace| {
         let ((servers, server_writer), (policies, policy_writer)) = (store(), store());
         writers.push((server_writer, policy_writer));
+        // What is asked for just after the wait is over may still be folded.
         let (server_queue, policy_queue) = (Queue::default(), Queue::folding(FOLD * 2));
         Scope { namespace, servers, policies, server_queue, policy_queue }
     });

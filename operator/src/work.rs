@@ -42,7 +42,9 @@ impl Work {
     pub fn asked(&self, now: Instant) {
         let mut state = self.lock();
         let last = state.asked_last.replace(now);
-        if last.is_some_and(|last| now.saturating_duration_since(last) < state.folds) {
+        let folded = last.filter(|last| now.saturating_duration_since(*last) < state.folds);
+        // Only the first of what waits: what came after a pause in which it could have looked does not excuse it.
+        if folded.is_some() && folded == state.waits_since {
             state.waits_since = Some(now);
         } else {
             state.waits_since.get_or_insert(now);
@@ -130,8 +132,9 @@ mod tests {
         }
         assert_eq!(work.stuck(after(699)), None);
         // Between these it could have looked.
-        work.asked(after(500));
-        work.asked(after(600));
+        for second in [500, 501, 600, 601] {
+            work.asked(after(second));
+        }
         assert!(work.stuck(after(700)).is_some());
     }
 

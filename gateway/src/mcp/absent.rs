@@ -1,7 +1,8 @@
 //! Access tokens of ours that are not there any more. Whoever had one could else make the store look for it as often as they
 //! like, with any scope behind it.
 //!
-//! A token is written before it is given out, so what is absent stays absent.
+//! A token is written before it is given out, so what is absent stays absent. (Of one that is narrowed to scopes what is
+//! remembered is that its signed part was absent with what stood behind it.)
 
 use std::{
     collections::HashMap,
@@ -12,8 +13,8 @@ use std::{
 use crate::model::Hash32;
 
 /// How long it is remembered that a token was not found. Short, for the sake of a client that left off its scope once.
-const LIFE: Duration = Duration::from_secs(10);
-/// How many are remembered; further ones are looked up each time.
+const LIFE: Duration = Duration::from_secs(5);
+/// How many are remembered; one more displaces one.
 const MAX: usize = 4096;
 
 /// The signed parts of tokens that were not found, and until when that is believed. Times are monotonic.
@@ -29,12 +30,16 @@ impl Absent {
     /// It was not found.
     pub(super) fn insert(&self, signed: Hash32, now: Duration) {
         let mut absent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if absent.len() >= MAX {
-            absent.retain(|_, until| now < *until);
+        let displaced = absent.keys().next().copied().filter(|_| absent.len() >= MAX);
+        if let Some(displaced) = displaced {
+            absent.remove(&displaced);
         }
-        if absent.len() < MAX {
-            absent.insert(signed, now + LIFE);
-        }
+        absent.insert(signed, now + LIFE);
+    }
+
+    /// The store was out of reach: another one may know more.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -49,11 +54,10 @@ mod tests {
         for n in 0..=MAX {
             absent.insert(token(n), begin);
         }
-        assert!(
-            absent.has(&token(MAX - 1), Duration::from_millis(9_999)) && !absent.has(&token(MAX - 1), LIFE)
-        );
-        assert!(!absent.has(&token(MAX), begin), "there was no room");
-        absent.insert(token(MAX), LIFE);
-        assert!(absent.has(&token(MAX), LIFE));
+        let last = token(MAX);
+        assert!(absent.has(&last, Duration::from_millis(4_999)) && !absent.has(&last, LIFE));
+        assert_eq!((0..=MAX).filter(|n| absent.has(&token(*n), begin)).count(), MAX);
+        absent.clear();
+        assert!(!absent.has(&last, begin));
     }
 }

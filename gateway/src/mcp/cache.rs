@@ -61,6 +61,8 @@ pub(super) struct Stream {
     pub close: CancellationToken,
     /// Whether it only waits for events; else a request waits for its answer on it.
     pub listens: bool,
+    /// When its token ends by itself.
+    pub ends: Duration,
     /// When its user was last looked at.
     pub checked: Duration,
 }
@@ -173,8 +175,12 @@ impl Cache {
                 }
                 // Requests may be answered a little later, see [`super::stream`].
                 Event::Access(access) => {
-                    let ended = inner.streams.values().filter(|s| s.listens && s.access == *access);
-                    ended.for_each(|s| s.close.cancel());
+                    for stream in inner.streams.values_mut().filter(|s| s.access == *access) {
+                        stream.ends = stream.ends.min(now);
+                        if stream.listens {
+                            stream.close.cancel();
+                        }
+                    }
                 }
                 Event::User(id) if inner.streams.values().any(|s| s.user == *id) => users.push(*id),
                 Event::User(_) | Event::Denial => {}

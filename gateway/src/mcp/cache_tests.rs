@@ -60,6 +60,7 @@ fn stream_of(caller: &Caller, listens: bool) -> Stream {
         user: caller.record.user.id,
         close: CancellationToken::new(),
         listens,
+        ends: Duration::MAX,
         checked: Duration::ZERO,
     }
 }
@@ -134,6 +135,9 @@ fn a_token_that_was_replaced_is_dropped_and_its_successor_is_kept() {
     assert!(cache.get(&new.access, SECOND).is_some());
     let closed = streams.iter().map(|stream| stream.close.is_cancelled()).collect::<Vec<_>>();
     assert_eq!(closed, [true, false, false], "a request waits for its answer");
+    let mut ends: Vec<_> = cache.streams().iter().map(|stream| stream.ends).collect();
+    ends.sort();
+    assert_eq!(ends, [SECOND, SECOND, Duration::MAX], "and not for as long as the token would have lived");
 }
 
 #[test]

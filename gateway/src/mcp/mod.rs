@@ -1,8 +1,8 @@
 //! The MCP path: authenticate → access → inject → proxy.
 //!
 //! [`call`] is one request up to the decision, [`proxy`] and [`mod@answer`] the rest of it; [`authenticate`] and
-//! [`cache`] say who calls, [`absent`] who does not any more, [`watch`] and [`confirm`] keep that true; [`envelope`] and [`era`] read
-//! what is asked; [`session`] and [`pods`] find where it lives; [`backend`] sends it; [`relay`] carries the answer;
+//! [`cache`] say who calls, [`absent`] who does not any more, [`watch`] and [`confirm`] keep that true; [`envelope`]
+//! and [`era`] read what is asked; [`session`] and [`pods`] find where it lives; [`backend`] sends it; [`relay`] carries the answer;
 //! [`dead`] and [`refusal`] are every answer of our own.
 
 mod absent;

@@ -24,7 +24,7 @@ pub(super) struct OpenStream {
 
 /// A request that was under way when its token ended may be answered for so long: clients renew their tokens beside
 /// their calls, and nobody would wait for the answer of a second one. Streams that only listen end with their token.
-const LATE_ANSWER: Duration = Duration::from_secs(300);
+pub(super) const LATE_ANSWER: Duration = Duration::from_secs(300);
 
 /// An answer that takes longer, to its head or from there on, can be ended under way, as event streams can from their start.
 /// Nearly all are over by then and cost nothing more. What was asked for in time and answered at once is let through: it
@@ -94,14 +94,15 @@ impl OpenStream {
     /// Registers a stream of this caller. `listens`: it waits for events only.
     fn register(mcp: &Arc<Mcp>, caller: &Caller, listens: bool) -> Self {
         let close = CancellationToken::new();
-        let record = &caller.record;
+        let (record, now) = (&caller.record, mcp.now());
         let stream = Stream {
             access: caller.access,
             grant: record.grant.id,
             user: record.user.id,
             close: close.clone(),
             listens,
-            checked: mcp.now(),
+            ends: now.saturating_add(record.life),
+            checked: now,
         };
         let (id, reader) = mcp.cache.open(stream.clone());
         watch::start(mcp, reader);

@@ -7,6 +7,7 @@ use futures::{TryStreamExt, stream};
 use super::{
     Mcp, authenticate,
     cache::{StartReader, Stream},
+    stream::LATE_ANSWER,
 };
 use crate::{
     model::UserId,
@@ -41,6 +42,7 @@ async fn run(mcp: &Mcp) {
             Ok(()) => return,
             Err(error) => {
                 mcp.cache.reader_lost();
+                mcp.absent.clear();
                 tracing::warn!(%error, "cannot read revocations: nothing is cached until the store answers");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -125,10 +127,16 @@ async fn check_stream(mcp: &Mcp, stream: Stream) -> Result<()> {
     Ok(())
 }
 
-/// Checks a request that waits for its answer: it may do so a little longer than its token lives, but not than its grant.
+/// Checks a request that waits for its answer: it may do so a little longer than its token lives, but not than its grant,
+/// unless that went with the token (a robot's does).
 async fn check_request(mcp: &Mcp, stream: Stream) -> Result<()> {
     let grant = mcp.server.store.grant(&stream.grant).await?;
-    if grant.is_none_or(|grant| clients::may_hold(&mcp.server, &grant).is_err()) {
+    let held = match grant {
+        Some(grant) => clients::may_hold(&mcp.server, &grant).is_ok(),
+        None => mcp.now() >= stream.ends,
+    };
+    // Its token may have ended before its time, by a rotation.
+    if !held || mcp.now() >= stream.ends.saturating_add(LATE_ANSWER) {
         stream.close.cancel();
     }
     check_user(mcp, stream.user).await

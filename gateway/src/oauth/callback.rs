@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// How long the provider may take, over all that it is asked for a sign-in.
-const EXCHANGE: Duration = Duration::from_secs(20);
+const EXCHANGE: Duration = Duration::from_secs(15);
 
 /// Ends a sign-in at the provider.
 pub async fn get(

@@ -74,7 +74,13 @@ async fn revoke(
     let proven = client_auth::authenticate(server, (headers, source), params, "/oauth/revoke").await?;
     event.client(&proven.client);
     let token = params.some("token")?.ok_or_else(|| OAuthError::InvalidRequest("token is missing".into()))?;
-    let Some(grant) = grant_of(server, token).await? else { return Ok(Ended::Before) };
+    let Some(grant) = grant_of(server, token).await? else {
+        if AccessToken::check(&server.keys, token).is_ok() {
+            // As after a revocation that was not acknowledged and is repeated.
+            server.store.settled().await?;
+        }
+        return Ok(Ended::Before);
+    };
     end(server, &proven, (&grant, *source), event).await
 }
 
@@ -87,10 +93,6 @@ pub(super) async fn grant_of(server: &Server, token: &str) -> Result<Option<Gran
         Err(OpenError::Invalid) => match AccessToken::check(&server.keys, token) {
             Ok(()) => {
                 let record = server.store.call(&AccessToken::hash_presented(token)).await?;
-                if record.is_none() {
-                    // As after a revocation that was not acknowledged and is repeated.
-                    server.store.settled().await?;
-                }
                 Ok(record.map(|record| record.grant.id))
             }
             Err(OpenError::UnknownKey) => Err(OAuthError::KEY_NOT_READ),

@@ -1,10 +1,16 @@
 //! Robots and registrations on the MCP path: what the policy no longer names is refused with the next look-up.
 
+use std::{sync::Arc, time::Duration};
+
 use gatehouse_gateway_config::KeyRef;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::kit::{Kit, read};
+use super::{
+    backend::answer,
+    kit::{Kit, LIFE, read, until},
+};
 
 /// A gateway with a robot, whose backend gets a shared credential alone.
 async fn with_robot(identity: Option<Value>, access: Value) -> Kit {
@@ -50,6 +56,30 @@ async fn a_robot_calls_with_the_shared_credential() {
         }
         assert_eq!(kit.call(&token).await.status, 200);
     }
+}
+
+/// Its grant ends with its token, and what it asked for in time is answered as a user's is.
+#[tokio::test]
+async fn a_robots_answer_may_outlive_its_token() {
+    let kit = with_robot(None, json!({"allow": {"rules": [{"subjects": ["robot"]}]}})).await;
+    let token = robot_token(&kit).await;
+    let go = Arc::new(Notify::new());
+    let waits = go.clone();
+    kit.backend.answer_with(move |seen| {
+        let (go, result) = (waits.clone(), json!({"jsonrpc": "2.0", "id": seen.id(), "result": {}}));
+        Box::pin(async move {
+            go.notified().await;
+            answer(200, "text/event-stream", format!("data: {result}\n\n")).await
+        })
+    });
+    let outlives = async {
+        until(async || kit.gateway.metrics.open_streams.get() == 1).await;
+        kit.clock.advance(LIFE + Duration::from_secs(100));
+        go.notify_one();
+    };
+    let (answered, ()) = tokio::join!(kit.call(&token), outlives);
+    assert_eq!(answered.status, 200, "{answered:?}");
+    assert!(answered.text.contains("\"result\":{}"), "{answered:?}");
 }
 
 #[tokio::test]

@@ -404,6 +404,10 @@ async fn a_refresh_without_grace_ends_what_listens_by_the_old_token() {
     let mut successors = listen(&kit, &new, &[PROGRESS]).await;
     assert_eq!(next(&mut successors).await.as_deref(), Some(PROGRESS));
     assert!(futures::poll!(Box::pin(next(&mut successors))).is_pending());
+    // It does not wait for as long as the token would have lived.
+    kit.clock.advance(Duration::from_secs(301));
+    let told = next(&mut waiting).await;
+    assert!(told.as_ref().is_some_and(|told| told.contains("-32050")), "{told:?}");
 }
 
 fn json_of(body: Body) -> Response {

@@ -24,7 +24,7 @@ enum Op {
     Pin(u8),
     Approve,
     Deny,
-    Again,
+    Again(u32),
     /// The identity provider's answer to an attempt.
     Claim(u32),
     /// A replica finishes an attempt, for a user.
@@ -42,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => (1..3_u8).prop_map(Op::Pin),
             4 => Just(Op::Approve),
             1 => Just(Op::Deny),
-            4 => Just(Op::Again),
+            4 => (1_u32..4).prop_map(Op::Again),
             4 => (1..=ATTEMPTS + 1).prop_map(Op::Claim),
             3 => (1..=ATTEMPTS + 1, 1..3_u8).prop_map(|(attempt, user)| Op::Complete(attempt, user)),
             1 => Just(Op::Stranger),
@@ -93,14 +93,6 @@ impl Run<'_> {
         Completion { attempt, code, sealed_redirect, ..completion(&self.request, user) }
     }
 
-    /// The attempt that a page speaks of that was read before this step.
-    fn seen(&self) -> u32 {
-        match self.state {
-            FlowState::Approved { attempt, .. } => attempt,
-            _ => 1,
-        }
-    }
-
     async fn act(&self, op: Op) -> Told {
         let (store, FlowRequest { id, nonce, cookie, .. }) = (&self.lab.store, &self.request);
         let yes = |yes| if yes { Told::Yes } else { Told::No };
@@ -118,7 +110,7 @@ impl Run<'_> {
                 let denied = store.deny_flow(id, nonce, cookie).await.unwrap();
                 denied.map_or(Told::No, |_| Told::At(FlowState::Denied))
             }
-            Op::Again => yes(store.next_attempt(id, cookie, self.seen(), LIFE).await.unwrap().is_some()),
+            Op::Again(after) => yes(store.next_attempt(id, cookie, after, LIFE).await.unwrap().is_some()),
             Op::Claim(attempt) => match store.claim_callback(id, cookie, attempt).await.unwrap() {
                 CallbackClaim::Claimed(flow) => Told::At(flow.state),
                 CallbackClaim::Spent(_) => Told::Spent,
@@ -148,7 +140,7 @@ impl Run<'_> {
             Op::Pin(user) => yes(state.pin(user_update(user).id, self.sessions[usize::from(user) - 1])),
             Op::Approve => state.approve().map_or(stays(Told::Over), |next| (Told::At(next.clone()), next)),
             Op::Deny => state.deny(true).map_or(stays(Told::No), |next| (Told::At(next.clone()), next)),
-            Op::Again => yes(state.again(self.seen())),
+            Op::Again(after) => yes(state.again(after)),
             Op::Claim(attempt) => match state.claim(attempt) {
                 Claim::First(next) => (Told::At(next.clone()), next),
                 Claim::Spent => stays(Told::Spent),

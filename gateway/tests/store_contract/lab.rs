@@ -88,7 +88,7 @@ impl Lab {
         let nodes: Vec<Admin> = fleet.connections().await.into_iter().map(Admin::of).collect();
         let leader = Admin::of(fleet.master(&prefix(&keys)).await);
         let (config, refs) = fleet_config(fleet, 1, PASSWORD);
-        let store = redis_store(&config, &keys, refs).claims_wait(CLAIMS_WAIT);
+        let store = redis_store(&config, &keys, refs).with_claims_wait(CLAIMS_WAIT);
         connect(&store).await;
         let (store, clock) = (Arc::new(store), ManualClock::at(0));
         Self { store, keys, ring, clock, memory: None, server: None, nodes, leader: Some(leader) }

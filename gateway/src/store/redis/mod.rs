@@ -99,10 +99,12 @@ impl RedisStore {
         })
     }
 
-    /// Lets claims wait so long for replicas, instead of the 200 ms after which a client had better ask again.
+    /// Lets claims wait so long for replicas, instead of the 200 ms after which a client had better ask again. For tests of
+    /// what is not about that time.
     #[must_use]
-    pub fn claims_wait(mut self, longest: Duration) -> Self {
-        self.quorum.wait = longest;
+    pub fn with_claims_wait(mut self, longest: Duration) -> Self {
+        // None at all would be for ever.
+        self.quorum.wait = longest.max(Duration::from_millis(1));
         self
     }
 
