@@ -315,6 +315,16 @@ def test_the_development_redis_has_a_password_that_the_operator_signs_in_with():
     assert "usernameFile" not in config(objects)["redis"]
 
 
+def test_what_looks_like_a_number_stays_a_text():
+    # The hash of this password begins with sixteen digits; an API server takes no number for an annotation.
+    values = {"redis": {"dev": {"enabled": True, "password": "password-59"}}}
+    for o in render(values, release="12", namespace="34").values():
+        templates = [o["metadata"], o.get("spec", {}).get("template", {}).get("metadata", {})]
+        texts = [m.get(part, {}) for m in templates for part in ("labels", "annotations")] + [o.get("data", {})]
+        texts += [{part: m[part]} for m in templates for part in ("name", "namespace") if part in m]
+        assert all(isinstance(v, str) for t in texts for v in t.values()), o
+
+
 def test_every_field_of_the_operators_configuration_is_rendered():
     # The operator's own tests read this file and know that it has every field.
     rendered = config(render(yaml.safe_load((ROOT / "tests/chart/full.yaml").read_text())))
