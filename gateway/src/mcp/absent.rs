@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,14 +22,18 @@ const MAX: usize = 4096;
 pub(super) struct Absent(Mutex<HashMap<Hash32, Duration>>);
 
 impl Absent {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Hash32, Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it was not found a moment ago.
     pub(super) fn has(&self, signed: &Hash32, now: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(signed).is_some_and(|until| now < *until)
+        self.lock().get(signed).is_some_and(|until| now < *until)
     }
 
     /// It was not found.
     pub(super) fn insert(&self, signed: Hash32, now: Duration) {
-        let mut absent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut absent = self.lock();
         let displaced = absent.keys().next().copied().filter(|_| absent.len() >= MAX);
         if let Some(displaced) = displaced {
             absent.remove(&displaced);
@@ -39,7 +43,7 @@ impl Absent {
 
     /// The store was out of reach: another one may know more.
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock().clear();
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Stream {
     pub close: CancellationToken,
     /// Whether it only waits for events; else a request waits for its answer on it.
     pub listens: bool,
-    /// When its token ends by itself.
+    /// When its token ends, or was ended by a rotation.
     pub ends: Duration,
     /// When its user was last looked at.
     pub checked: Duration,

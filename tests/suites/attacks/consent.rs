@@ -214,10 +214,6 @@ pub(crate) async fn r045_one_nonce_takes_effect_once_in_step(attack: &Attack) {
     // Redeemed before: the replicas have their connections and Redis its scripts.
     client.tokens(&browser).await;
     let read = async || redis.calls("hmget").await;
-    let code = |answer: &Answer| {
-        let url = Url::parse(answer.header("location")).ok()?;
-        url.query_pairs().find(|(n, _)| n == "code").map(|(_, v)| v.into_owned())
-    };
     let mut codes = HashSet::new();
     // If ten have read it only when the first gave up, then all have: another flow is tried.
     for _ in 0..10 {
@@ -228,7 +224,7 @@ pub(crate) async fn r045_one_nonce_takes_effect_once_in_step(attack: &Attack) {
             eventually("ten to read the flow", async || (read().await >= before + 10).then_some(())).await;
             wire.release();
         });
-        codes = answers.iter().filter_map(code).collect();
+        codes = answers.iter().filter_map(|a| code_of(a.header("location"))).collect();
         let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
         assert!(codes.len() <= 1, "{statuses:?}");
         if !codes.is_empty() {
